@@ -1,0 +1,2 @@
+//! slipwire-core
+#![forbid(unsafe_code)]
