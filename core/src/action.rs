@@ -1,0 +1,231 @@
+//! Everything that core says to its embedder.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::key::PublicKey;
+
+/// Names a flow. It carries a generation, so that an id kept too long names nothing rather than
+/// another flow.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl FlowId {
+    /// The id as one number, unique for the life of an engine (until 2^32 flows shared a slot).
+    pub const fn as_u64(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+
+    /// A small number, unique among the flows that live at the same time: an index for tables.
+    pub const fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
+impl fmt::Debug for FlowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "flow {}.{}", self.slot, self.generation)
+    }
+}
+
+/// Names a peer of an engine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeerId(pub(crate) u32);
+
+/// Who a peer is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// What people call it.
+    pub name: String,
+    /// Its WireGuard identity.
+    pub public_key: PublicKey,
+}
+
+/// The kind of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Protocol {
+    /// A connection: bytes both ways, half-close, reset.
+    Tcp,
+    /// Datagrams between one inner source and any number of hosts.
+    Udp,
+    /// Echo requests from one inner source and identifier, and their replies. A datagram is the
+    /// whole ICMP or ICMPv6 message; its checksum and identifier are the embedder's to fill (the
+    /// kernel does, on a ping socket).
+    Icmp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Icmp => "icmp",
+        })
+    }
+}
+
+/// What a flow is about.
+#[derive(Clone, Debug)]
+pub struct FlowMeta {
+    /// The peer at the other end of the tunnel leg.
+    pub peer: Arc<Identity>,
+    /// The kind of flow.
+    pub protocol: Protocol,
+    /// The peer's inner address and port (ICMP: the identifier). For a flow that the embedder
+    /// opened: our own address and virtual port.
+    pub source: SocketAddr,
+    /// Where the first packet went (ICMP: port 0).
+    pub destination: SocketAddr,
+    /// What the embedder is asked to reach.
+    pub target: Target,
+}
+
+/// What the embedder is asked to reach for a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// An address of the host's network. For UDP and ICMP each datagram names its own.
+    Host(SocketAddr),
+    /// The embedder itself, on one of the [`services`](crate::config::Gateway::services).
+    Service(u16),
+    /// Nothing: the embedder opened the flow, its local client is the host leg.
+    Client,
+}
+
+/// Something that the embedder has to do. Actions of one flow come in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// A peer wants a new flow: look at [`Engine::meta`](crate::Engine::meta), then answer with
+    /// [`handle_opened`](crate::Engine::handle_opened) or
+    /// [`handle_refused`](crate::Engine::handle_refused), now or later. The peer hears nothing
+    /// before that. UDP and ICMP flows need an answer too; their datagrams wait behind this action.
+    Open(FlowId),
+    /// A TCP flow that the embedder opened is established in the tunnel.
+    Established(FlowId),
+    /// A TCP flow has bytes for the host: call [`Engine::receive`](crate::Engine::receive) until
+    /// it lends nothing or the host takes no more. It is said again only after the ring was empty.
+    Readable(FlowId),
+    /// A TCP flow whose send ring was full has room again: read the host again and call
+    /// [`Engine::send`](crate::Engine::send).
+    Writable(FlowId),
+    /// The peer ended its direction and the host has been given every byte: shut down writing.
+    Shutdown(FlowId),
+    /// The flow is over in good order; both directions are complete. The id is stale from now on.
+    Closed(FlowId),
+    /// The flow is over and bytes may be missing: reset the host leg. The id is stale from now on.
+    Aborted(FlowId, Abort),
+    /// Resolve the name of a peer's endpoint ([`Engine::endpoint_name`](crate::Engine::endpoint_name))
+    /// without blocking, then call [`handle_resolved`](crate::Engine::handle_resolved).
+    Resolve(PeerId),
+}
+
+/// Why a flow was aborted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Abort {
+    /// The other end of the tunnel leg reset the connection, or refused it.
+    Reset,
+    /// The other end did not answer in time.
+    TimedOut,
+    /// An ICMP error said that the other end is out of reach.
+    Unreachable,
+    /// The flow was silent for too long.
+    Idle,
+    /// A limit was reached and this flow had to go.
+    Limit,
+    /// The peer was removed.
+    PeerRemoved,
+}
+
+impl fmt::Display for Abort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reset => "reset by the other end",
+            Self::TimedOut => "timed out",
+            Self::Unreachable => "unreachable",
+            Self::Idle => "idle for too long",
+            Self::Limit => "a limit was reached",
+            Self::PeerRemoved => "the peer was removed",
+        })
+    }
+}
+
+/// Why the embedder could not open a flow; it decides what the peer is told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Refusal {
+    /// The host refused the connection: a reset (TCP), port unreachable (UDP).
+    Refused,
+    /// The host did not answer in time: a reset, late.
+    TimedOut,
+    /// No such host: ICMP host unreachable, ICMPv6 address unreachable.
+    HostUnreachable,
+    /// No route: ICMP network unreachable, ICMPv6 no route.
+    NetworkUnreachable,
+    /// Forbidden by the system or by the embedder: administratively prohibited.
+    Prohibited,
+    /// Out of descriptors, ports or memory: a reset (TCP), administratively prohibited (others).
+    Exhausted,
+}
+
+/// Why [`Engine::open_tcp`](crate::Engine::open_tcp) or
+/// [`open_udp`](crate::Engine::open_udp) opened nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum OpenError {
+    /// No peer's allowed IPs contain the target.
+    NoPeer,
+    /// We have no tunnel address of the target's IP version.
+    NoAddress,
+    /// A limit was reached.
+    Limit,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoPeer => "no peer's allowed IPs contain it",
+            Self::NoAddress => "this end has no tunnel address of its IP version",
+            Self::Limit => "a limit was reached",
+        })
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// The flow is gone, or is not of the kind that the call is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoFlow;
+
+impl fmt::Display for NoFlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no such flow")
+    }
+}
+
+impl std::error::Error for NoFlow {}
+
+/// A train of WireGuard datagrams to one destination, in one contiguous buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    /// Where all of them go.
+    pub destination: SocketAddr,
+    /// The local address that they should leave from, if the peer last wrote to it.
+    pub source: Option<IpAddr>,
+    /// Bytes of each datagram but the last, which may be shorter.
+    pub segment_size: usize,
+    /// One or more datagrams, back to back; never empty.
+    pub contents: &'a [u8],
+}
+
+/// One datagram for the host leg of a UDP or ICMP flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// The flow whose socket sends it.
+    pub flow: FlowId,
+    /// Where it goes (ICMP: port 0). For a flow that the embedder opened: the flow's own target,
+    /// which the datagram came from.
+    pub remote: SocketAddr,
+    /// What it carries.
+    pub payload: &'a [u8],
+}

@@ -1,0 +1,451 @@
+//! Typed configuration. Whoever holds a [`Config`] holds a valid one: [`Config::new`] is the only
+//! way to it and reports every contradiction at once.
+//!
+//! Reading files, units and defaults that depend on the system belong to the embedder.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::key::{PresharedKey, PrivateKey, PublicKey};
+use crate::limits::Limits;
+
+/// The smallest tunnel MTU: what every IPv4 host must take (RFC 1122, section 3.3.3).
+pub const MTU_MIN: u16 = 576;
+/// The largest tunnel MTU: a datagram of 65,507 bytes less WireGuard's 32, rounded down.
+pub const MTU_MAX: u16 = 65_456;
+/// The MTU below which a link carries no IPv6 (RFC 8200, section 5).
+pub const MTU_IPV6_MIN: u16 = 1280;
+
+/// This end of the tunnel.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// Our identity.
+    pub private_key: PrivateKey,
+    /// Our addresses inside the tunnel, each with the prefix of its network.
+    pub addresses: Vec<IpNet>,
+    /// The largest IP packet that the tunnel carries, [`MTU_MIN`] to [`MTU_MAX`] bytes.
+    pub mtu: u16,
+}
+
+/// Where a peer is reached.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Endpoint {
+    /// A fixed address.
+    Address(SocketAddr),
+    /// A name that the embedder resolves when asked by
+    /// [`Action::Resolve`](crate::Action::Resolve).
+    Name {
+        /// A DNS name.
+        host: String,
+        /// A UDP port.
+        port: u16,
+    },
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// One WireGuard peer.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// What people call it.
+    pub name: String,
+    /// Its identity.
+    pub public_key: PublicKey,
+    /// A secret shared with it beside the keys.
+    pub preshared_key: Option<PresharedKey>,
+    /// The inner addresses that are its own: what it may send from and what is sent to it.
+    pub allowed_ips: Vec<IpNet>,
+    /// Where it is reached, if that is known beforehand.
+    pub endpoint: Option<Endpoint>,
+    /// The interval, in seconds, at which the path to it is kept open.
+    pub persistent_keepalive: Option<NonZeroU16>,
+}
+
+/// What happens to a flow that no rule matches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DefaultAction {
+    /// Offered to the embedder with its original destination as the target.
+    Relay,
+    /// Answered with a reset or "administratively prohibited".
+    Reject,
+    /// Not answered.
+    Drop,
+}
+
+/// What peers may reach through this end.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// For flows that no rule matches.
+    pub default: DefaultAction,
+    /// Whether peers reach each other's allowed IPs.
+    pub peer_to_peer: bool,
+    /// Prefixes that always leave through the host, never to another peer.
+    pub overlay_exclude: Vec<IpNet>,
+    /// TCP ports of our own tunnel addresses whose flows are offered to the embedder, which serves
+    /// them itself; all others are refused.
+    pub services: Vec<u16>,
+    /// Addresses of this host that no peer may reach through it, beside those that are protected
+    /// by their kind (loopback, link-local, multicast ...).
+    pub host_addresses: Vec<IpAddr>,
+}
+
+/// Buffers and timers of TCP flows.
+#[derive(Clone, Debug)]
+pub struct Tcp {
+    /// Bytes of each flow's receive ring (peer to host). Reserved, not touched.
+    pub receive_buffer: usize,
+    /// Bytes of each flow's send ring (host to peer).
+    pub send_buffer: usize,
+    /// How long the embedder's connect may take.
+    pub connect_timeout: Duration,
+    /// How long an established flow may stay silent (RFC 5382, REQ-5).
+    pub idle_timeout: Duration,
+    /// How long a handshake in the tunnel, or a flow closed on one side, may take.
+    pub half_open_timeout: Duration,
+    /// The interval of keepalives inside the tunnel on a silent flow.
+    pub keepalive: Duration,
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self {
+            receive_buffer: 1 << 20,
+            send_buffer: 1 << 20,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(2 * 3600 + 4 * 60),
+            half_open_timeout: Duration::from_secs(10),
+            keepalive: Duration::from_secs(75),
+        }
+    }
+}
+
+/// Timers of UDP and ICMP mappings.
+#[derive(Clone, Debug)]
+pub struct Mappings {
+    /// How long a UDP mapping lives without outbound traffic (RFC 4787, REQ-5).
+    pub udp_idle_timeout: Duration,
+    /// The same for mappings that only ever spoke to port 53.
+    pub dns_idle_timeout: Duration,
+    /// Which hosts may answer through a UDP mapping.
+    pub udp_filtering: Filtering,
+    /// How long an ICMP query mapping lives (RFC 5508, REQ-2).
+    pub icmp_idle_timeout: Duration,
+}
+
+impl Default for Mappings {
+    fn default() -> Self {
+        Self {
+            udp_idle_timeout: Duration::from_secs(300),
+            dns_idle_timeout: Duration::from_secs(30),
+            udp_filtering: Filtering::Address,
+            icmp_idle_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Which hosts may send to a UDP mapping (RFC 4787, section 5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Filtering {
+    /// Any host.
+    EndpointIndependent,
+    /// Any port of an address that the peer has sent to.
+    Address,
+    /// Only an address and port that the peer has sent to.
+    AddressAndPort,
+}
+
+/// The parts of a configuration before they are checked against each other.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// This end of the tunnel.
+    pub interface: Interface,
+    /// Everybody at the other end.
+    pub peers: Vec<Peer>,
+    /// What peers may reach; without it they reach nothing.
+    pub gateway: Option<Gateway>,
+    /// TCP flows.
+    pub tcp: Tcp,
+    /// UDP and ICMP mappings.
+    pub mappings: Mappings,
+    /// Bounds of everything.
+    pub limits: Limits,
+}
+
+/// A contradiction in a configuration. Peers are named by their place in [`Parts::peers`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ConfigError {
+    /// The MTU is below [`MTU_MIN`] or above [`MTU_MAX`].
+    MtuOutOfRange(u16),
+    /// An IPv6 address on a tunnel whose MTU is below [`MTU_IPV6_MIN`].
+    MtuTooSmallForIpv6(u16),
+    /// A peer has our own public key.
+    OwnPublicKey {
+        /// The peer.
+        peer: usize,
+    },
+    /// Two peers have the same public key.
+    DuplicatePublicKey {
+        /// The later peer.
+        peer: usize,
+        /// The earlier one.
+        other: usize,
+    },
+    /// Two peers have the same name.
+    DuplicateName {
+        /// The later peer.
+        peer: usize,
+        /// The earlier one.
+        other: usize,
+    },
+    /// Two peers claim the same prefix.
+    DuplicateAllowedIp {
+        /// The later peer.
+        peer: usize,
+        /// The earlier one.
+        other: usize,
+        /// The prefix, without host bits.
+        prefix: IpNet,
+    },
+    /// A peer claims exactly one of our own tunnel addresses.
+    OwnAddress {
+        /// The peer.
+        peer: usize,
+        /// The address.
+        address: IpAddr,
+    },
+    /// A ring of less than 4 KiB or more than 1 GiB.
+    BufferOutOfRange(usize),
+    /// A timer of zero.
+    ZeroTimeout(&'static str),
+    /// A limit of zero, or one that contradicts another.
+    Limit(&'static str),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MtuOutOfRange(mtu) => {
+                write!(f, "MTU {mtu} is out of range: {MTU_MIN} to {MTU_MAX}")
+            }
+            Self::MtuTooSmallForIpv6(mtu) => write!(
+                f,
+                "MTU {mtu} is too small for the IPv6 address of the tunnel: at least {MTU_IPV6_MIN}"
+            ),
+            Self::OwnPublicKey { .. } => {
+                f.write_str("this is our own public key: put the other end's key here")
+            }
+            Self::DuplicatePublicKey { .. } => f.write_str("another peer has this public key"),
+            Self::DuplicateName { .. } => f.write_str("another peer has this name"),
+            Self::DuplicateAllowedIp { prefix, .. } => {
+                write!(f, "{prefix} already belongs to another peer")
+            }
+            Self::OwnAddress { address, .. } => {
+                write!(f, "{address} is our own tunnel address")
+            }
+            Self::BufferOutOfRange(bytes) => {
+                write!(f, "a buffer of {bytes} bytes is out of range: 4KiB to 1GiB")
+            }
+            Self::ZeroTimeout(name) => write!(f, "{name} must not be zero"),
+            Self::Limit(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config(Parts);
+
+impl Config {
+    /// Checks the parts against each other.
+    ///
+    /// # Errors
+    /// Every contradiction there is, in the order of the parts.
+    pub fn new(parts: Parts) -> Result<Self, Vec<ConfigError>> {
+        let mut errors = Vec::new();
+        check_interface(&parts.interface, &mut errors);
+        check_peers(&parts, &mut errors);
+        check_tcp(&parts.tcp, &mut errors);
+        check_mappings(&parts.mappings, &mut errors);
+        errors.extend(parts.limits.contradictions().map(ConfigError::Limit));
+        if errors.is_empty() { Ok(Self(parts)) } else { Err(errors) }
+    }
+
+    /// The checked parts.
+    pub const fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    /// The peer that owns an inner address: the one with the longest matching prefix.
+    pub fn owner(&self, address: IpAddr) -> Option<&Peer> {
+        self.0
+            .peers
+            .iter()
+            .flat_map(|peer| peer.allowed_ips.iter().map(move |prefix| (prefix, peer)))
+            .filter(|(prefix, _)| prefix.contains(&address))
+            .max_by_key(|(prefix, _)| prefix.prefix_len())
+            .map(|(_, peer)| peer)
+    }
+}
+
+fn check_interface(interface: &Interface, errors: &mut Vec<ConfigError>) {
+    let mtu = interface.mtu;
+    if !(MTU_MIN..=MTU_MAX).contains(&mtu) {
+        errors.push(ConfigError::MtuOutOfRange(mtu));
+    } else if mtu < MTU_IPV6_MIN && interface.addresses.iter().any(|a| a.addr().is_ipv6()) {
+        errors.push(ConfigError::MtuTooSmallForIpv6(mtu));
+    }
+}
+
+fn check_peers(parts: &Parts, errors: &mut Vec<ConfigError>) {
+    let own_key = parts.interface.private_key.public_key();
+    for (index, peer) in parts.peers.iter().enumerate() {
+        let earlier = || parts.peers[..index].iter().enumerate();
+        if peer.public_key == own_key {
+            errors.push(ConfigError::OwnPublicKey { peer: index });
+        }
+        if let Some((other, _)) = earlier().find(|(_, p)| p.public_key == peer.public_key) {
+            errors.push(ConfigError::DuplicatePublicKey { peer: index, other });
+        }
+        if let Some((other, _)) = earlier().find(|(_, p)| p.name == peer.name) {
+            errors.push(ConfigError::DuplicateName { peer: index, other });
+        }
+        for prefix in peer.allowed_ips.iter().map(IpNet::trunc) {
+            let claims = |p: &Peer| p.allowed_ips.iter().any(|other| other.trunc() == prefix);
+            if let Some((other, _)) = earlier().find(|(_, p)| claims(p)) {
+                errors.push(ConfigError::DuplicateAllowedIp { peer: index, other, prefix });
+            }
+            let own = parts.interface.addresses.iter().map(IpNet::addr);
+            for address in own.filter(|own| IpNet::from(*own) == prefix) {
+                errors.push(ConfigError::OwnAddress { peer: index, address });
+            }
+        }
+    }
+}
+
+fn check_tcp(tcp: &Tcp, errors: &mut Vec<ConfigError>) {
+    for bytes in [tcp.receive_buffer, tcp.send_buffer] {
+        if !((4 << 10)..=(1 << 30)).contains(&bytes) {
+            errors.push(ConfigError::BufferOutOfRange(bytes));
+        }
+    }
+    let timers = [
+        ("connect_timeout", tcp.connect_timeout),
+        ("idle_timeout", tcp.idle_timeout),
+        ("half_open_timeout", tcp.half_open_timeout),
+        ("keepalive", tcp.keepalive),
+    ];
+    check_timers(&timers, errors);
+}
+
+fn check_mappings(mappings: &Mappings, errors: &mut Vec<ConfigError>) {
+    let timers = [
+        ("udp.idle_timeout", mappings.udp_idle_timeout),
+        ("udp.idle_timeout of port 53", mappings.dns_idle_timeout),
+        ("icmp.idle_timeout", mappings.icmp_idle_timeout),
+    ];
+    check_timers(&timers, errors);
+}
+
+fn check_timers(timers: &[(&'static str, Duration)], errors: &mut Vec<ConfigError>) {
+    let zero = timers.iter().filter(|(_, duration)| duration.is_zero());
+    errors.extend(zero.map(|(name, _)| ConfigError::ZeroTimeout(name)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> PrivateKey {
+        PrivateKey::from_entropy([byte; 32])
+    }
+
+    fn peer(name: &str, byte: u8, allowed_ips: &[&str]) -> Peer {
+        Peer {
+            name: name.into(),
+            public_key: key(byte).public_key(),
+            preshared_key: None,
+            allowed_ips: allowed_ips.iter().map(|p| p.parse().unwrap()).collect(),
+            endpoint: None,
+            persistent_keepalive: None,
+        }
+    }
+
+    fn parts(peers: Vec<Peer>) -> Parts {
+        Parts {
+            interface: Interface {
+                private_key: key(1),
+                addresses: vec!["10.0.0.1/24".parse().unwrap()],
+                mtu: 1420,
+            },
+            peers,
+            gateway: None,
+            tcp: Tcp::default(),
+            mappings: Mappings::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_owns_an_address() {
+        let peers = vec![peer("wide", 2, &["10.0.0.0/8"]), peer("narrow", 3, &["10.1.0.0/16"])];
+        let config = Config::new(parts(peers)).unwrap();
+        let owner =
+            |address: &str| config.owner(address.parse().unwrap()).map(|peer| peer.name.as_str());
+        assert_eq!(owner("10.1.2.3"), Some("narrow"));
+        assert_eq!(owner("10.2.2.3"), Some("wide"));
+        assert_eq!(owner("11.0.0.1"), None);
+        assert_eq!(owner("::1"), None);
+    }
+
+    #[test]
+    fn every_contradiction_is_reported() {
+        let mut parts = parts(vec![
+            peer("a", 2, &["10.0.1.0/24", "10.0.0.1/32"]),
+            peer("a", 2, &["10.0.1.7/24"]),
+            peer("self", 1, &[]),
+        ]);
+        parts.interface.mtu = 100;
+        parts.tcp.keepalive = Duration::ZERO;
+        parts.tcp.send_buffer = 1;
+        let errors = Config::new(parts).unwrap_err();
+        assert_eq!(
+            errors,
+            [
+                ConfigError::MtuOutOfRange(100),
+                ConfigError::OwnAddress { peer: 0, address: "10.0.0.1".parse().unwrap() },
+                ConfigError::DuplicatePublicKey { peer: 1, other: 0 },
+                ConfigError::DuplicateName { peer: 1, other: 0 },
+                ConfigError::DuplicateAllowedIp {
+                    peer: 1,
+                    other: 0,
+                    prefix: "10.0.1.0/24".parse().unwrap()
+                },
+                ConfigError::OwnPublicKey { peer: 2 },
+                ConfigError::BufferOutOfRange(1),
+                ConfigError::ZeroTimeout("keepalive"),
+            ]
+        );
+    }
+
+    #[test]
+    fn ipv6_needs_its_minimum_mtu() {
+        let mut parts = parts(vec![]);
+        parts.interface.mtu = 1279;
+        assert!(Config::new(parts.clone()).is_ok());
+        parts.interface.addresses.push("fd00::1/64".parse().unwrap());
+        assert_eq!(Config::new(parts).unwrap_err(), [ConfigError::MtuTooSmallForIpv6(1279)]);
+    }
+}
