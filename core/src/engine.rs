@@ -1,6 +1,6 @@
 //! [`Engine`]: joins the tunnel and the stack.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::action::{
     Action, Datagram, FlowId, FlowMeta, NoFlow, OpenError, PeerId, Refusal, Transmit,
@@ -46,7 +46,7 @@ impl Engine {
     pub fn handle_datagram(
         &mut self,
         source: SocketAddr,
-        local: Option<std::net::IpAddr>,
+        local: Option<IpAddr>,
         datagram: &[u8],
         now: Instant,
     ) {
@@ -64,6 +64,23 @@ impl Engine {
     /// Takes the addresses of a peer's endpoint; none if the name did not resolve.
     pub fn handle_resolved(&mut self, peer: PeerId, addresses: &[SocketAddr], now: Instant) {
         let _ = (peer, addresses, now);
+        todo!()
+    }
+}
+
+/// Mutators.
+impl Engine {
+    /// Replaces the addresses of this host that no peer may reach through it
+    /// ([`Gateway::host_addresses`](crate::config::Gateway::host_addresses)).
+    pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) {
+        let _ = addresses;
+        todo!()
+    }
+
+    /// Ends every flow, as the process is about to end: peers get resets, the embedder gets
+    /// [`Action::Aborted`]. Drain the outputs once more afterwards.
+    pub fn shut_down(&mut self, now: Instant) {
+        let _ = now;
         todo!()
     }
 }
