@@ -1,41 +1,113 @@
 //! [`Engine`]: joins the tunnel and the stack.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::action::{
-    Action, Datagram, FlowId, FlowMeta, NoFlow, OpenError, PeerId, Refusal, Transmit,
+    Action, Datagram, FlowId, FlowMeta, Identity, NoFlow, OpenError, PeerId, Refusal, Transmit,
 };
 use crate::config::Config;
-use crate::stats::Stats;
+use crate::egress::Egress;
+use crate::stack::{Outlet, Route, Stack};
+use crate::stats::{Counter, Stats};
 use crate::time::Instant;
+use crate::tunnel::Tunnel;
 
-/// A WireGuard end and the flows through it.
+/// A WireGuard end and the flows through it. The crate's documentation has the loop that drives
+/// it.
 #[derive(Debug)]
-pub struct Engine {}
+pub struct Engine {
+    tunnel: Tunnel,
+    stack: Stack,
+    egress: Egress,
+    stats: Stats,
+    /// The latest time seen: it never runs backwards.
+    now: Instant,
+}
+
+/// The tunnel as the stack sees it.
+struct Wire<'a> {
+    tunnel: &'a mut Tunnel,
+    egress: &'a mut Egress,
+    stats: &'a mut Stats,
+    now: Instant,
+}
+
+impl Outlet for Wire<'_> {
+    fn has_room(&self) -> bool {
+        self.egress.has_room()
+    }
+
+    fn send(&mut self, peer: PeerId, buffer: &mut [u8], len: usize) {
+        self.stats.count(Counter::PacketsOut);
+        self.tunnel.send(peer, buffer, len, self.egress, self.stats, self.now);
+    }
+
+    fn route(&self, destination: IpAddr) -> Option<Route> {
+        self.tunnel.route(destination)
+    }
+
+    fn identity(&self, peer: PeerId) -> Option<Arc<Identity>> {
+        self.tunnel.identity(peer).cloned()
+    }
+
+    fn count(&mut self, counter: Counter) {
+        self.stats.count(counter);
+    }
+}
+
+/// Splits an engine into its stack and the wire below it.
+macro_rules! split {
+    ($engine:expr) => {{
+        let Engine { tunnel, stack, egress, stats, now, .. } = $engine;
+        (stack, Wire { tunnel, egress, stats, now: *now })
+    }};
+}
 
 /// Getters.
 impl Engine {
-    /// Builds the engine. `seed` is entropy that no outsider may know.
-    pub fn new(config: Config, seed: [u8; 32], now: Instant) -> Self {
-        let _ = (config, seed, now);
-        todo!()
+    /// Builds the engine. `seed` is entropy that no outsider may know; `now` starts its time.
+    pub fn new(config: &Config, seed: [u8; 32], now: Instant) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let mut next_seed = || {
+            let mut seed = [0; 32];
+            rng.fill_bytes(&mut seed);
+            seed
+        };
+        Self {
+            tunnel: Tunnel::new(config, next_seed(), now),
+            stack: Stack::new(config, next_seed()),
+            egress: Egress::new(),
+            stats: Stats::new(),
+            now,
+        }
     }
 
     /// What a flow is about; `None` once it is over.
     pub fn meta(&self, flow: FlowId) -> Option<&FlowMeta> {
-        let _ = flow;
-        todo!()
+        self.stack.meta(flow)
+    }
+
+    /// Who a peer is; `None` once it was removed.
+    pub fn identity(&self, peer: PeerId) -> Option<&Arc<Identity>> {
+        self.tunnel.identity(peer)
     }
 
     /// The host name and port of a peer's endpoint, if it is given by name.
     pub fn endpoint_name(&self, peer: PeerId) -> Option<(&str, u16)> {
-        let _ = peer;
-        todo!()
+        self.tunnel.endpoint_name(peer)
     }
 
     /// The counters.
-    pub fn stats(&self) -> &Stats {
-        todo!()
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
     }
 }
 
@@ -50,21 +122,30 @@ impl Engine {
         datagram: &[u8],
         now: Instant,
     ) {
-        let _ = (source, local, datagram, now);
-        todo!()
+        self.advance(now);
+        let Self { tunnel, stack, egress, stats, now } = self;
+        let received = tunnel.handle_datagram(source, local, datagram, egress, stats, *now);
+        let Some((peer, len)) = received.map(|(peer, packet)| (peer, packet.len())) else { return };
+        // The stack answers through the tunnel while it looks at the packet.
+        let mut plaintext = std::mem::take(tunnel.plaintext_mut());
+        let mut wire = Wire { tunnel, egress, stats, now: *now };
+        stack.handle_packet(peer, &mut plaintext[..len], &mut wire, *now);
+        *tunnel.plaintext_mut() = plaintext;
     }
 
     /// Lets time pass: call it at [`poll_timeout`](Self::poll_timeout). Early and repeated calls
     /// do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        self.advance(now);
+        self.tunnel.handle_timeout(&mut self.egress, &mut self.stats, self.now);
+        self.stack.handle_timeout(self.now);
     }
 
     /// Takes the addresses of a peer's endpoint; none if the name did not resolve.
     pub fn handle_resolved(&mut self, peer: PeerId, addresses: &[SocketAddr], now: Instant) {
-        let _ = (peer, addresses, now);
-        todo!()
+        self.advance(now);
+        let Self { tunnel, egress, stats, now, .. } = self;
+        tunnel.handle_resolved(peer, addresses, egress, stats, *now);
     }
 }
 
@@ -73,15 +154,15 @@ impl Engine {
     /// Replaces the addresses of this host that no peer may reach through it
     /// ([`Gateway::host_addresses`](crate::config::Gateway::host_addresses)).
     pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) {
-        let _ = addresses;
-        todo!()
+        self.stack.set_host_addresses(addresses);
     }
 
     /// Ends every flow, as the process is about to end: peers get resets, the embedder gets
     /// [`Action::Aborted`]. Drain the outputs once more afterwards.
     pub fn shut_down(&mut self, now: Instant) {
-        let _ = now;
-        todo!()
+        self.advance(now);
+        let (stack, mut wire) = split!(self);
+        stack.shut_down(&mut wire);
     }
 }
 
@@ -89,14 +170,18 @@ impl Engine {
 impl Engine {
     /// Answers [`Action::Open`]: the host leg is there.
     pub fn handle_opened(&mut self, flow: FlowId, now: Instant) {
-        let _ = (flow, now);
-        todo!()
+        self.advance(now);
+        let (stack, mut wire) = split!(self);
+        let now = wire.now;
+        stack.handle_opened(flow, &mut wire, now);
     }
 
     /// Answers [`Action::Open`]: there is no host leg. The id is stale afterwards.
     pub fn handle_refused(&mut self, flow: FlowId, refusal: Refusal, now: Instant) {
-        let _ = (flow, refusal, now);
-        todo!()
+        self.advance(now);
+        let (stack, mut wire) = split!(self);
+        let now = wire.now;
+        stack.handle_refused(flow, refusal, &mut wire, now);
     }
 
     /// Opens a TCP flow into the tunnel, to `target`. [`Action::Established`] or
@@ -105,35 +190,40 @@ impl Engine {
     /// # Errors
     /// Any [`OpenError`]; nothing has changed then.
     pub fn open_tcp(&mut self, target: SocketAddr, now: Instant) -> Result<FlowId, OpenError> {
-        let _ = (target, now);
-        todo!()
+        self.advance(now);
+        let (stack, mut wire) = split!(self);
+        let now = wire.now;
+        stack.open_tcp(target, &mut wire, now)
     }
 
     /// Opens a UDP flow into the tunnel, to `target`, with a virtual port of its own. When the
-    /// pool is full the least recently used one is closed. Idle flows end with
+    /// pool is full the one that is nearest to its end is closed. Idle flows end with
     /// [`Action::Closed`].
     ///
     /// # Errors
     /// Any [`OpenError`]; nothing has changed then.
     pub fn open_udp(&mut self, target: SocketAddr, now: Instant) -> Result<FlowId, OpenError> {
-        let _ = (target, now);
-        todo!()
+        self.advance(now);
+        let (stack, mut wire) = split!(self);
+        let now = wire.now;
+        stack.open_udp(target, &mut wire, now)
     }
 
     /// Lends the room of a TCP flow's send ring to `fill`, which returns how many bytes it put at
-    /// the front, and a result. An empty slice means that the ring is full:
-    /// [`Action::Writable`] will follow. The ring may have more room than one slice; call again.
+    /// the front, and a result. An empty slice means that the ring is full, or that the tunnel's
+    /// handshake is not complete: [`Action::Writable`] will follow. The ring may have more room
+    /// than one slice; call again.
     ///
     /// # Errors
-    /// [`NoFlow`] if the flow is over, not established yet, or its host leg already ended.
+    /// [`NoFlow`] if the flow is over, not opened yet, or its host leg already ended.
     pub fn send<R>(
         &mut self,
         flow: FlowId,
         fill: impl FnOnce(&mut [u8]) -> (usize, R),
         now: Instant,
     ) -> Result<R, NoFlow> {
-        let _ = (flow, fill, now);
-        todo!()
+        self.advance(now);
+        self.stack.send(flow, fill, self.now)
     }
 
     /// Lends the bytes that a TCP flow received to `take`, which returns how many of them, from
@@ -142,29 +232,30 @@ impl Engine {
     /// slice; call again.
     ///
     /// # Errors
-    /// [`NoFlow`] if the flow is over or not established yet.
+    /// [`NoFlow`] if the flow is over or not opened yet.
     pub fn receive<R>(
         &mut self,
         flow: FlowId,
         take: impl FnOnce(&[u8]) -> (usize, R),
         now: Instant,
     ) -> Result<R, NoFlow> {
-        let _ = (flow, take, now);
-        todo!()
+        self.advance(now);
+        self.stack.receive(flow, take, self.now)
     }
 
     /// The host leg of a TCP flow ended in good order (read returned nothing): what is in the send
     /// ring is delivered, then a FIN.
     pub fn handle_shutdown(&mut self, flow: FlowId, now: Instant) {
-        let _ = (flow, now);
-        todo!()
+        self.advance(now);
+        self.stack.handle_shutdown(flow);
     }
 
     /// The host leg of a flow failed. TCP: the peer gets a reset. UDP and ICMP: the mapping ends.
     /// The id is stale afterwards.
     pub fn handle_aborted(&mut self, flow: FlowId, now: Instant) {
-        let _ = (flow, now);
-        todo!()
+        self.advance(now);
+        let (stack, mut wire) = split!(self);
+        stack.handle_aborted(flow, &mut wire);
     }
 
     /// Sends one datagram of a UDP or ICMP flow into the tunnel. `remote` is the host that it came
@@ -180,8 +271,10 @@ impl Engine {
         payload: &[u8],
         now: Instant,
     ) -> Result<(), NoFlow> {
-        let _ = (flow, remote, payload, now);
-        todo!()
+        self.advance(now);
+        let (stack, mut wire) = split!(self);
+        let now = wire.now;
+        stack.send_datagram(flow, remote, payload, &mut wire, now)
     }
 }
 
@@ -190,29 +283,44 @@ impl Engine {
 impl Engine {
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
-        todo!()
+        if let Some(action) = self.stack.poll_action() {
+            return Some(action);
+        }
+        if let Some(peer) = self.tunnel.poll_resolve() {
+            return Some(Action::Resolve(peer));
+        }
+        self.pump();
+        self.stack.poll_action()
     }
 
     /// The next datagram for the host leg of a UDP or ICMP flow. It is consumed by this call.
     pub fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
-        todo!()
+        self.stack.poll_datagram()
     }
 
     /// The train at the front. It stays there until [`transmitted`](Self::transmitted).
     pub fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
-        todo!()
+        // Flows with more to send follow as soon as trains have left.
+        while self.egress.front().is_none() && self.pump() {}
+        self.egress.front()
     }
 
     /// Says that the first `bytes` of the train at the front have been sent, or given up: a
     /// multiple of its segment size, or all of it. The rest stays at the front.
     pub fn transmitted(&mut self, bytes: usize) {
-        let _ = bytes;
-        todo!()
+        self.egress.transmitted(bytes);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due. Always later than the latest `now`
     /// after a call of it.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        [self.tunnel.poll_timeout(), self.stack.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// Lets ready flows send and say what is new. Says whether there was any.
+    fn pump(&mut self) -> bool {
+        let (stack, mut wire) = split!(self);
+        let now = wire.now;
+        stack.pump(&mut wire, now)
     }
 }

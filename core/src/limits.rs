@@ -1,5 +1,7 @@
 //! Every bound in one place, and the relations that must hold between them.
 
+use std::time::Duration;
+
 /// What one packet needs around it: the largest datagram and WireGuard's header and tag.
 pub(crate) const SCRATCH_LEN: usize = 65_535 + 32;
 
@@ -7,19 +9,63 @@ pub(crate) const SCRATCH_LEN: usize = 65_535 + 32;
 pub(crate) const TRAIN_SEGMENTS_MAX: usize = 64;
 /// Bytes in one train: it is one IP datagram until the kernel cuts it (65,535 less the headers).
 pub(crate) const TRAIN_LEN_MAX: usize = 65_487;
-/// Trains that may wait for the embedder before the stack stops producing.
+/// Trains that may wait for the embedder, [`TRAINS_RESERVED`] among them.
 pub(crate) const TRAINS_MAX: usize = 32;
+/// Trains that only handshakes and keepalives may begin: data stops before.
+pub(crate) const TRAINS_RESERVED: usize = 4;
+/// The newest trains, which may still grow: so many destinations form trains side by side.
+pub(crate) const TRAINS_OPEN_MAX: usize = 8;
+/// Buffers of trains kept when nothing is sent.
+pub(crate) const TRAINS_IDLE: usize = 2;
+/// The largest datagram that UDP over IPv4 carries.
+pub(crate) const DATAGRAM_LEN_MAX: usize = 65_507;
+
+/// Packets to a peer that wait for its handshake.
+pub(crate) const QUEUED_PACKETS_MAX: usize = 64;
+/// Addresses of one endpoint that are tried in turn.
+pub(crate) const ENDPOINT_ADDRESSES_MAX: usize = 8;
 
 /// Datagrams from peers that may wait for the embedder, in bytes.
 pub(crate) const DATAGRAMS_LEN_MAX: usize = 1 << 20;
+
+/// Segments that one TCP flow may send before the next has its turn.
+pub(crate) const SEGMENTS_PER_TURN: usize = 64;
+/// The shortest rest of a TCP flow that has nothing to send.
+pub(crate) const TCP_REST_MIN: Duration = Duration::from_millis(1);
+/// How long a TCP flow into the tunnel may take to be established: long enough for a tunnel that
+/// has to come up first.
+pub(crate) const TCP_TUNNEL_CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long sent bytes may stay unacknowledged (RFC 9293, section 3.8.3, asks for 100 s at least).
+pub(crate) const TCP_STALL_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How long an ended connection is remembered.
+pub(crate) const TIME_WAIT: Duration = Duration::from_secs(30);
+/// Ended connections that are remembered.
+pub(crate) const TIME_WAITS_MAX: usize = 8_192;
+/// Hosts that a UDP mapping remembers having sent to.
+pub(crate) const CONTACTS_MAX: usize = 64;
+/// ICMP errors to one peer: a burst, and a rate for each second.
+pub(crate) const ICMP_ERRORS_BURST: u32 = 100;
+/// See [`ICMP_ERRORS_BURST`].
+pub(crate) const ICMP_ERRORS_RATE: u32 = 500;
 
 /// Handshake messages taken in from one source address: a burst and a rate for each second.
 pub(crate) const HANDSHAKES_PER_SOURCE_BURST: u32 = 5;
 /// See [`HANDSHAKES_PER_SOURCE_BURST`].
 pub(crate) const HANDSHAKES_PER_SOURCE_RATE: u32 = 20;
+/// Handshake messages of either kind taken in from all sources that have not proved their address
+/// with a cookie: a burst, and as many for each second.
+pub(crate) const HANDSHAKES_UNPROVEN_RATE: u32 = 500;
+/// Source addresses whose handshake messages are counted at the same time.
+pub(crate) const HANDSHAKE_SOURCES_MAX: usize = 1024;
+/// Sessions granted to one peer that it has not confirmed with data: a burst. boringtun keeps the
+/// last 8 sessions, and the one in use must stay among them.
+pub(crate) const UNCONFIRMED_SESSIONS_BURST: u32 = 5;
 
 const _: () = assert!(TRAIN_LEN_MAX < SCRATCH_LEN);
-const _: () = assert!(TRAINS_MAX >= 2, "one train fills while another drains");
+const _: () = assert!(TRAIN_LEN_MAX <= DATAGRAM_LEN_MAX && DATAGRAM_LEN_MAX < SCRATCH_LEN);
+const _: () = assert!(TRAINS_MAX >= TRAINS_RESERVED + 2, "one train fills while another drains");
+const _: () = assert!(TRAINS_IDLE <= TRAINS_OPEN_MAX && TRAINS_OPEN_MAX <= TRAINS_MAX);
+const _: () = assert!(UNCONFIRMED_SESSIONS_BURST < 8, "boringtun keeps 8 sessions of a peer");
 
 /// A share of a limit, in percent: 1 to 100.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,0 +1,105 @@
+//! The arguments of the commands: every command takes one of three forms, and `--help`.
+
+use std::path::PathBuf;
+
+use lexopt::{Arg, Error, Parser};
+
+use crate::failure::Failure;
+use crate::output;
+
+/// What the arguments ask for.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Asked<T> {
+    /// To print the help.
+    Help,
+    /// To do the command.
+    Do(T),
+}
+
+/// Prints the help if that is asked for; `None` says that nothing more is to be done.
+pub(super) fn settle<T>(
+    parsed: Result<Asked<T>, Error>,
+    command: &str,
+    help: &str,
+) -> Result<Option<T>, Failure> {
+    match parsed {
+        Ok(Asked::Do(asked)) => Ok(Some(asked)),
+        Ok(Asked::Help) => output::print(help).map(|()| None),
+        Err(error) => {
+            let help = format!("slipwire {command}");
+            Err(Failure::Usage { message: error.to_string(), help })
+        }
+    }
+}
+
+/// No arguments at all.
+pub(super) fn none(mut parser: Parser) -> Result<Asked<()>, Error> {
+    match parser.next()? {
+        None => Ok(Asked::Do(())),
+        Some(Arg::Short('h') | Arg::Long("help")) => Ok(Asked::Help),
+        Some(argument) => Err(argument.unexpected()),
+    }
+}
+
+/// `[-c FILE]`.
+pub(super) fn configuration(mut parser: Parser) -> Result<Asked<Option<PathBuf>>, Error> {
+    let mut file = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Asked::Help),
+            Arg::Short('c') | Arg::Long("config") if file.is_none() => {
+                file = Some(PathBuf::from(parser.value()?));
+            }
+            Arg::Short(_) | Arg::Long(_) | Arg::Value(_) => return Err(argument.unexpected()),
+        }
+    }
+    Ok(Asked::Do(file))
+}
+
+/// `[DIR]`.
+pub(super) fn directory(mut parser: Parser) -> Result<Asked<Option<PathBuf>>, Error> {
+    let mut directory = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Asked::Help),
+            Arg::Value(path) if directory.is_none() && !path.is_empty() => {
+                directory = Some(PathBuf::from(path));
+            }
+            Arg::Short(_) | Arg::Long(_) | Arg::Value(_) => return Err(argument.unexpected()),
+        }
+    }
+    Ok(Asked::Do(directory))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parser(arguments: &[&str]) -> Parser {
+        Parser::from_args(arguments)
+    }
+
+    #[test]
+    fn a_configuration_is_named_once_if_at_all() {
+        let file = |arguments| configuration(parser(arguments)).ok();
+        assert_eq!(file(&[]), Some(Asked::Do(None)));
+        assert_eq!(file(&["-c", "x"]), Some(Asked::Do(Some("x".into()))));
+        assert_eq!(file(&["--config=x"]), Some(Asked::Do(Some("x".into()))));
+        assert_eq!(file(&["-c", "x", "--help"]), Some(Asked::Help));
+        assert!(file(&["-c"]).is_none() && file(&["x"]).is_none());
+        assert!(file(&["-c", "x", "-c", "y"]).is_none());
+    }
+
+    #[test]
+    fn a_directory_is_one_word() {
+        assert_eq!(directory(parser(&["d"])).ok(), Some(Asked::Do(Some("d".into()))));
+        assert_eq!(directory(parser(&[])).ok(), Some(Asked::Do(None)));
+        assert!(directory(parser(&["d", "e"])).is_err() && directory(parser(&["-x"])).is_err());
+    }
+
+    #[test]
+    fn some_commands_take_nothing_but_help() {
+        assert_eq!(none(parser(&["-h"])).ok(), Some(Asked::Help));
+        assert!(none(parser(&["x"])).is_err() && none(parser(&["--x"])).is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! `slipwire check`: whether a configuration is valid, and what it would run.
+
+use std::fmt::{self, Display, Write as _};
+
+use lexopt::Parser;
+use slipwire_core::config::{DefaultAction, Endpoint, Gateway, Peer};
+use slipwire_driver::Forward;
+
+use super::arguments;
+use crate::config::{self, Configuration};
+use crate::failure::Failure;
+use crate::output;
+
+const HELP: &str = "\
+Validates a configuration and prints what would run. If anything is wrong, prints all of it, one
+line each with file, line and mend, and exits with 1. Ports are not opened: whether one is taken
+turns up when it runs.
+
+Usage: slipwire check [-c FILE]
+
+Options:
+  -c, --config FILE   the configuration; default: ./slipwire.toml, then /etc/slipwire/slipwire.toml
+
+Examples:
+  slipwire check
+  slipwire check -c /etc/slipwire/slipwire.toml && systemctl restart slipwire
+";
+
+pub(super) fn main(parser: Parser) -> Result<(), Failure> {
+    let parsed = arguments::configuration(parser);
+    let Some(asked) = arguments::settle(parsed, "check", HELP)? else { return Ok(()) };
+    output::print(&Summary(&config::find(asked)?).to_string())
+}
+
+/// What a configuration would run, for people.
+struct Summary<'c>(&'c Configuration);
+
+impl Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let configuration = self.0;
+        let parts = configuration.engine.parts();
+        let interface = &parts.interface;
+        writeln!(f, "{} is valid\n", configuration.origin.file.display())?;
+        row(f, "interface", &configuration.interface_name)?;
+        row(f, "", &format!("public key   {}", interface.private_key.public_key()))?;
+        row(f, "", &format!("address      {}", list(&interface.addresses)))?;
+        row(f, "", &format!("listens on   {}", listens(configuration)))?;
+        row(f, "", &format!("mtu          {}", interface.mtu))?;
+        for (index, peer) in parts.peers.iter().enumerate() {
+            write_peer(f, if index == 0 { "peers" } else { "" }, peer)?;
+        }
+        for (index, forward) in configuration.settings.forwards.iter().enumerate() {
+            let label = if index == 0 { "forwards" } else { "" };
+            write_forward(f, label, forward, configuration)?;
+        }
+        row(f, "gateway", &describe_gateway(parts.gateway.as_ref()))
+    }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, label: &str, value: &str) -> fmt::Result {
+    writeln!(f, "{label:<11}{value}")
+}
+
+fn list<T: Display>(items: &[T]) -> String {
+    let mut text = String::new();
+    for (index, item) in items.iter().enumerate() {
+        let separator = if index == 0 { "" } else { ", " };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{separator}{item}");
+    }
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+fn listens(configuration: &Configuration) -> String {
+    let addresses = list(&configuration.settings.listen);
+    match configuration.settings.port {
+        Some(port) => format!("UDP port {port} of {addresses}"),
+        None => format!("any free UDP port of {addresses}"),
+    }
+}
+
+fn write_peer(f: &mut fmt::Formatter<'_>, label: &str, peer: &Peer) -> fmt::Result {
+    row(f, label, &peer.name)?;
+    row(f, "", &format!("  public key   {}", peer.public_key))?;
+    row(f, "", &format!("  allowed ips  {}", list(&peer.allowed_ips)))?;
+    let endpoint = match &peer.endpoint {
+        Some(Endpoint::Address(address)) => address.to_string(),
+        Some(name @ Endpoint::Name { .. }) => format!("{name} (a name, resolved when it runs)"),
+        None => "unknown until it calls".to_owned(),
+    };
+    row(f, "", &format!("  endpoint     {endpoint}"))?;
+    if let Some(seconds) = peer.persistent_keepalive {
+        row(f, "", &format!("  keepalive    every {seconds} s"))?;
+    }
+    if peer.preshared_key.is_some() {
+        row(f, "", "  preshared    yes")?;
+    }
+    Ok(())
+}
+
+fn write_forward(
+    f: &mut fmt::Formatter<'_>,
+    label: &str,
+    forward: &Forward,
+    configuration: &Configuration,
+) -> fmt::Result {
+    let Forward { name, protocol, listen, to } = forward;
+    let owner = configuration.engine.owner(to.ip()).map_or("nobody", |peer| peer.name.as_str());
+    let name = if *name == listen.to_string() { String::new() } else { format!("{name}: ") };
+    row(f, label, &format!("{name}{protocol} {listen} -> {to} (peer {owner})"))
+}
+
+fn describe_gateway(gateway: Option<&Gateway>) -> String {
+    let Some(gateway) = gateway else {
+        return "off: peers reach nothing through this end".to_owned();
+    };
+    let default = match gateway.default {
+        DefaultAction::Relay => "relay",
+        DefaultAction::Reject => "reject",
+        DefaultAction::Drop => "drop",
+    };
+    let peers = if gateway.peer_to_peer { "reach" } else { "don't reach" };
+    let mut text = format!("on: default {default}; peers {peers} each other");
+    if !gateway.overlay_exclude.is_empty() {
+        let _ = write!(text, "; never to a peer: {}", list(&gateway.overlay_exclude));
+    }
+    text
+}

@@ -1,0 +1,44 @@
+//! `slipwire run`: a configuration, until a signal ends it.
+
+use lexopt::Parser;
+
+use super::arguments;
+use crate::config::{self, Configuration};
+use crate::ending::Ending;
+use crate::failure::Failure;
+use crate::{logging, ready, start};
+
+const HELP: &str = "\
+Runs a configuration until SIGTERM or SIGINT (Ctrl-C). The first signal closes every connection in
+order, a second one ends the process at once. One line says when everything is ready.
+
+Usage: slipwire run [-c FILE]
+
+Options:
+  -c, --config FILE   the configuration; default: ./slipwire.toml, then /etc/slipwire/slipwire.toml
+
+Environment:
+  RUST_LOG            what is logged, instead of [log] level: RUST_LOG=debug
+
+Examples:
+  slipwire run
+  slipwire run -c /etc/slipwire/slipwire.toml
+  RUST_LOG=debug slipwire run -c slipwire.toml
+";
+
+pub(super) fn main(parser: Parser) -> Result<(), Failure> {
+    let parsed = arguments::configuration(parser);
+    let Some(asked) = arguments::settle(parsed, "run", HELP)? else { return Ok(()) };
+    let Configuration { origin, interface_name, engine, settings, log_level } =
+        config::find(asked)?;
+    logging::start(log_level);
+    let mut driver = start::start(engine.clone(), settings, &origin)?;
+    let mut ending = Ending::watch(&mut driver)?;
+    log::info!("{}", ready::line(&interface_name, &engine, &driver));
+    while !ending.requested() {
+        driver.turn(None).map_err(Failure::system("can't wait for events"))?;
+    }
+    log::info!("ending");
+    driver.shut_down();
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! `[interface]`: this end of the tunnel.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use slipwire_core::config::{self, MTU_IPV6_MIN};
+use slipwire_core::{IpNet, PrivateKey};
+use toml::de::DeTable;
+
+use super::address::OwnAddress;
+use super::fault::{At, Problem, Report};
+use super::schema;
+use super::secret::{self, Surroundings};
+use super::section::Section;
+use super::value::{InterfaceName, Mtu, Port};
+
+const DEFAULT_NAME: &str = "slip0";
+/// What fits into 1,500 bytes with WireGuard's header over IPv6.
+const DEFAULT_MTU: u16 = 1420;
+
+/// The table, with the places that later checks speak of.
+#[derive(Debug)]
+pub(super) struct InterfaceTable {
+    pub(super) name: String,
+    pub(super) listen_port: Option<u16>,
+    pub(super) listen_addresses: Vec<IpAddr>,
+    pub(super) interface: config::Interface,
+    /// Whether nothing about the tunnel addresses had to be reported.
+    pub(super) addresses_sound: bool,
+    pub(super) listen_offset: usize,
+    mtu_offset: usize,
+}
+
+/// Reads the table. What is missing or wrong has been reported and has a stand-in here, so that
+/// the rest of the file can still be checked.
+pub(super) fn read(
+    root: &DeTable<'_>,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> InterfaceTable {
+    let Some(section) = Section::one(&schema::INTERFACE, root, report) else {
+        if !root.contains_key(schema::INTERFACE.name) {
+            let mend = "add `[interface]` with private_key_file and address";
+            report.fault(0, schema::INTERFACE.name, Problem::new("missing", mend));
+        }
+        return stand_in();
+    };
+    let name = section.optional("name", report);
+    let private_key = secret::private_key(&section, surroundings, report);
+    let listen_port = section.optional("listen_port", report).map(|port: At<Port>| port.value.0);
+    let mtu = section.optional("mtu", report);
+    let faults_before = report.count();
+    let addresses = addresses(&section, report);
+    let addresses_sound = report.count() == faults_before;
+    let fallback = stand_in();
+    InterfaceTable {
+        name: name.map_or(fallback.name, |name: At<InterfaceName>| name.value.0),
+        listen_port,
+        listen_addresses: listen_addresses(&section, report).unwrap_or(fallback.listen_addresses),
+        interface: config::Interface {
+            private_key: private_key.map_or(fallback.interface.private_key, |key| key.value),
+            addresses,
+            mtu: mtu.map_or(DEFAULT_MTU, |mtu: At<Mtu>| mtu.value.0),
+        },
+        addresses_sound,
+        listen_offset: section.offset_of("listen_port"),
+        mtu_offset: section.offset_of("mtu"),
+    }
+}
+
+fn stand_in() -> InterfaceTable {
+    InterfaceTable {
+        name: DEFAULT_NAME.to_owned(),
+        listen_port: None,
+        listen_addresses: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+        interface: config::Interface {
+            private_key: PrivateKey::from_entropy([0; slipwire_core::KEY_LEN]),
+            addresses: Vec::new(),
+            mtu: DEFAULT_MTU,
+        },
+        addresses_sound: false,
+        listen_offset: 0,
+        mtu_offset: 0,
+    }
+}
+
+fn listen_addresses(section: &Section<'_>, report: &mut Report<'_>) -> Option<Vec<IpAddr>> {
+    let key = "listen_address";
+    let At { value: list, offset } = section.list::<IpAddr>(key, report)?;
+    let mut addresses = Vec::with_capacity(list.len());
+    for At { value, offset } in list {
+        if addresses.contains(&value) {
+            let problem = Problem::new(format!("{value} stands here twice"), "remove one of them");
+            report.fault(offset, section.path(key), problem);
+        }
+        addresses.push(value);
+    }
+    if addresses.is_empty() {
+        let mend = "write [\"0.0.0.0\", \"::\"], or remove the key";
+        report.fault(offset, section.path(key), Problem::new("lists no address", mend));
+    }
+    Some(addresses)
+}
+
+fn addresses(section: &Section<'_>, report: &mut Report<'_>) -> Vec<IpNet> {
+    const KEY: &str = "address";
+    const EXAMPLE: &str = "address = [\"10.77.0.1/24\"]";
+    if !section.has(KEY) {
+        section.report_missing(KEY, EXAMPLE, report);
+    }
+    let faults_before = report.count();
+    let Some(At { value: list, offset }) = section.list::<OwnAddress>(KEY, report) else {
+        return Vec::new();
+    };
+    if list.is_empty() && report.count() == faults_before {
+        let problem = Problem::new("lists no address", format!("write `{EXAMPLE}`"));
+        report.fault(offset, section.path(KEY), problem);
+    }
+    list.into_iter().map(|address| address.value.0).collect()
+}
+
+impl InterfaceTable {
+    /// Reports a contradiction about the MTU.
+    pub(super) fn report_mtu(&self, error: &config::ConfigError, report: &mut Report<'_>) {
+        let mend = format!("set mtu = {MTU_IPV6_MIN} or more, or remove the IPv6 addresses");
+        report.fault(self.mtu_offset, "interface.mtu", Problem::new(error.to_string(), mend));
+    }
+}

@@ -1,0 +1,231 @@
+//! From a TOML file to a configuration that can run, or to everything that is wrong with it.
+//!
+//! The file is parsed into a tree whose values know where they stand. Each table is read by a
+//! module of its own, which reports faults and goes on; then the whole is checked for
+//! contradictions, by [`slipwire_core::Config`] and here, and what is found is led back to its
+//! line. What the system has a say in, such as ports that are taken, turns up when it runs.
+//!
+//! ```text
+//! text -> tree -> sections of values -> core::Config + driver::Settings
+//!           \____________\_______________\__ Report: line, key, what, mend
+//! ```
+
+mod address;
+mod fault;
+mod find;
+mod forward;
+mod interface;
+mod options;
+mod peer;
+pub(crate) mod schema;
+mod secret;
+mod section;
+mod value;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use log::LevelFilter;
+use slipwire_core::Config;
+use slipwire_core::config::{ConfigError, Parts};
+use slipwire_driver::Settings;
+use toml::de::DeTable;
+use zeroize::Zeroizing;
+
+use fault::Report;
+pub(crate) use fault::{Faults, Problem};
+pub(crate) use find::find;
+use interface::InterfaceTable;
+use peer::{Clash, PeerTables};
+use secret::Surroundings;
+pub(crate) use secret::read_key_file;
+
+/// A larger file was not written by hand.
+const FILE_LEN_MAX: u64 = 16 << 20;
+
+/// A valid configuration file.
+#[derive(Debug)]
+pub(crate) struct Configuration {
+    /// Where it stands, to speak of it.
+    pub(crate) origin: Origin,
+    /// What logs and tools call this end.
+    pub(crate) interface_name: String,
+    /// What the engine is to do.
+    pub(crate) engine: Config,
+    /// What the driver is to do.
+    pub(crate) settings: Settings,
+    /// What is logged unless the environment says otherwise.
+    pub(crate) log_level: LevelFilter,
+}
+
+/// A file, and the lines in it, from 1, that only the system can find fault with.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// The line of `interface.listen_port`, or of its table.
+    pub(crate) listen_line: usize,
+    /// The lines of `forward.listen`, in the order of the forwards.
+    pub(crate) forward_lines: Vec<usize>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub(crate) enum LoadError {
+    /// The file could not be read.
+    Unreadable { file: PathBuf, error: io::Error },
+    /// The file is larger than any configuration.
+    TooLarge { file: PathBuf },
+    /// The file is wrong.
+    Faults(Faults),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { file, error } => write!(
+                f,
+                "{}: can't read the configuration: {error}; name an existing file with -c FILE",
+                file.display()
+            ),
+            Self::TooLarge { file } => write!(
+                f,
+                "{}: larger than {FILE_LEN_MAX} bytes; name a configuration with -c FILE",
+                file.display()
+            ),
+            Self::Faults(faults) => faults.fmt(f),
+        }
+    }
+}
+
+/// Reads and checks a configuration file.
+pub(crate) fn load(file: &Path) -> Result<Configuration, LoadError> {
+    let unreadable = |error| LoadError::Unreadable { file: file.to_owned(), error };
+    let mut source = File::open(file).map_err(unreadable)?;
+    let metadata = source.metadata().map_err(unreadable)?;
+    // It may hold secrets: wiped after use, with room from the start so that no copy is left.
+    let room = usize::try_from(metadata.len().min(FILE_LEN_MAX)).unwrap_or(0) + 1;
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    source.by_ref().take(FILE_LEN_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > FILE_LEN_MAX {
+        return Err(LoadError::TooLarge { file: file.to_owned() });
+    }
+    let surroundings = Surroundings { file, mode: metadata.permissions().mode() };
+    parse(&text, &surroundings).map_err(LoadError::Faults)
+}
+
+fn parse(text: &str, surroundings: &Surroundings<'_>) -> Result<Configuration, Faults> {
+    let mut report = Report::new(text);
+    match read(text, surroundings, &mut report) {
+        Some(configuration) if report.count() == 0 => Ok(configuration),
+        Some(_) | None => Err(report.into_faults(surroundings.file)),
+    }
+}
+
+/// Reads the whole file; `None` only after a fault was reported.
+fn read(
+    text: &str,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> Option<Configuration> {
+    let (root, syntax_errors) = DeTable::parse_recoverable(text);
+    for error in &syntax_errors {
+        let offset = error.span().map_or(0, |span| span.start);
+        let mend = "mend this line: text goes in \"quotes\", lists in [brackets]";
+        report.fault(offset, "syntax", Problem::new(error.message(), mend));
+    }
+    if !syntax_errors.is_empty() {
+        // Of what is left of the file half would be reported as missing.
+        return None;
+    }
+    let root = root.get_ref();
+    section::report_unknown_tables(root, report);
+    let interface = interface::read(root, surroundings, report);
+    let peers = peer::read(root, surroundings, report);
+    let forwards = forward::read(root, report);
+    let parts = Parts {
+        interface: interface.interface.clone(),
+        peers: peers.peers(),
+        gateway: options::gateway(root, report),
+        tcp: options::tcp(root, report),
+        mappings: options::mappings(root, report),
+        limits: options::limits(root, report),
+    };
+    let log_level = options::log_level(root, report);
+    if interface.addresses_sound && peers.ownership_sound {
+        forward::check_targets(&forwards, &parts, report);
+    }
+    let engine = Config::new(parts)
+        .map_err(|errors| {
+            for error in errors {
+                report_contradiction(&error, root, &interface, &peers, report);
+            }
+        })
+        .ok()?;
+    Some(Configuration {
+        origin: Origin {
+            file: surroundings.file.to_owned(),
+            listen_line: report.line(interface.listen_offset),
+            forward_lines: forwards.iter().map(|table| report.line(table.listen_offset)).collect(),
+        },
+        interface_name: interface.name,
+        engine,
+        settings: Settings {
+            listen: interface.listen_addresses,
+            port: interface.listen_port,
+            forwards: forwards.into_iter().map(|table| table.forward).collect(),
+            services: Vec::new(),
+        },
+        log_level,
+    })
+}
+
+/// Leads what core found back to its line.
+fn report_contradiction(
+    error: &ConfigError,
+    root: &DeTable<'_>,
+    interface: &InterfaceTable,
+    peers: &PeerTables,
+    report: &mut Report<'_>,
+) {
+    let peer = |index: usize, clash: Clash, report: &mut Report<'_>| {
+        peers.report(index, clash, error, report);
+    };
+    match *error {
+        ConfigError::MtuOutOfRange(_) | ConfigError::MtuTooSmallForIpv6(_) => {
+            interface.report_mtu(error, report);
+        }
+        ConfigError::OwnPublicKey { peer: index } => peer(index, Clash::OwnPublicKey, report),
+        ConfigError::DuplicatePublicKey { peer: index, other } => {
+            peer(index, Clash::DuplicatePublicKey { other }, report);
+        }
+        ConfigError::DuplicateName { peer: index, other } => {
+            peer(index, Clash::DuplicateName { other }, report);
+        }
+        ConfigError::DuplicateAllowedIp { peer: index, other, prefix } => {
+            peer(index, Clash::DuplicateAllowedIp { other, prefix }, report);
+        }
+        ConfigError::OwnAddress { peer: index, address } => {
+            peer(index, Clash::OwnAddress { prefix: address.into() }, report);
+        }
+        // Both are excluded by the values that are read; core checks for other embedders.
+        ConfigError::BufferOutOfRange(_) | ConfigError::ZeroTimeout(_) => {
+            report.fault(0, "timers and buffers", Problem::new(error.to_string(), "change it"));
+        }
+        ConfigError::Limit(reason) => {
+            // A reason opens with its key.
+            let (path, what) = reason.split_once(' ').unwrap_or((reason, "is wrong"));
+            let table = root.get(schema::LIMITS.name);
+            let key = path.split('.').next_back().unwrap_or(path);
+            let place = table.and_then(|table| table.get_ref().get(key)).or(table);
+            let offset = place.map_or(0, |place| place.span().start);
+            report.fault(offset, path, Problem::new(what, "change this value"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

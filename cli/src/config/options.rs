@@ -1,0 +1,83 @@
+//! The tables that only tune: `[gateway]`, `[tcp]`, `[udp]`, `[icmp]`, `[limits]`, `[log]`.
+
+use std::time::Duration;
+
+use log::LevelFilter;
+use slipwire_core::config::{DefaultAction, Filtering, Gateway, Mappings, Tcp};
+use slipwire_core::{Limits, Share};
+use toml::de::DeTable;
+
+use super::address::Prefix;
+use super::fault::Report;
+use super::schema;
+use super::section::Section;
+use super::value::{ByteSize, Count, RingSize};
+
+/// What peers may reach; nothing without the table. The addresses of this host are the driver's
+/// to find.
+pub(super) fn gateway(root: &DeTable<'_>, report: &mut Report<'_>) -> Option<Gateway> {
+    let section = Section::one(&schema::GATEWAY, root, report)?;
+    let mut gateway = Gateway {
+        default: DefaultAction::Relay,
+        peer_to_peer: false,
+        overlay_exclude: Vec::new(),
+        services: Vec::new(),
+        host_addresses: Vec::new(),
+    };
+    section.set::<DefaultAction, _>("default", &mut gateway.default, report);
+    section.set::<bool, _>("peer_to_peer", &mut gateway.peer_to_peer, report);
+    if let Some(list) = section.list::<Prefix>("overlay_exclude", report) {
+        gateway.overlay_exclude = list.value.into_iter().map(|prefix| prefix.value.0).collect();
+    }
+    Some(gateway)
+}
+
+pub(super) fn tcp(root: &DeTable<'_>, report: &mut Report<'_>) -> Tcp {
+    let mut tcp = Tcp::default();
+    if let Some(section) = Section::one(&schema::TCP, root, report) {
+        section.set::<RingSize, _>("receive_buffer", &mut tcp.receive_buffer, report);
+        section.set::<RingSize, _>("send_buffer", &mut tcp.send_buffer, report);
+        section.set::<Duration, _>("connect_timeout", &mut tcp.connect_timeout, report);
+        section.set::<Duration, _>("idle_timeout", &mut tcp.idle_timeout, report);
+        section.set::<Duration, _>("half_open_timeout", &mut tcp.half_open_timeout, report);
+        section.set::<Duration, _>("keepalive", &mut tcp.keepalive, report);
+    }
+    tcp
+}
+
+pub(super) fn mappings(root: &DeTable<'_>, report: &mut Report<'_>) -> Mappings {
+    let mut mappings = Mappings::default();
+    if let Some(section) = Section::one(&schema::UDP, root, report) {
+        section.set::<Duration, _>("idle_timeout", &mut mappings.udp_idle_timeout, report);
+        section.set::<Filtering, _>("filtering", &mut mappings.udp_filtering, report);
+    }
+    // A query to port 53 never waits longer than other traffic.
+    mappings.dns_idle_timeout = mappings.dns_idle_timeout.min(mappings.udp_idle_timeout);
+    if let Some(section) = Section::one(&schema::ICMP, root, report) {
+        section.set::<Duration, _>("idle_timeout", &mut mappings.icmp_idle_timeout, report);
+    }
+    mappings
+}
+
+/// The bounds, and where the table stands.
+pub(super) fn limits(root: &DeTable<'_>, report: &mut Report<'_>) -> Limits {
+    let mut limits = Limits::default();
+    let Some(section) = Section::one(&schema::LIMITS, root, report) else { return limits };
+    section.set::<Count, _>("tcp_flows", &mut limits.tcp_flows, report);
+    section.set::<Count, _>("udp_flows", &mut limits.udp_flows, report);
+    section.set::<Count, _>("icmp_flows", &mut limits.icmp_flows, report);
+    // A smaller tcp_flows alone must not contradict a default that nobody wrote.
+    limits.half_open = limits.half_open.min(limits.tcp_flows);
+    section.set::<Count, _>("half_open", &mut limits.half_open, report);
+    section.set::<Share, _>("per_peer", &mut limits.per_peer, report);
+    section.set::<ByteSize, _>("memory", &mut limits.memory, report);
+    limits
+}
+
+pub(super) fn log_level(root: &DeTable<'_>, report: &mut Report<'_>) -> LevelFilter {
+    let mut level = LevelFilter::Info;
+    if let Some(section) = Section::one(&schema::LOG, root, report) {
+        section.set::<LevelFilter, _>("level", &mut level, report);
+    }
+    level
+}

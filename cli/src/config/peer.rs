@@ -1,0 +1,162 @@
+//! `[[peer]]`: everybody at the other end.
+
+use slipwire_core::config::{self, ConfigError, Endpoint};
+use slipwire_core::{IpNet, PublicKey};
+use toml::de::DeTable;
+
+use super::address::Prefix;
+use super::fault::{At, Problem, Report};
+use super::schema;
+use super::secret::{self, Surroundings};
+use super::section::Section;
+use super::value::{Keepalive, Name};
+
+/// Characters of its key that a peer without a name is called by.
+const DEFAULT_NAME_LEN: usize = 8;
+
+/// One table, with the places that later checks speak of.
+#[derive(Debug)]
+pub(super) struct PeerTable {
+    peer: config::Peer,
+    name_offset: usize,
+    public_key_offset: usize,
+    allowed_ips: Vec<At<IpNet>>,
+    /// Whether nothing about those had to be reported.
+    allowed_ips_sound: bool,
+}
+
+/// Every peer that can be told from others, that is, whose public key could be read.
+#[derive(Debug)]
+pub(super) struct PeerTables {
+    tables: Vec<PeerTable>,
+    /// Whether all that they own is known, so that what they do not own is too.
+    pub(super) ownership_sound: bool,
+}
+
+/// Reads the tables.
+pub(super) fn read(
+    root: &DeTable<'_>,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> PeerTables {
+    let sections = Section::all(&schema::PEER, root, report);
+    let understood = !sections.is_empty() || !root.contains_key(schema::PEER.name);
+    let tables: Vec<_> =
+        sections.iter().filter_map(|section| table(section, surroundings, report)).collect();
+    let ownership_sound = understood
+        && tables.len() == sections.len()
+        && tables.iter().all(|table| table.allowed_ips_sound);
+    PeerTables { tables, ownership_sound }
+}
+
+fn table(
+    section: &Section<'_>,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> Option<PeerTable> {
+    let name = section.optional("name", report).map(|name: At<Name>| name.value.0);
+    let key = section.required::<PublicKey>("public_key", "public_key = \"<base64>\"", report);
+    let preshared_key = secret::preshared_key(section, surroundings, report);
+    let faults_before = report.count();
+    if !section.has("allowed_ips") {
+        section.report_missing("allowed_ips", "allowed_ips = [\"10.77.0.2/32\"]", report);
+    }
+    let allowed_ips = section.list::<Prefix>("allowed_ips", report).map(|list| list.value);
+    let allowed_ips: Vec<_> =
+        allowed_ips.into_iter().flatten().map(|item| item.map(|prefix| prefix.0)).collect();
+    let allowed_ips_sound = report.count() == faults_before;
+    let endpoint = section.optional::<Endpoint>("endpoint", report);
+    let keepalive = section.optional::<Keepalive>("persistent_keepalive", report);
+
+    let At { value: public_key, offset: public_key_offset } = key?;
+    let short_key = || public_key.to_string().chars().take(DEFAULT_NAME_LEN).collect();
+    Some(PeerTable {
+        peer: config::Peer {
+            name: name.unwrap_or_else(short_key),
+            public_key,
+            preshared_key: preshared_key.map(|key| key.value),
+            allowed_ips: allowed_ips.iter().map(|item| item.value).collect(),
+            endpoint: endpoint.map(|endpoint| endpoint.value),
+            persistent_keepalive: keepalive.and_then(|keepalive| keepalive.value.0),
+        },
+        name_offset: section.offset_of("name"),
+        public_key_offset,
+        allowed_ips,
+        allowed_ips_sound,
+    })
+}
+
+/// A contradiction that concerns one peer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Clash {
+    OwnPublicKey,
+    DuplicatePublicKey { other: usize },
+    DuplicateName { other: usize },
+    DuplicateAllowedIp { other: usize, prefix: IpNet },
+    OwnAddress { prefix: IpNet },
+}
+
+impl PeerTables {
+    /// The peers for the engine.
+    pub(super) fn peers(&self) -> Vec<config::Peer> {
+        self.tables.iter().map(|table| table.peer.clone()).collect()
+    }
+
+    /// Reports what core found out about the peer at `index`.
+    pub(super) fn report(
+        &self,
+        index: usize,
+        clash: Clash,
+        error: &ConfigError,
+        report: &mut Report<'_>,
+    ) {
+        let Some(table) = self.tables.get(index) else { return };
+        let line = |at: fn(&PeerTable) -> usize, other: usize| {
+            self.tables.get(other).map_or(0, |table| report.line(at(table)))
+        };
+        let (offset, key, what, mend) = match clash {
+            Clash::OwnPublicKey => (
+                table.public_key_offset,
+                "public_key",
+                "this is our own public key".to_owned(),
+                "put the other end's public key here".to_owned(),
+            ),
+            Clash::DuplicatePublicKey { other } => (
+                table.public_key_offset,
+                "public_key",
+                format!("{error} (line {})", line(|table| table.public_key_offset, other)),
+                "remove one of the two, or give each its own key".to_owned(),
+            ),
+            Clash::DuplicateName { other } => (
+                table.name_offset,
+                "name",
+                format!("{error} (line {})", line(|table| table.name_offset, other)),
+                "give each peer its own name".to_owned(),
+            ),
+            Clash::DuplicateAllowedIp { other, prefix } => (
+                table.offset_of(prefix),
+                "allowed_ips",
+                format!(
+                    "{prefix} already belongs to peer {:?} (line {})",
+                    self.tables.get(other).map_or("", |other| other.peer.name.as_str()),
+                    self.tables.get(other).map_or(0, |other| report.line(other.offset_of(prefix))),
+                ),
+                "keep it at one of them, or make one of the prefixes longer".to_owned(),
+            ),
+            Clash::OwnAddress { prefix } => (
+                table.offset_of(prefix),
+                "allowed_ips",
+                error.to_string(),
+                "write the peer's address, which is another one".to_owned(),
+            ),
+        };
+        report.fault(offset, format!("peer.{key}"), Problem::new(what, mend));
+    }
+}
+
+impl PeerTable {
+    fn offset_of(&self, prefix: IpNet) -> usize {
+        let place = self.allowed_ips.iter().find(|item| item.value == prefix);
+        place.map_or(self.public_key_offset, |item| item.offset)
+    }
+}

@@ -1,0 +1,192 @@
+//! Keys, written into the file or into files of their own that nobody else may read.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use slipwire_core::{KeyError, PresharedKey, PrivateKey, PublicKey};
+use toml::de::DeValue;
+use zeroize::Zeroizing;
+
+use super::fault::{At, Problem, Report};
+use super::section::{Section, Value};
+use super::value::{FilePath, SecretText, text};
+
+/// More than any key file holds.
+const KEY_FILE_LEN_MAX: u64 = 4096;
+
+/// Where a configuration was read from, as far as its secrets depend on it.
+#[derive(Debug)]
+pub(super) struct Surroundings<'p> {
+    /// The configuration file itself.
+    pub(super) file: &'p Path,
+    /// Its permission bits.
+    pub(super) mode: u32,
+}
+
+impl Surroundings<'_> {
+    /// A path of the configuration: relative to its file.
+    fn resolve(&self, path: &Path) -> PathBuf {
+        self.file.parent().map_or_else(|| path.to_owned(), |directory| directory.join(path))
+    }
+}
+
+impl Value for PublicKey {
+    fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
+        let text = text(value, "\"<base64>\"")?;
+        Self::from_base64(text).map_err(|error| describe(error, "the key"))
+    }
+}
+
+/// Our own private key, which must be there.
+pub(super) fn private_key(
+    section: &Section<'_>,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> Option<At<PrivateKey>> {
+    let (inline, file) = ("private_key", "private_key_file");
+    if !section.has(inline) && !section.has(file) {
+        let example = "private_key_file = \"slip0.key\"";
+        section.report_missing(file, example, report);
+    }
+    secret(section, [inline, file], surroundings, PrivateKey::from_base64, report)
+}
+
+/// A peer's preshared key, if there is one.
+pub(super) fn preshared_key(
+    section: &Section<'_>,
+    surroundings: &Surroundings<'_>,
+    report: &mut Report<'_>,
+) -> Option<At<PresharedKey>> {
+    let keys = ["preshared_key", "preshared_key_file"];
+    secret(section, keys, surroundings, PresharedKey::from_base64, report)
+}
+
+fn secret<K>(
+    section: &Section<'_>,
+    [inline, file]: [&'static str; 2],
+    surroundings: &Surroundings<'_>,
+    decode: fn(&str) -> Result<K, KeyError>,
+    report: &mut Report<'_>,
+) -> Option<At<K>> {
+    if section.has(inline) && section.has(file) {
+        let what = format!("stands beside `{file}`");
+        let problem = Problem::new(what, format!("keep one of the two, best `{file}`"));
+        report.fault(section.offset_of(inline), section.path(inline), problem);
+    }
+    if let Some(At { value: SecretText(text), offset }) = section.optional(inline, report) {
+        if let Some(problem) = exposed(surroundings.file, surroundings.mode) {
+            report.fault(offset, section.path(inline), problem);
+        }
+        let key = decode(&text).map_err(|error| describe(error, "the key"));
+        return key.map_or_else(
+            |problem| {
+                report.fault(offset, section.path(inline), problem);
+                None
+            },
+            |value| Some(At { value, offset }),
+        );
+    }
+    let At { value: FilePath(path), offset } = section.optional(file, report)?;
+    match read_key_file(&surroundings.resolve(&path), decode) {
+        Ok(value) => Some(At { value, offset }),
+        Err(problem) => {
+            report.fault(offset, section.path(file), problem);
+            None
+        }
+    }
+}
+
+/// Reads a key from a file that only its owner may use.
+pub(crate) fn read_key_file<K>(
+    path: &Path,
+    decode: fn(&str) -> Result<K, KeyError>,
+) -> Result<K, Problem> {
+    let shown = path.display();
+    let unreadable = |error: io::Error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            let mend = format!("make it: `(umask 077; slipwire genkey > {shown})`");
+            return Problem::new(format!("there is no file {shown}"), mend);
+        }
+        Problem::new(
+            format!("can't read {shown}: {error}"),
+            "make it a file that this user may read",
+        )
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    if let Some(problem) = exposed(path, mode) {
+        return Err(problem);
+    }
+    // Room for all of it from the start: a buffer that grows leaves copies behind unwiped.
+    let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_LEN_MAX as usize));
+    file.take(KEY_FILE_LEN_MAX).read_to_string(&mut text).map_err(unreadable)?;
+    decode(&text).map_err(|error| describe(error, &format!("the key in {shown}")))
+}
+
+/// What is wrong with the mode of a file that holds a secret.
+fn exposed(path: &Path, mode: u32) -> Option<Problem> {
+    let shown = path.display();
+    (mode & 0o077 != 0).then(|| {
+        Problem::new(
+            format!("{shown} holds a secret and is open to others (mode {:04o})", mode & 0o7777),
+            format!("run `chmod 600 {shown}`"),
+        )
+    })
+}
+
+fn describe(error: KeyError, subject: &str) -> Problem {
+    let mend = match error {
+        KeyError::NotBase64 | KeyError::WrongLength(_) => {
+            "copy it again, whole, as `wg` or `slipwire genkey` and `pubkey` print it"
+        }
+        KeyError::LowOrder => "use a key made by `wg` or `slipwire genkey` and `pubkey`",
+    };
+    Problem::new(format!("{subject} is {error}"), mend)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+
+    const KEY: &str = "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=";
+
+    fn read(content: &str, mode: u32) -> Result<PrivateKey, Problem> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.key");
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        read_key_file(&path, PrivateKey::from_base64)
+    }
+
+    #[test]
+    fn a_key_file_may_end_with_a_newline() {
+        assert_eq!(read(&format!("{KEY}\n"), 0o600).unwrap().to_base64(), KEY);
+        assert!(read(KEY, 0o400).is_ok());
+    }
+
+    #[test]
+    fn a_key_file_that_is_open_to_others_is_refused() {
+        for mode in [0o640, 0o604, 0o620, 0o644, 0o666] {
+            let problem = read(KEY, mode).unwrap_err();
+            assert!(problem.mend.starts_with("run `chmod 600 "), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn no_message_repeats_a_secret() {
+        let cut = &KEY[..40];
+        let problem = read(cut, 0o600).unwrap_err();
+        assert!(!format!("{problem:?}").contains(&cut[..8]), "{problem:?}");
+    }
+
+    #[test]
+    fn a_missing_key_file_says_how_to_make_it() {
+        let problem =
+            read_key_file(Path::new("/nowhere/a.key"), PrivateKey::from_base64).unwrap_err();
+        assert!(problem.mend.contains("slipwire genkey > /nowhere/a.key"));
+    }
+}

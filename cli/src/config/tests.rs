@@ -1,0 +1,285 @@
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use slipwire_core::config::{DefaultAction, Endpoint, Filtering};
+use slipwire_driver::ForwardProtocol;
+use tempfile::TempDir;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../config.example.toml");
+
+/// The key pairs of RFC 7748, section 6.1.
+const OUR_PRIVATE: &str = "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=";
+const OUR_PUBLIC: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
+const PEER_PUBLIC: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
+
+fn write(directory: &TempDir, name: &str, content: &str, mode: u32) -> PathBuf {
+    let path = directory.path().join(name);
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+    path
+}
+
+/// Loads a file that lies beside the key files that it may name.
+fn load_text(text: &str) -> Result<Configuration, String> {
+    let directory = tempfile::tempdir().unwrap();
+    write(&directory, "slip0.key", OUR_PRIVATE, 0o600);
+    write(&directory, "laptop.psk", OUR_PRIVATE, 0o600);
+    let file = write(&directory, "slipwire.toml", text, 0o644);
+    let prefix = format!("{}/", directory.path().display());
+    load(&file).map_err(|error| error.to_string().replace(&prefix, ""))
+}
+
+fn faults(text: &str) -> Vec<String> {
+    load_text(text).unwrap_err().lines().map(str::to_owned).collect()
+}
+
+/// The start of a valid file: 3 lines.
+const INTERFACE: &str =
+    "[interface]\nprivate_key_file = \"slip0.key\"\naddress = [\"10.77.0.1/24\"]\n";
+
+fn peer(rest: &str) -> String {
+    format!("[[peer]]\npublic_key = \"{PEER_PUBLIC}\"\n{rest}\n")
+}
+
+#[test]
+fn the_example_is_valid() {
+    let configuration = load_text(EXAMPLE).unwrap();
+    let parts = configuration.engine.parts();
+    assert_eq!(configuration.interface_name, "slip0");
+    assert_eq!(configuration.settings.port, Some(51820));
+    assert_eq!(parts.interface.private_key.public_key().to_string(), OUR_PUBLIC);
+    assert_eq!(parts.peers.len(), 2);
+    assert!(parts.peers[0].preshared_key.is_some());
+    let endpoint = Endpoint::Name { host: "vpn.example.com".into(), port: 51820 };
+    assert_eq!(parts.peers[1].endpoint, Some(endpoint));
+    assert_eq!(configuration.settings.forwards[0].name, "web");
+    assert_eq!(configuration.settings.forwards[1].protocol, ForwardProtocol::Udp);
+    assert_eq!(configuration.origin.listen_line, line_of("listen_port ="));
+    assert_eq!(configuration.origin.forward_lines[0], line_of("listen = \"127.0.0.1:8080\""));
+}
+
+fn line_of(start: &str) -> usize {
+    1 + EXAMPLE.lines().position(|line| line.starts_with(start)).unwrap()
+}
+
+/// What the example sets to defaults must be what is there without it.
+#[test]
+fn the_example_shows_the_defaults() {
+    let with = load_text(EXAMPLE).unwrap();
+    let without = load_text(&format!("{INTERFACE}[gateway]\n")).unwrap();
+    let (with, without) = (with.engine.parts(), without.engine.parts());
+    assert_eq!(with.interface.mtu, without.interface.mtu);
+    assert_eq!(format!("{:?}", with.tcp), format!("{:?}", without.tcp));
+    assert_eq!(format!("{:?}", with.mappings), format!("{:?}", without.mappings));
+    assert_eq!(format!("{:?}", with.limits), format!("{:?}", without.limits));
+    assert_eq!(format!("{:?}", with.gateway), format!("{:?}", without.gateway));
+}
+
+/// The keys that a file sets or shows behind `# `, each with its table.
+fn keys_of(text: &str) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    let mut table = String::new();
+    for line in text.lines().map(|line| line.trim_start_matches("# ")) {
+        if line.starts_with('[') {
+            table = line.trim_matches(['[', ']']).to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && !key.contains(' ')
+        {
+            keys.insert(format!("{table}.{key}"));
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_example_lists_every_key_and_no_other() {
+    let known = schema::ALL
+        .iter()
+        .flat_map(|schema| schema.keys.iter().map(move |key| format!("{}.{key}", schema.name)));
+    assert_eq!(keys_of(EXAMPLE), known.collect());
+}
+
+/// A date is a value that no key takes: if its fault is missing, nobody reads the key.
+#[test]
+fn every_known_key_is_read() {
+    for schema in schema::ALL {
+        for key in schema.keys {
+            let text = format!("{}\n{key} = 2001-01-01\n", schema.header());
+            let fault = format!("slipwire.toml:2: {}.{key}: expected", schema.name);
+            let faults = faults(&text);
+            assert!(faults.iter().any(|line| line.starts_with(&fault)), "{key}: {faults:#?}");
+        }
+    }
+}
+
+#[test]
+fn the_smallest_file_has_the_documented_defaults() {
+    let configuration = load_text(&format!("{INTERFACE}{}", peer("allowed_ips = []"))).unwrap();
+    let parts = configuration.engine.parts();
+    assert_eq!(configuration.interface_name, "slip0");
+    assert_eq!(configuration.settings.port, None);
+    let wildcards: [IpAddr; 2] = ["0.0.0.0".parse().unwrap(), "::".parse().unwrap()];
+    assert_eq!(configuration.settings.listen, wildcards);
+    assert_eq!(configuration.log_level, LevelFilter::Info);
+    assert_eq!(parts.interface.mtu, 1420);
+    assert_eq!(parts.peers[0].name, &PEER_PUBLIC[..8]);
+    assert!(parts.gateway.is_none());
+}
+
+#[test]
+fn every_option_arrives() {
+    let text = format!(
+        "{INTERFACE}mtu = 1380\n[gateway]\ndefault = \"reject\"\npeer_to_peer = true\n\
+         overlay_exclude = [\"10.9.0.0/16\"]\n[tcp]\nreceive_buffer = \"64KiB\"\n\
+         send_buffer = 131072\nconnect_timeout = \"3s\"\nidle_timeout = \"1h\"\n\
+         half_open_timeout = \"4s\"\nkeepalive = \"20s\"\n[udp]\nidle_timeout = \"10s\"\n\
+         filtering = \"address-and-port\"\n[icmp]\nidle_timeout = \"7s\"\n[limits]\n\
+         tcp_flows = 100\nudp_flows = 101\nicmp_flows = 102\nper_peer = \"10%\"\n\
+         memory = \"2MiB\"\n[log]\nlevel = \"warn\"\n"
+    );
+    let configuration = load_text(&text).unwrap();
+    let parts = configuration.engine.parts();
+    let gateway = parts.gateway.as_ref().unwrap();
+    assert_eq!(gateway.default, DefaultAction::Reject);
+    assert!(gateway.peer_to_peer && gateway.overlay_exclude.len() == 1);
+    assert_eq!((parts.interface.mtu, parts.tcp.receive_buffer), (1380, 64 << 10));
+    assert_eq!((parts.tcp.send_buffer, parts.limits.memory), (128 << 10, 2 << 20));
+    let seconds = [
+        parts.tcp.connect_timeout,
+        parts.tcp.half_open_timeout,
+        parts.tcp.keepalive,
+        parts.mappings.udp_idle_timeout,
+        parts.mappings.icmp_idle_timeout,
+        // Never more than other mappings have.
+        parts.mappings.dns_idle_timeout,
+    ];
+    assert_eq!(seconds, [3, 4, 20, 10, 7, 10].map(Duration::from_secs));
+    assert_eq!(parts.mappings.udp_filtering, Filtering::AddressAndPort);
+    let limits = &parts.limits;
+    assert_eq!((limits.tcp_flows, limits.udp_flows, limits.icmp_flows), (100, 101, 102));
+    assert_eq!(limits.half_open, 100, "a default gives way to what is written");
+    assert_eq!(limits.per_peer.of(100), 10);
+    assert_eq!(configuration.log_level, LevelFilter::Warn);
+}
+
+#[test]
+fn every_fault_is_reported_in_the_order_of_the_file() {
+    let faults = faults(&format!(
+        "{INTERFACE}listen_prot = 3\nmtu = 100\n{}[[forward]]\nlisten = \"x\"\n[log]\nlevel = 3\n",
+        peer("allowed_ips = [\"10.0.0.0/33\", \"10.77.0.1\"]")
+    ));
+    let starts = [
+        "slipwire.toml:4: interface.listen_prot: unknown key; did you mean `listen_port`?",
+        "slipwire.toml:5: interface.mtu: 100 is out of range; write a number from 576 to 65456",
+        "slipwire.toml:8: peer.allowed_ips: \"10.0.0.0/33\" is no address with a prefix; ",
+        "slipwire.toml:8: peer.allowed_ips: 10.77.0.1 is our own tunnel address; ",
+        "slipwire.toml:9: forward.to: missing; add `to = \"192.168.4.2:80\"` below [[forward]]",
+        "slipwire.toml:10: forward.listen: \"x\" is no IP address with a port; ",
+        "slipwire.toml:12: log.level: expected a string, found an integer; ",
+    ];
+    assert_eq!(faults.len(), starts.len(), "{faults:#?}");
+    for (fault, start) in faults.iter().zip(starts) {
+        assert!(fault.starts_with(start), "{fault}\n{start}");
+    }
+}
+
+#[test]
+fn a_forward_to_nobody_is_only_reported_when_the_peers_are_known() {
+    let forward = "[[forward]]\nlisten = \"127.0.0.1:1\"\nto = \"10.1.0.1:80\"\n";
+    let sound = faults(&format!("{INTERFACE}{}{forward}", peer("allowed_ips = []")));
+    assert_eq!(
+        sound,
+        ["slipwire.toml:9: forward.to: no peer's allowed_ips contain 10.1.0.1; \
+          add it to the allowed_ips of the peer that leads there"]
+    );
+    let unsound = faults(&format!("{INTERFACE}{}{forward}", peer("allowed_ips = [\"10.1.0/24\"]")));
+    assert_eq!(unsound.len(), 1, "{unsound:#?}");
+    let elsewhere = peer("allowed_ips = []\npersistent_keepalive = \"often\"");
+    let both = faults(&format!("{INTERFACE}{elsewhere}{forward}"));
+    assert_eq!(both.len(), 2, "{both:#?}");
+}
+
+#[test]
+fn a_forward_needs_a_tunnel_address_of_its_ip_version() {
+    let forward = "[[forward]]\nlisten = \"127.0.0.1:1\"\nto = \"[fd00::1]:80\"\n";
+    let faults = faults(&format!("{INTERFACE}{}{forward}", peer("allowed_ips = [\"::/0\"]")));
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].contains("no IPv6 address in the tunnel"), "{faults:?}");
+}
+
+#[test]
+fn an_inline_key_needs_a_file_that_is_not_open_to_others() {
+    let text = format!("[interface]\nprivate_key = \"{OUR_PRIVATE}\"\naddress = [\"10.0.0.1\"]\n");
+    let faults = faults(&text);
+    assert_eq!(
+        faults,
+        ["slipwire.toml:2: interface.private_key: slipwire.toml holds a secret and is open to \
+          others (mode 0644); run `chmod 600 slipwire.toml`"]
+    );
+    let directory = tempfile::tempdir().unwrap();
+    assert!(load(&write(&directory, "slipwire.toml", &text, 0o600)).is_ok());
+}
+
+#[test]
+fn a_file_that_is_no_toml_names_its_line() {
+    let faults = faults("[interface]\nlisten_port =\n[[peer]\n");
+    assert_eq!(faults.len(), 2, "{faults:#?}");
+    assert!(faults[0].starts_with("slipwire.toml:2: syntax: "), "{faults:#?}");
+    assert!(faults[1].starts_with("slipwire.toml:3: syntax: "), "{faults:#?}");
+}
+
+#[test]
+fn nonsense_is_reported_and_never_a_panic() {
+    for text in [
+        "",
+        "\0",
+        "[",
+        "[[",
+        "interface = 3",
+        "peer = 3",
+        "peer = [3]",
+        "[peer]",
+        "[[interface]]",
+        "[interface]\naddress = 3",
+        "[interface]\naddress = [[[]]]",
+        "a.b.c = 1",
+        "interface.private_key_file = \"/\"",
+        "[limits]\nhalf_open = -1",
+    ] {
+        assert!(load_text(text).is_err(), "{text:?}");
+    }
+    let nested = format!("a = {}{}", "[".repeat(10_000), "]".repeat(10_000));
+    assert!(load_text(&nested).is_err());
+}
+
+#[test]
+fn tables_in_the_wrong_number_are_told_apart() {
+    let [once] = &faults(&format!("{INTERFACE}[[gateway]]\n"))[..] else { panic!() };
+    assert!(once.contains("gateway: must be one table; write `[gateway]` once"), "{once}");
+    let [often] = &faults(&format!("{INTERFACE}[forward]\n"))[..] else { panic!() };
+    assert!(often.contains("write `[[forward]]`, with double brackets"), "{often}");
+}
+
+#[test]
+fn limits_that_contradict_each_other_name_their_line() {
+    let faults = faults(&format!("{INTERFACE}[limits]\ntcp_flows = 5\nhalf_open = 6\n"));
+    assert_eq!(
+        faults,
+        ["slipwire.toml:6: limits.half_open: must not exceed limits.tcp_flows; change this value"]
+    );
+}
+
+#[test]
+fn every_configuration_of_the_readme_is_valid() {
+    let readme = include_str!("../../../README.md");
+    let blocks: Vec<_> =
+        readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 3);
+    for block in blocks {
+        load_text(block).unwrap();
+    }
+}

@@ -1,0 +1,147 @@
+//! The other side of the gateway for a real client, in the format of wg-quick.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use slipwire_core::config::{Config, Peer};
+use slipwire_core::{PrivateKey, PublicKey};
+use zeroize::Zeroizing;
+
+/// Seconds; most home routers forget a silent UDP mapping after 30.
+const PERSISTENT_KEEPALIVE: u16 = 25;
+
+/// Where a client finds things outside the tunnel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outside {
+    /// Where the gateway is, if that could be found out.
+    pub(super) endpoint: Option<SocketAddr>,
+    /// The resolver to use through the tunnel.
+    pub(super) resolver: IpAddr,
+}
+
+/// Writes the configuration of `peer`, whose key is `key`, as a client of `gateway`.
+pub(super) fn configuration(
+    gateway: &Config,
+    peer: &Peer,
+    key: &PrivateKey,
+    outside: Outside,
+) -> Zeroizing<String> {
+    let interface = &gateway.parts().interface;
+    let addresses: Vec<_> = peer.allowed_ips.iter().map(ToString::to_string).collect();
+    // One allocation, so that wiping it wipes every copy of the key.
+    let mut text = Zeroizing::new(String::with_capacity(1024 + 64 * addresses.len()));
+    let private_key = Zeroizing::new(key.to_base64());
+    let endpoint = match outside.endpoint {
+        Some(endpoint) => format!("Endpoint = {endpoint}"),
+        None => "# Fill in where this gateway is reached:\n# Endpoint = ADDRESS:PORT".to_owned(),
+    };
+    let preshared_key = Zeroizing::new(match &peer.preshared_key {
+        Some(key) => format!("PresharedKey = {}\n", *Zeroizing::new(key.to_base64())),
+        None => String::new(),
+    });
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "[Interface]\nPrivateKey = {}\nAddress = {}\nDNS = {}\nMTU = {}\n\n\
+         [Peer]\nPublicKey = {}\n{}AllowedIPs = 0.0.0.0/0, ::/0\n{endpoint}\n\
+         PersistentKeepalive = {PERSISTENT_KEEPALIVE}\n",
+        *private_key,
+        addresses.join(", "),
+        outside.resolver,
+        interface.mtu,
+        interface.private_key.public_key(),
+        *preshared_key,
+    );
+    text
+}
+
+/// Whether a client's configuration is one of `client` at `gateway`.
+pub(super) fn belongs(text: &str, client: &PublicKey, gateway: &PublicKey) -> bool {
+    let value = |wanted: &str| {
+        text.lines().find_map(|line| {
+            let (key, value) = line.split_once('=')?;
+            key.trim().eq_ignore_ascii_case(wanted).then(|| value.trim())
+        })
+    };
+    let private_key = value("PrivateKey").and_then(|text| PrivateKey::from_base64(text).ok());
+    let public_key = value("PublicKey").and_then(|text| PublicKey::from_base64(text).ok());
+    private_key.is_some_and(|key| key.public_key() == *client)
+        && public_key.as_ref() == Some(gateway)
+}
+
+#[cfg(test)]
+mod tests {
+    use slipwire_core::config::{Interface, Mappings, Parts, Tcp};
+    use slipwire_core::{Limits, PresharedKey};
+
+    use super::*;
+
+    fn gateway() -> Config {
+        Config::new(Parts {
+            interface: Interface {
+                private_key: PrivateKey::from_entropy([1; 32]),
+                addresses: vec!["10.77.0.1/24".parse().unwrap()],
+                mtu: 1380,
+            },
+            peers: Vec::new(),
+            gateway: None,
+            tcp: Tcp::default(),
+            mappings: Mappings::default(),
+            limits: Limits::default(),
+        })
+        .unwrap()
+    }
+
+    fn laptop(preshared_key: Option<PresharedKey>) -> Peer {
+        Peer {
+            name: "laptop".into(),
+            public_key: PrivateKey::from_entropy([2; 32]).public_key(),
+            preshared_key,
+            allowed_ips: vec!["10.77.0.2/32".parse().unwrap(), "fd77::2/128".parse().unwrap()],
+            endpoint: None,
+            persistent_keepalive: None,
+        }
+    }
+
+    fn written(peer: &Peer, endpoint: Option<&str>) -> Zeroizing<String> {
+        let endpoint = endpoint.map(|endpoint| endpoint.parse().unwrap());
+        let outside = Outside { endpoint, resolver: [192, 168, 1, 1].into() };
+        configuration(&gateway(), peer, &PrivateKey::from_entropy([2; 32]), outside)
+    }
+
+    #[test]
+    fn a_client_knows_the_gateway_and_its_own_addresses() {
+        let text = written(&laptop(None), Some("[2001:db8::1]:51820"));
+        for line in [
+            "Address = 10.77.0.2/32, fd77::2/128",
+            "DNS = 192.168.1.1",
+            "MTU = 1380",
+            "Endpoint = [2001:db8::1]:51820",
+        ] {
+            assert!(text.lines().any(|written| written == line), "{line}: {}", *text);
+        }
+        assert!(!text.contains("PresharedKey"));
+    }
+
+    #[test]
+    fn a_secret_that_the_gateway_asks_for_is_there() {
+        let key = PresharedKey::from_entropy([3; 32]);
+        let line = format!("PresharedKey = {}", key.to_base64());
+        assert!(written(&laptop(Some(key)), None).lines().any(|written| written == line));
+    }
+
+    #[test]
+    fn an_endpoint_that_is_not_known_is_left_to_fill_in() {
+        assert!(written(&laptop(None), None).contains("\n# Endpoint = ADDRESS:PORT\n"));
+    }
+
+    #[test]
+    fn a_client_of_other_keys_does_not_belong_here() {
+        let (laptop, text) = (laptop(None), written(&laptop(None), None));
+        let gateway = gateway().parts().interface.private_key.public_key();
+        assert!(belongs(&text, &laptop.public_key, &gateway));
+        assert!(!belongs(&text, &gateway, &gateway));
+        assert!(!belongs(&text, &laptop.public_key, &laptop.public_key));
+        assert!(!belongs("[Interface]\nPrivateKey\n", &laptop.public_key, &gateway));
+    }
+}

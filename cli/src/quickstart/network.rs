@@ -1,0 +1,89 @@
+//! What can be found out about this machine's network without sending a packet.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::{fs, iter};
+
+/// WireGuard's usual port.
+const USUAL_PORT: u16 = 51820;
+
+/// How often a port that is free for IPv4 may turn out to be taken for IPv6.
+const ATTEMPTS: usize = 16;
+
+/// A resolver for clients of machines whose own only answers on loopback (Quad9).
+const PUBLIC_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9));
+
+/// The address that this machine would write to the Internet from.
+pub(super) fn outward_address() -> Option<IpAddr> {
+    // Addresses for documentation (RFC 5737, RFC 3849): routed like any other. Connecting a UDP
+    // socket only looks up the route.
+    let probes: [(IpAddr, &str); 2] = [
+        (Ipv4Addr::UNSPECIFIED.into(), "192.0.2.1:9"),
+        (Ipv6Addr::UNSPECIFIED.into(), "[2001:db8::1]:9"),
+    ];
+    probes.into_iter().find_map(|(from, to)| {
+        let socket = UdpSocket::bind((from, 0)).ok()?;
+        socket.connect(to).ok()?;
+        let address = socket.local_addr().ok()?.ip();
+        (!address.is_unspecified() && !address.is_loopback()).then_some(address)
+    })
+}
+
+/// WireGuard's usual port if it is free, or else another one that is. Nobody holds it until the
+/// gateway binds it: who is faster gets it, and the other is told that it is taken.
+pub(super) fn free_port() -> Option<u16> {
+    let others = (0..ATTEMPTS).filter_map(|_| any_port());
+    iter::once(USUAL_PORT).chain(others).find(|port| !is_taken(*port))
+}
+
+/// A port that is free for IPv4.
+fn any_port() -> Option<u16> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    Some(socket.local_addr().ok()?.port())
+}
+
+fn is_taken(port: u16) -> bool {
+    let wildcards: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    wildcards.into_iter().any(|address| {
+        // Another error, of a system without IPv6 for example, says nothing about the port.
+        UdpSocket::bind((address, port)).is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
+    })
+}
+
+/// A resolver that clients of this machine can reach through it.
+pub(super) fn resolver() -> IpAddr {
+    let configured = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    first_resolver(&configured).unwrap_or(PUBLIC_RESOLVER)
+}
+
+/// The first that is not on loopback or link-local: the gateway leads to neither.
+fn first_resolver(resolv_conf: &str) -> Option<IpAddr> {
+    let addresses = resolv_conf.lines().filter_map(|line| {
+        let (key, value) = line.trim().split_once(char::is_whitespace)?;
+        if key == "nameserver" { value.trim().parse::<IpAddr>().ok() } else { None }
+    });
+    addresses.into_iter().find(|address| match address {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local() && !v6.is_unspecified(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resolver_on_loopback_is_of_no_use_to_clients() {
+        let text = "# local\nnameserver 127.0.0.53\nnameserver\t192.168.1.1\nnameserver 8.8.8.8\n";
+        assert_eq!(first_resolver(text), Some([192, 168, 1, 1].into()));
+        assert_eq!(first_resolver("nameserver 127.0.0.53\nsearch example.com\n"), None);
+        assert_eq!(first_resolver("nameserver fe80::1%eth0\nnameserver fe80::1\n"), None);
+    }
+
+    #[test]
+    fn a_port_is_found_even_if_the_usual_one_is_taken() {
+        // Whether or not this binds, the port is taken afterwards.
+        let _taken = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, USUAL_PORT));
+        assert!(free_port().is_some_and(|port| port != USUAL_PORT && port != 0));
+    }
+}

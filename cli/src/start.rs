@@ -1,0 +1,68 @@
+//! Starts a driver, and leads what the system refuses back to the line that asked for it.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use slipwire_core::Config;
+use slipwire_driver::{Driver, Forward, Settings, StartError};
+
+use crate::config::Origin;
+use crate::entropy;
+use crate::failure::Failure;
+
+/// Builds the driver; every socket is open when it is there.
+pub(crate) fn start(
+    engine: Config,
+    settings: Settings,
+    origin: &Origin,
+) -> Result<Driver, Failure> {
+    let seed = entropy::secret_bytes()?;
+    let forwards = settings.forwards.clone();
+    Driver::new(engine, settings, *seed).map_err(|error| {
+        let (line, key, mend) = match &error {
+            StartError::Tunnel { error, .. } => {
+                (origin.listen_line, "interface.listen_port", mend_tunnel(error.kind()))
+            }
+            StartError::NoListenAddress => (
+                origin.listen_line,
+                "interface.listen_address",
+                mend_tunnel(ErrorKind::AddrNotAvailable),
+            ),
+            StartError::Forward { name, address, error } => {
+                let line = line_of(name, *address, &forwards, origin);
+                (line, "forward.listen", mend_forward(error.kind()))
+            }
+            StartError::System { .. } => return Failure::System(format!("slipwire: {error}")),
+        };
+        let file = origin.file.display();
+        Failure::System(format!("{file}:{line}: {key}: {error}; {mend}"))
+    })
+}
+
+fn line_of(name: &str, listen: SocketAddr, forwards: &[Forward], origin: &Origin) -> usize {
+    let mut places = forwards.iter().zip(&origin.forward_lines);
+    let found = places.find(|(forward, _)| forward.name == name && forward.listen == listen);
+    found.map_or(1, |(_, line)| *line)
+}
+
+fn mend_tunnel(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::AddrInUse => {
+            "end the program that uses it (`ss -ulpn` names it), or set another listen_port"
+        }
+        ErrorKind::AddrNotAvailable => "set listen_address to addresses that this machine has",
+        ErrorKind::PermissionDenied => "set a listen_port of 1024 or more",
+        _ => "set listen_port and listen_address to what this machine allows",
+    }
+}
+
+fn mend_forward(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::AddrInUse => {
+            "end the program that uses it (`ss -tulpn` names it), or listen on another port"
+        }
+        ErrorKind::AddrNotAvailable => "listen on an address that this machine has",
+        ErrorKind::PermissionDenied => "listen on a port of 1024 or more",
+        _ => "listen on an address and port that this machine allows",
+    }
+}

@@ -1,0 +1,83 @@
+//! `run`: what the system refuses, the line that says ready, and the end.
+
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::program::{BOB_PUBLIC, Running, directory_with, slipwire};
+
+/// What INTERFACE promises for the end.
+const END: Duration = Duration::from_secs(2);
+
+fn configuration(interface: &str, forward: &str) -> String {
+    format!(
+        "[interface]\nprivate_key_file = \"slip0.key\"\naddress = [\"10.77.0.1/24\"]\n\
+         listen_address = [\"127.0.0.1\"]\n{interface}\n\
+         [[peer]]\npublic_key = \"{BOB_PUBLIC}\"\nallowed_ips = [\"10.77.0.2/32\"]\n\
+         [[forward]]\nlisten = \"{forward}\"\nto = \"10.77.0.2:80\"\n"
+    )
+}
+
+#[test]
+fn a_taken_wireguard_port_exits_with_3_and_names_its_line() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let directory = directory_with(&configuration(&format!("listen_port = {port}"), "[::1]:0"));
+    let ended = slipwire(directory.path(), &["run"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let start = format!("slipwire.toml:5: interface.listen_port: 127.0.0.1:{port}");
+    assert!(ended.stderr.starts_with(&start), "{ended:?}");
+    assert!(ended.stderr.contains("address in use"), "{ended:?}");
+    assert!(ended.stderr.contains("; end the program that uses it"), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1);
+}
+
+#[test]
+fn a_taken_forward_port_exits_with_3_and_names_its_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let directory = directory_with(&configuration("", &address.to_string()));
+    let ended = slipwire(directory.path(), &["run"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let start = format!("slipwire.toml:10: forward.listen: {address}");
+    assert!(ended.stderr.starts_with(&start), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1);
+}
+
+#[test]
+fn one_line_says_ready_within_a_second() {
+    let directory = directory_with(&configuration("name = \"wg7\"", "127.0.0.1:0"));
+    let start = Instant::now();
+    let running = Running::start(directory.path(), &["run"]);
+    let line = running.message("ready");
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    for part in ["wg7", "127.0.0.1:", "1 peer", "1 forward", "0 rules", "gateway off: "] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}
+
+#[test]
+fn sigterm_and_sigint_end_in_order() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let directory = directory_with(&configuration("", "127.0.0.1:0"));
+        let mut running = Running::start(directory.path(), &["run"]);
+        running.message("ready");
+        running.signal(signal);
+        assert_eq!(running.end(END).code(), Some(0));
+    }
+}
+
+/// While it is stopped signals gather; when it goes on both are there at once.
+#[test]
+fn a_second_signal_ends_at_once() {
+    let directory = directory_with(&configuration("", "127.0.0.1:0"));
+    let mut running = Running::start(directory.path(), &["run"]);
+    running.message("ready");
+    for signal in [Signal::STOP, Signal::INT, Signal::TERM, Signal::CONT] {
+        running.signal(signal);
+    }
+    let signal = running.end(END).signal();
+    assert!([Signal::INT, Signal::TERM].iter().any(|by| signal == Some(by.as_raw())), "{signal:?}");
+}

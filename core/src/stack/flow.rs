@@ -1,0 +1,262 @@
+//! The table of flows: found by id from the embedder's side and by key from the tunnel's side, in
+//! constant time.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
+
+use siphasher::sip::SipHasher13;
+use slab::Slab;
+
+use crate::action::{FlowId, FlowMeta, PeerId, Protocol};
+use crate::limits::Limits;
+use crate::stack::mapping::Mapping;
+use crate::stack::tcp::TcpFlow;
+
+/// What a packet of a peer says about the flow that it belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct FlowKey {
+    pub(crate) protocol: Protocol,
+    pub(crate) peer: PeerId,
+    /// The far end inside the tunnel.
+    pub(crate) inner: SocketAddr,
+    /// The address that this end speaks as; `None` for a mapping that speaks as any host.
+    pub(crate) outer: Option<SocketAddr>,
+}
+
+/// One flow.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    pub(crate) key: FlowKey,
+    pub(crate) meta: FlowMeta,
+    pub(crate) kind: FlowKind,
+    /// Whether it waits in the stack's ready queue.
+    pub(crate) ready: bool,
+}
+
+/// What is particular to a flow's protocol.
+#[derive(Debug)]
+pub(crate) enum FlowKind {
+    Tcp(TcpFlow),
+    Mapping(Mapping),
+}
+
+impl Flow {
+    pub(crate) const fn tcp(&self) -> Option<&TcpFlow> {
+        match &self.kind {
+            FlowKind::Tcp(tcp) => Some(tcp),
+            FlowKind::Mapping(_) => None,
+        }
+    }
+
+    pub(crate) const fn tcp_mut(&mut self) -> Option<&mut TcpFlow> {
+        match &mut self.kind {
+            FlowKind::Tcp(tcp) => Some(tcp),
+            FlowKind::Mapping(_) => None,
+        }
+    }
+
+    pub(crate) const fn mapping_mut(&mut self) -> Option<&mut Mapping> {
+        match &mut self.kind {
+            FlowKind::Tcp(_) => None,
+            FlowKind::Mapping(mapping) => Some(mapping),
+        }
+    }
+}
+
+/// How many flows there are, of each protocol.
+#[derive(Clone, Copy, Default, Debug)]
+struct Usage {
+    tcp: usize,
+    udp: usize,
+    icmp: usize,
+    half_open: usize,
+}
+
+impl Usage {
+    const fn of(&mut self, protocol: Protocol) -> &mut usize {
+        match protocol {
+            Protocol::Tcp => &mut self.tcp,
+            Protocol::Udp => &mut self.udp,
+            Protocol::Icmp => &mut self.icmp,
+        }
+    }
+}
+
+/// Whose limit a new flow would exceed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Full {
+    /// The whole table's.
+    Process,
+    /// The peer's share.
+    Peer,
+}
+
+/// Every flow of an engine.
+#[derive(Debug)]
+pub(crate) struct FlowTable {
+    slots: Slab<Flow>,
+    generations: Vec<u32>,
+    by_key: HashMap<FlowKey, usize, KeyedState>,
+    total: Usage,
+    by_peer: Vec<Usage>,
+    limits: Limits,
+}
+
+impl FlowTable {
+    pub(crate) fn new(limits: Limits, hash_key: (u64, u64)) -> Self {
+        Self {
+            slots: Slab::new(),
+            generations: Vec::new(),
+            by_key: HashMap::with_hasher(KeyedState(hash_key)),
+            total: Usage::default(),
+            by_peer: Vec::new(),
+            limits,
+        }
+    }
+
+    pub(crate) fn find(&self, key: &FlowKey) -> Option<FlowId> {
+        self.by_key.get(key).map(|slot| self.id_of(*slot))
+    }
+
+    pub(crate) fn get(&self, id: FlowId) -> Option<&Flow> {
+        self.is_current(id).then(|| self.slots.get(id.slot())).flatten()
+    }
+
+    pub(crate) fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow> {
+        if !self.is_current(id) {
+            return None;
+        }
+        self.slots.get_mut(id.slot())
+    }
+
+    /// The id of the flow that lives in a slot now.
+    pub(crate) fn current(&self, slot: usize) -> Option<FlowId> {
+        self.slots.contains(slot).then(|| self.id_of(slot))
+    }
+
+    /// Whether one more flow would be too many.
+    pub(crate) fn is_full(&mut self, protocol: Protocol, peer: PeerId) -> Option<Full> {
+        let limit = match protocol {
+            Protocol::Tcp => self.limits.tcp_flows,
+            Protocol::Udp => self.limits.udp_flows,
+            Protocol::Icmp => self.limits.icmp_flows,
+        };
+        if *self.total.of(protocol) >= limit {
+            return Some(Full::Process);
+        }
+        let share = self.limits.per_peer.of(limit);
+        (*self.usage(peer).of(protocol) >= share).then_some(Full::Peer)
+    }
+
+    /// Counts one more TCP flow whose host leg is connecting, unless that would be too many.
+    pub(crate) fn enter_half_open(&mut self, peer: PeerId) -> Result<(), Full> {
+        let limit = self.limits.half_open;
+        let share = self.limits.per_peer.of(limit);
+        if self.total.half_open >= limit {
+            return Err(Full::Process);
+        }
+        if self.usage(peer).half_open >= share {
+            return Err(Full::Peer);
+        }
+        self.total.half_open += 1;
+        self.usage(peer).half_open += 1;
+        Ok(())
+    }
+
+    /// Takes back [`enter_half_open`](Self::enter_half_open).
+    pub(crate) fn leave_half_open(&mut self, peer: PeerId) {
+        self.total.half_open -= 1;
+        self.usage(peer).half_open -= 1;
+    }
+
+    /// Adds a flow whose key is not in the table yet.
+    pub(crate) fn insert(&mut self, flow: Flow) -> FlowId {
+        let key = flow.key;
+        *self.total.of(key.protocol) += 1;
+        *self.usage(key.peer).of(key.protocol) += 1;
+        let slot = self.slots.insert(flow);
+        if self.generations.len() <= slot {
+            self.generations.resize(slot + 1, 0);
+        }
+        self.by_key.insert(key, slot);
+        self.id_of(slot)
+    }
+
+    /// Takes a flow out; its id is stale from then on.
+    pub(crate) fn remove(&mut self, id: FlowId) -> Option<Flow> {
+        if !self.is_current(id) {
+            return None;
+        }
+        let flow = self.slots.try_remove(id.slot())?;
+        self.generations[id.slot()] = self.generations[id.slot()].wrapping_add(1);
+        self.by_key.remove(&flow.key);
+        *self.total.of(flow.key.protocol) -= 1;
+        *self.usage(flow.key.peer).of(flow.key.protocol) -= 1;
+        if self.slots.is_empty() {
+            self.slots.shrink_to_fit();
+            self.by_key.shrink_to_fit();
+        }
+        Some(flow)
+    }
+
+    /// Every flow, in the order of the slots.
+    pub(crate) fn ids(&self) -> Vec<FlowId> {
+        self.slots.iter().map(|(slot, _)| self.id_of(slot)).collect()
+    }
+
+    fn usage(&mut self, peer: PeerId) -> &mut Usage {
+        let index = peer.0 as usize;
+        if self.by_peer.len() <= index {
+            self.by_peer.resize(index + 1, Usage::default());
+        }
+        &mut self.by_peer[index]
+    }
+
+    fn id_of(&self, slot: usize) -> FlowId {
+        // The limits keep slots far below 2^32.
+        FlowId { slot: slot as u32, generation: self.generations[slot] }
+    }
+
+    fn is_current(&self, id: FlowId) -> bool {
+        self.generations.get(id.slot()) == Some(&id.generation)
+    }
+}
+
+/// SipHash with a key that follows from the engine's seed: an outsider can't choose collisions,
+/// and the same seed gives the same table.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyedState((u64, u64));
+
+impl KeyedState {
+    pub(crate) const fn new(key: (u64, u64)) -> Self {
+        Self(key)
+    }
+}
+
+impl std::fmt::Debug for KeyedState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyedState(..)")
+    }
+}
+
+impl BuildHasher for KeyedState {
+    type Hasher = KeyedHasher;
+
+    fn build_hasher(&self) -> KeyedHasher {
+        KeyedHasher(SipHasher13::new_with_keys(self.0.0, self.0.1))
+    }
+}
+
+/// See [`KeyedState`].
+pub(crate) struct KeyedHasher(SipHasher13);
+
+impl Hasher for KeyedHasher {
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+}

@@ -1,0 +1,254 @@
+//! What the embedder says: answers to offers, flows of its own, bytes and datagrams.
+
+use std::net::SocketAddr;
+
+use smoltcp::wire::TcpPacket;
+
+use crate::action::{FlowId, NoFlow, OpenError, PeerId, Protocol, Refusal, Target};
+use crate::stack::flow::{FlowKey, FlowKind};
+use crate::stack::icmp::{self, HEADER_LEN, Reason, Version};
+use crate::stack::mapping::Mapping;
+use crate::stack::packet::{Packet, write_icmp, write_udp};
+use crate::stack::tcp::{self, Connection, Ends, Exit, Stage, TcpFlow};
+use crate::stack::{Outlet, Stack};
+use crate::stats::Counter;
+use crate::time::Instant;
+use rand_chacha::rand_core::RngCore;
+
+/// The first port that flows of ours speak from (RFC 6335, section 6: dynamic ports).
+const FIRST_PORT: u16 = 49_152;
+/// Ports that are tried before a flow is refused.
+const PORT_TRIES_MAX: usize = 128;
+
+impl Stack {
+    /// The embedder has a host leg for an offered flow.
+    pub(crate) fn handle_opened(&mut self, id: FlowId, outlet: &mut dyn Outlet, now: Instant) {
+        let seed = self.rng.next_u64();
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let key = flow.key;
+        let (Some(ends), Some(tcp)) = (ends_of(&key), flow.tcp_mut()) else { return };
+        if !matches!(tcp.stage(), Stage::Offered(_)) {
+            return;
+        }
+        let connection = Connection::accept(ends, &self.tcp, self.mtu, seed, now);
+        let Some(mut syn) = tcp.accept(connection, now) else { return };
+        // The SYN was parsed when it came.
+        if let Ok(packet) = Packet::parse(&mut syn) {
+            let mut exit = Exit { outlet, scratch: &mut self.scratch };
+            tcp.handle_segment(packet, &mut exit, now);
+        }
+        self.flows.leave_half_open(key.peer);
+        self.make_ready(id);
+    }
+
+    /// The embedder has none.
+    pub(crate) fn handle_refused(
+        &mut self,
+        id: FlowId,
+        refusal: Refusal,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) {
+        let Some(flow) = self.flows.get(id) else { return };
+        outlet.count(Counter::OpenRefused);
+        let (key, destination) = (flow.key, flow.meta.destination);
+        let syn = flow.tcp().and_then(|tcp| match tcp.stage() {
+            Stage::Offered(syn) => Some(syn.clone()),
+            Stage::Live(_) => None,
+        });
+        match syn {
+            Some(mut syn) => self.refuse_syn(&key, &mut syn, refusal, outlet, now),
+            None if key.protocol == Protocol::Udp && refusal != Refusal::TimedOut => {
+                // What was sent is gone; its headers are all that an error has to quote.
+                let mut quote = [0; 64];
+                let Some(len) = write_udp(&mut quote, key.inner, destination, &[]) else { return };
+                let (offending, reason) = (&quote[..len], Reason::of_refusal(refusal));
+                let (to, from) = (key.inner.ip(), destination.ip());
+                self.send_error(key.peer, offending, from, to, reason, outlet, now);
+            }
+            None => {}
+        }
+        self.remove(id);
+    }
+
+    fn refuse_syn(
+        &mut self,
+        key: &FlowKey,
+        syn: &mut [u8],
+        refusal: Refusal,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) {
+        let (Some(ends), Ok(packet)) = (ends_of(key), Packet::parse(syn)) else { return };
+        match refusal {
+            Refusal::Refused | Refusal::TimedOut | Refusal::Exhausted => {
+                let segment = TcpPacket::new_unchecked(packet.transport_bytes());
+                let mut exit = Exit { outlet, scratch: &mut self.scratch };
+                tcp::refuse_segment(ends, &segment, &mut exit);
+            }
+            Refusal::HostUnreachable | Refusal::NetworkUnreachable | Refusal::Prohibited => {
+                let reason = Reason::of_refusal(refusal);
+                let (to, from) = (ends.remote.ip(), ends.local.ip());
+                self.send_error(key.peer, packet.bytes(), from, to, reason, outlet, now);
+            }
+        }
+    }
+
+    /// Opens a connection into the tunnel.
+    pub(crate) fn open_tcp(
+        &mut self,
+        target: SocketAddr,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) -> Result<FlowId, OpenError> {
+        let peer = outlet.route(target.ip()).ok_or(OpenError::NoPeer)?.peer;
+        if self.flows.is_full(Protocol::Tcp, peer).is_some() {
+            outlet.count(Counter::LimitReached);
+            return Err(OpenError::Limit);
+        }
+        let (key, local) = self.client_key(Protocol::Tcp, peer, target)?;
+        let meta = self.new_meta(key, target, Target::Client, outlet).ok_or(OpenError::NoPeer)?;
+        let ends = Ends { local, remote: target, peer };
+        let seed = self.rng.next_u64();
+        let connection = Connection::connect(ends, &self.tcp, self.mtu, seed, now);
+        let flow = FlowKind::Tcp(TcpFlow::opened(connection, now));
+        let id = self.insert(key, meta, flow);
+        outlet.count(Counter::TcpOpened);
+        self.make_ready(id);
+        Ok(id)
+    }
+
+    /// Opens a UDP mapping into the tunnel.
+    pub(crate) fn open_udp(
+        &mut self,
+        target: SocketAddr,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) -> Result<FlowId, OpenError> {
+        let peer = outlet.route(target.ip()).ok_or(OpenError::NoPeer)?.peer;
+        if self.make_room(Protocol::Udp, peer).is_none() {
+            outlet.count(Counter::LimitReached);
+            return Err(OpenError::Limit);
+        }
+        let (key, _) = self.client_key(Protocol::Udp, peer, target)?;
+        let meta = self.new_meta(key, target, Target::Client, outlet).ok_or(OpenError::NoPeer)?;
+        let mapping = Mapping::client(&self.mappings, now);
+        let deadline = mapping.deadline();
+        let id = self.insert(key, meta, FlowKind::Mapping(mapping));
+        self.mapping_timers.set(id.slot(), Some(deadline));
+        outlet.count(Counter::UdpOpened);
+        Ok(id)
+    }
+
+    /// A key for a flow of ours, and the address and port that it speaks from.
+    fn client_key(
+        &mut self,
+        protocol: Protocol,
+        peer: PeerId,
+        target: SocketAddr,
+    ) -> Result<(FlowKey, SocketAddr), OpenError> {
+        let address = self.own_address_for(target.ip()).ok_or(OpenError::NoAddress)?;
+        for _ in 0..PORT_TRIES_MAX {
+            self.next_port = self.next_port.wrapping_add(1).max(FIRST_PORT);
+            let local = SocketAddr::new(address, self.next_port);
+            let key = FlowKey { protocol, peer, inner: target, outer: Some(local) };
+            if self.flows.find(&key).is_none() && !self.time_waits.contains(&key) {
+                return Ok((key, local));
+            }
+        }
+        Err(OpenError::Limit)
+    }
+
+    /// Lends the send ring of a TCP flow.
+    pub(crate) fn send<R>(
+        &mut self,
+        id: FlowId,
+        fill: impl FnOnce(&mut [u8]) -> (usize, R),
+        now: Instant,
+    ) -> Result<R, NoFlow> {
+        let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()).ok_or(NoFlow)?;
+        let result = tcp.send(fill, now).ok_or(NoFlow)?;
+        self.make_ready(id);
+        Ok(result)
+    }
+
+    /// Lends the receive ring of a TCP flow.
+    pub(crate) fn receive<R>(
+        &mut self,
+        id: FlowId,
+        take: impl FnOnce(&[u8]) -> (usize, R),
+        now: Instant,
+    ) -> Result<R, NoFlow> {
+        let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()).ok_or(NoFlow)?;
+        let result = tcp.receive(take, now).ok_or(NoFlow)?;
+        self.make_ready(id);
+        Ok(result)
+    }
+
+    /// The host leg of a TCP flow ended in good order.
+    pub(crate) fn handle_shutdown(&mut self, id: FlowId) {
+        if let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()) {
+            tcp.handle_host_ended();
+            self.make_ready(id);
+        }
+    }
+
+    /// The host leg of a flow failed.
+    pub(crate) fn handle_aborted(&mut self, id: FlowId, outlet: &mut dyn Outlet) {
+        if let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut())
+            && let Some(connection) = tcp.connection_mut()
+        {
+            connection.send_reset(&mut Exit { outlet, scratch: &mut self.scratch });
+        }
+        self.remove(id);
+    }
+
+    /// Sends one datagram of a mapping into the tunnel.
+    pub(crate) fn send_datagram(
+        &mut self,
+        id: FlowId,
+        remote: SocketAddr,
+        payload: &[u8],
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) -> Result<(), NoFlow> {
+        let flow = self.flows.get_mut(id).ok_or(NoFlow)?;
+        let key = flow.key;
+        let mapping = flow.mapping_mut().ok_or(NoFlow)?;
+        if mapping.is_client() {
+            mapping.handle_client_traffic(now);
+        }
+        if !mapping.admits(remote) {
+            outlet.count(Counter::DropFiltered);
+            return Ok(());
+        }
+        let source = key.outer.unwrap_or(remote);
+        let written = if key.protocol == Protocol::Icmp {
+            let version = Version::of(key.inner.ip());
+            match icmp::echo_reply_head(version, payload, key.inner.port()) {
+                Some(head) => {
+                    let body = &payload[HEADER_LEN..];
+                    write_icmp(&mut self.scratch, source.ip(), key.inner.ip(), &head, body)
+                }
+                None => {
+                    outlet.count(Counter::DropProtocol);
+                    return Ok(());
+                }
+            }
+        } else {
+            write_udp(&mut self.scratch, source, key.inner, payload)
+        };
+        match written {
+            Some(len) if len <= usize::from(self.mtu) => {
+                outlet.send(key.peer, &mut self.scratch, len);
+            }
+            Some(_) | None => outlet.count(Counter::DropTooBig),
+        }
+        Ok(())
+    }
+}
+
+/// Both ends of a TCP flow, seen from ours.
+fn ends_of(key: &FlowKey) -> Option<Ends> {
+    Some(Ends { local: key.outer?, remote: key.inner, peer: key.peer })
+}

@@ -1,0 +1,207 @@
+//! ICMP and ICMPv6 messages: echo and errors, read and written.
+
+use std::net::{IpAddr, SocketAddr};
+
+use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet, TcpSeqNumber};
+
+use crate::action::Refusal;
+use crate::stack::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN};
+
+/// Bytes of the header of an echo message or an error.
+pub(crate) const HEADER_LEN: usize = 8;
+
+/// The IP version that a message belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Version {
+    V4,
+    V6,
+}
+
+impl Version {
+    pub(crate) const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    const fn echo_request(self) -> u8 {
+        match self {
+            Self::V4 => 8,
+            Self::V6 => 128,
+        }
+    }
+
+    const fn echo_reply(self) -> u8 {
+        match self {
+            Self::V4 => 0,
+            Self::V6 => 129,
+        }
+    }
+
+    /// Bytes of the offending packet that an error quotes, so that the whole fits into what every
+    /// host takes: RFC 1812, section 4.3.2.3, and RFC 4443, section 2.4 (c).
+    const fn quote_len_max(self) -> usize {
+        match self {
+            Self::V4 => 576 - IPV4_HEADER_LEN - HEADER_LEN,
+            Self::V6 => 1280 - IPV6_HEADER_LEN - HEADER_LEN,
+        }
+    }
+}
+
+/// What a message says.
+#[derive(Debug)]
+pub(crate) enum Message<'a> {
+    /// An echo request with its identifier.
+    EchoRequest { identifier: u16 },
+    /// Something did not arrive; the quote is the start of the packet that did not.
+    Unreachable { quote: &'a [u8] },
+    /// Anything else.
+    Other,
+}
+
+/// Reads a message of at least [`HEADER_LEN`] bytes.
+pub(crate) fn read(version: Version, message: &[u8]) -> Message<'_> {
+    let (kind, code) = (message[0], message[1]);
+    if kind == version.echo_request() && code == 0 {
+        return Message::EchoRequest { identifier: u16::from_be_bytes([message[4], message[5]]) };
+    }
+    let unreachable = match version {
+        // "Fragmentation needed" is no end of a flow.
+        Version::V4 => kind == 3 && code != 4,
+        Version::V6 => kind == 1,
+    };
+    if unreachable { Message::Unreachable { quote: &message[HEADER_LEN..] } } else { Message::Other }
+}
+
+/// Whether a message is an error, to which no error may answer (RFC 1122, section 3.2.2).
+pub(crate) fn is_error(version: Version, message: &[u8]) -> bool {
+    match version {
+        Version::V4 => !matches!(message[0], 0 | 8 | 13 | 14),
+        Version::V6 => message[0] < 128,
+    }
+}
+
+/// The head of an echo reply with the identifier that the peer knows; `None` if the message is no
+/// echo reply.
+pub(crate) fn echo_reply_head(
+    version: Version,
+    message: &[u8],
+    identifier: u16,
+) -> Option<[u8; HEADER_LEN]> {
+    let mut head = <[u8; HEADER_LEN]>::try_from(message.get(..HEADER_LEN)?).ok()?;
+    if head[0] != version.echo_reply() {
+        return None;
+    }
+    head[4..6].copy_from_slice(&identifier.to_be_bytes());
+    Some(head)
+}
+
+/// The head of the reply to an echo request that was meant for us.
+pub(crate) fn own_echo_reply_head(version: Version, request: &[u8]) -> [u8; HEADER_LEN] {
+    let [high, low] = [request[4], request[5]];
+    [version.echo_reply(), 0, 0, 0, high, low, request[6], request[7]]
+}
+
+/// Why a packet is not delivered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reason {
+    Port,
+    Host,
+    Network,
+    Prohibited,
+    TtlExceeded,
+}
+
+impl Reason {
+    /// The error for a refused flow, where it is answered by one.
+    pub(crate) const fn of_refusal(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Refused => Self::Port,
+            Refusal::TimedOut | Refusal::HostUnreachable => Self::Host,
+            Refusal::NetworkUnreachable => Self::Network,
+            Refusal::Prohibited | Refusal::Exhausted => Self::Prohibited,
+        }
+    }
+
+    /// Type and code: RFC 792, RFC 1812 (code 13) and RFC 4443.
+    const fn type_and_code(self, version: Version) -> (u8, u8) {
+        match (version, self) {
+            (Version::V4, Self::Network) => (3, 0),
+            (Version::V4, Self::Host) => (3, 1),
+            (Version::V4, Self::Port) => (3, 3),
+            (Version::V4, Self::Prohibited) => (3, 13),
+            (Version::V4, Self::TtlExceeded) => (11, 0),
+            (Version::V6, Self::Network) => (1, 0),
+            (Version::V6, Self::Prohibited) => (1, 1),
+            (Version::V6, Self::Host) => (1, 3),
+            (Version::V6, Self::Port) => (1, 4),
+            (Version::V6, Self::TtlExceeded) => (3, 0),
+        }
+    }
+
+    /// The head of the error and what of the offending packet it quotes.
+    pub(crate) fn error(self, version: Version, offending: &[u8]) -> ([u8; HEADER_LEN], &[u8]) {
+        let (kind, code) = self.type_and_code(version);
+        let quote = &offending[..offending.len().min(version.quote_len_max())];
+        ([kind, code, 0, 0, 0, 0, 0, 0], quote)
+    }
+}
+
+/// The flow that a quoted packet belongs to: what we sent, seen from our side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Quoted {
+    pub(crate) protocol: QuotedProtocol,
+    pub(crate) source: SocketAddr,
+    pub(crate) destination: SocketAddr,
+}
+
+/// The transport protocol of a quoted packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum QuotedProtocol {
+    Tcp(TcpSeqNumber),
+    Udp,
+}
+
+/// Reads the start of a quoted packet; `None` if it is not of a flow that could be ours.
+pub(crate) fn read_quote(version: Version, quote: &[u8]) -> Option<Quoted> {
+    let (source, destination, protocol, header_len): (IpAddr, IpAddr, _, _) = match version {
+        Version::V4 => {
+            if quote.len() < IPV4_HEADER_LEN || quote[0] >> 4 != 4 {
+                return None;
+            }
+            let header = Ipv4Packet::new_unchecked(quote);
+            (
+                header.src_addr().into(),
+                header.dst_addr().into(),
+                header.next_header(),
+                usize::from(header.header_len()),
+            )
+        }
+        Version::V6 => {
+            if quote.len() < IPV6_HEADER_LEN || quote[0] >> 4 != 6 {
+                return None;
+            }
+            let header = Ipv6Packet::new_unchecked(quote);
+            (
+                header.src_addr().into(),
+                header.dst_addr().into(),
+                header.next_header(),
+                IPV6_HEADER_LEN,
+            )
+        }
+    };
+    let ports = <[u8; 8]>::try_from(quote.get(header_len..header_len + 8)?).ok()?;
+    let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
+    let sequence = i32::from_be_bytes([ports[4], ports[5], ports[6], ports[7]]);
+    let protocol = match protocol {
+        IpProtocol::Tcp => QuotedProtocol::Tcp(TcpSeqNumber(sequence)),
+        IpProtocol::Udp => QuotedProtocol::Udp,
+        _ => return None,
+    };
+    Some(Quoted {
+        protocol,
+        source: SocketAddr::new(source, port(0)),
+        destination: SocketAddr::new(destination, port(2)),
+    })
+}

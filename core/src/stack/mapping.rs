@@ -1,0 +1,165 @@
+//! UDP and ICMP mappings: which datagrams belong together, who may answer, and for how long.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::config::{Filtering, Mappings};
+use crate::limits::CONTACTS_MAX;
+use crate::time::Instant;
+
+/// The DNS port, whose mappings are short-lived.
+const DNS_PORT: u16 = 53;
+
+/// One mapping.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    kind: Kind,
+    timeout: Duration,
+    active_at: Instant,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// A peer's UDP socket or echo sequence: it speaks with any host (RFC 4787, REQ-1).
+    Gateway { contacts: Contacts, filtering: Filtering },
+    /// A local client of the embedder: it speaks with one target in the tunnel.
+    Client,
+}
+
+impl Mapping {
+    /// A peer's UDP mapping.
+    pub(crate) fn udp(config: &Mappings, now: Instant) -> Self {
+        let kind = Kind::Gateway {
+            contacts: Contacts::default(),
+            filtering: config.udp_filtering,
+        };
+        Self { kind, timeout: config.dns_idle_timeout, active_at: now }
+    }
+
+    /// A peer's echo mapping. Replies come from the address that was asked.
+    pub(crate) fn echo(config: &Mappings, now: Instant) -> Self {
+        let kind =
+            Kind::Gateway { contacts: Contacts::default(), filtering: Filtering::Address };
+        Self { kind, timeout: config.icmp_idle_timeout, active_at: now }
+    }
+
+    /// The mapping of a local client.
+    pub(crate) const fn client(config: &Mappings, now: Instant) -> Self {
+        Self { kind: Kind::Client, timeout: config.udp_idle_timeout, active_at: now }
+    }
+
+    /// Notes a datagram of the peer to `remote` (RFC 4787, REQ-6: outbound traffic refreshes).
+    pub(crate) fn handle_outbound(&mut self, remote: SocketAddr, config: &Mappings, now: Instant) {
+        self.active_at = now;
+        if let Kind::Gateway { contacts, .. } = &mut self.kind {
+            contacts.note(remote);
+            if remote.port() != DNS_PORT && remote.port() != 0 {
+                self.timeout = config.udp_idle_timeout;
+            }
+        }
+    }
+
+    /// Notes traffic of a local client's mapping, in either direction.
+    pub(crate) const fn handle_client_traffic(&mut self, now: Instant) {
+        self.active_at = now;
+    }
+
+    /// Whether the embedder opened it for a local client.
+    pub(crate) const fn is_client(&self) -> bool {
+        matches!(self.kind, Kind::Client)
+    }
+
+    /// Whether a datagram of `remote` may go to the peer (RFC 4787, section 5).
+    pub(crate) fn admits(&self, remote: SocketAddr) -> bool {
+        match &self.kind {
+            Kind::Client => true,
+            Kind::Gateway { contacts, filtering } => contacts.admit(remote, *filtering),
+        }
+    }
+
+    /// When the mapping ends unless it is used.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.active_at + self.timeout
+    }
+}
+
+/// The hosts that a mapping has sent to, latest first.
+#[derive(Debug, Default)]
+struct Contacts(Vec<SocketAddr>);
+
+impl Contacts {
+    fn note(&mut self, remote: SocketAddr) {
+        if self.0.first() == Some(&remote) {
+            return;
+        }
+        match self.0.iter().position(|known| *known == remote) {
+            Some(at) => self.0[..=at].rotate_right(1),
+            None => {
+                self.0.truncate(CONTACTS_MAX - 1);
+                self.0.insert(0, remote);
+            }
+        }
+    }
+
+    fn admit(&self, remote: SocketAddr, filtering: Filtering) -> bool {
+        match filtering {
+            Filtering::EndpointIndependent => true,
+            Filtering::Address => self.0.iter().any(|known| known.ip() == remote.ip()),
+            Filtering::AddressAndPort => self.0.contains(&remote),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(secs)
+    }
+
+    fn host(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn mapping(filtering: Filtering) -> (Mapping, Mappings) {
+        let config = Mappings { udp_filtering: filtering, ..Mappings::default() };
+        (Mapping::udp(&config, at(0)), config)
+    }
+
+    #[test]
+    fn req_8_filtering_is_as_configured() {
+        let admitted = |filtering| {
+            let (mut mapping, config) = mapping(filtering);
+            mapping.handle_outbound(host("192.0.2.1:1000"), &config, at(0));
+            ["192.0.2.1:1000", "192.0.2.1:2000", "192.0.2.2:1000"]
+                .map(|remote| mapping.admits(host(remote)))
+        };
+        assert_eq!(admitted(Filtering::EndpointIndependent), [true, true, true]);
+        assert_eq!(admitted(Filtering::Address), [true, true, false]);
+        assert_eq!(admitted(Filtering::AddressAndPort), [true, false, false]);
+    }
+
+    #[test]
+    fn req_5_only_dns_mappings_are_short_lived() {
+        let (mut mapping, config) = mapping(Filtering::Address);
+        mapping.handle_outbound(host("192.0.2.1:53"), &config, at(10));
+        assert_eq!(mapping.deadline(), at(40));
+        mapping.handle_outbound(host("192.0.2.1:123"), &config, at(20));
+        assert_eq!(mapping.deadline(), at(320));
+        mapping.handle_outbound(host("192.0.2.1:53"), &config, at(30));
+        assert_eq!(mapping.deadline(), at(330));
+    }
+
+    #[test]
+    fn contacts_are_bounded_and_the_latest_are_kept() {
+        let (mut mapping, config) = mapping(Filtering::Address);
+        let remote = |n: usize| host(&format!("10.0.{}.{}:9", n / 250, n % 250 + 1));
+        for n in 0..CONTACTS_MAX + 1 {
+            mapping.handle_outbound(remote(0), &config, at(0));
+            mapping.handle_outbound(remote(n), &config, at(0));
+        }
+        assert!(mapping.admits(remote(0)) && mapping.admits(remote(CONTACTS_MAX)));
+        assert!(!mapping.admits(remote(1)));
+    }
+}

@@ -1,0 +1,271 @@
+//! The stack: flows of IP packets on the tunnel's side, flows of bytes and datagrams on the
+//! embedder's side.
+//!
+//! ```text
+//!   packets of peers --> peer_side --> flows (TCP, mappings) --> actions, datagrams, rings
+//!   packets to peers <-- outlet    <-- flows                 <-- host_side
+//! ```
+//!
+//! It knows peers by id only; sessions, endpoints and keys are the tunnel's. What passes between
+//! the two, an IP packet and a peer, is the seam.
+
+mod datagrams;
+mod flow;
+mod host_side;
+mod icmp;
+mod mapping;
+mod packet;
+mod peer_side;
+mod policy;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use crate::action::{Abort, Action, Datagram, FlowId, FlowMeta, Identity, PeerId};
+use crate::bucket::Bucket;
+use crate::config::{self, Config};
+use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, SCRATCH_LEN};
+use crate::stats::Counter;
+use crate::time::Instant;
+use crate::timer::Timers;
+
+use datagrams::Datagrams;
+use flow::{FlowKind, FlowTable};
+use policy::Policy;
+use tcp::{Exit, Next, Stage, TimeWaits};
+
+/// Who owns an inner address, by the longest matching prefix.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Route {
+    pub(crate) peer: PeerId,
+    pub(crate) prefix_len: u8,
+}
+
+/// What the stack needs of the tunnel.
+pub(crate) trait Outlet {
+    /// Whether bulk may be sent. Answers may always be tried.
+    fn has_room(&self) -> bool;
+
+    /// Sends the packet `buffer[..len]`; at least 15 bytes follow it, which are overwritten.
+    fn send(&mut self, peer: PeerId, buffer: &mut [u8], len: usize);
+
+    /// Who owns an address.
+    fn route(&self, destination: IpAddr) -> Option<Route>;
+
+    /// Who a peer is.
+    fn identity(&self, peer: PeerId) -> Option<Arc<Identity>>;
+
+    /// Counts one event.
+    fn count(&mut self, counter: Counter);
+}
+
+/// All flows of an engine.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    own_addresses: Vec<IpNet>,
+    mtu: u16,
+    tcp: config::Tcp,
+    mappings: config::Mappings,
+    policy: Policy,
+    flows: FlowTable,
+    time_waits: TimeWaits,
+    /// Flows to be serviced, in turn.
+    ready: VecDeque<FlowId>,
+    /// Flows with more to send than there is room for.
+    blocked: VecDeque<FlowId>,
+    tcp_timers: Timers,
+    mapping_timers: Timers,
+    actions: VecDeque<Action>,
+    datagrams: Datagrams,
+    icmp_errors: Vec<Bucket>,
+    rng: ChaCha20Rng,
+    next_port: u16,
+    scratch: Vec<u8>,
+}
+
+impl Stack {
+    pub(crate) fn new(config: &Config, seed: [u8; 32]) -> Self {
+        let parts = config.parts();
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let hash_key = (rng.next_u64(), rng.next_u64());
+        Self {
+            own_addresses: parts.interface.addresses.clone(),
+            mtu: parts.interface.mtu,
+            tcp: parts.tcp.clone(),
+            mappings: parts.mappings.clone(),
+            policy: Policy::new(parts.gateway.clone()),
+            flows: FlowTable::new(parts.limits.clone(), hash_key),
+            time_waits: TimeWaits::new(hash_key),
+            ready: VecDeque::new(),
+            blocked: VecDeque::new(),
+            tcp_timers: Timers::default(),
+            mapping_timers: Timers::default(),
+            actions: VecDeque::new(),
+            datagrams: Datagrams::default(),
+            icmp_errors: Vec::new(),
+            next_port: rng.next_u32() as u16,
+            rng,
+            scratch: vec![0; SCRATCH_LEN],
+        }
+    }
+
+    pub(crate) fn meta(&self, flow: FlowId) -> Option<&FlowMeta> {
+        self.flows.get(flow).map(|flow| &flow.meta)
+    }
+
+    pub(crate) fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) {
+        self.policy.set_host_addresses(addresses);
+    }
+
+    /// Ends every flow, with resets where there is somebody to hear them.
+    pub(crate) fn shut_down(&mut self, outlet: &mut dyn Outlet) {
+        for id in self.flows.ids() {
+            let Some(flow) = self.flows.get_mut(id) else { continue };
+            if let Some(connection) = flow.tcp_mut().and_then(|tcp| tcp.connection_mut()) {
+                connection.send_reset(&mut Exit { outlet, scratch: &mut self.scratch });
+            }
+            self.actions.push_back(Action::Aborted(id, Abort::Limit));
+            self.remove(id);
+        }
+    }
+
+    /// Lets time pass: wakes the flows whose deadlines are due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(slot) = self.tcp_timers.pop_due(now) {
+            if let Some(id) = self.flows.current(slot) {
+                self.make_ready(id);
+            }
+        }
+        while let Some(slot) = self.mapping_timers.pop_due(now) {
+            let Some(id) = self.flows.current(slot) else { continue };
+            let Some(mapping) = self.flows.get_mut(id).and_then(|flow| flow.mapping_mut()) else {
+                continue;
+            };
+            let deadline = mapping.deadline();
+            if deadline > now {
+                self.mapping_timers.set(slot, Some(deadline));
+            } else {
+                self.actions.push_back(Action::Closed(id));
+                self.remove(id);
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        [self.tcp_timers.next(), self.mapping_timers.next()].into_iter().flatten().min()
+    }
+
+    /// Services every flow that is ready, once. Says whether there was any.
+    pub(crate) fn pump(&mut self, outlet: &mut dyn Outlet, now: Instant) -> bool {
+        if outlet.has_room() {
+            self.ready.append(&mut self.blocked);
+        }
+        let turns = self.ready.len();
+        for _ in 0..turns {
+            let Some(id) = self.ready.pop_front() else { break };
+            self.service(id, outlet, now);
+        }
+        turns > 0
+    }
+
+    fn service(&mut self, id: FlowId, outlet: &mut dyn Outlet, now: Instant) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        flow.ready = false;
+        let key = flow.key;
+        let Some(tcp) = flow.tcp_mut() else { return };
+        let mut exit = Exit { outlet, scratch: &mut self.scratch };
+        match tcp.service(id, &self.tcp, &mut self.actions, &mut exit, now) {
+            Next::Rest(deadline) => {
+                if let Some(deadline) = deadline {
+                    self.tcp_timers.set_no_later(id.slot(), deadline);
+                }
+            }
+            Next::Again => {
+                flow.ready = true;
+                let queue = if outlet.has_room() { &mut self.ready } else { &mut self.blocked };
+                queue.push_back(id);
+            }
+            Next::Over => {
+                let ended = tcp.connection_mut().and_then(|connection| {
+                    (connection.phase() == tcp::Phase::Over)
+                        .then(|| connection.final_standing())
+                        .flatten()
+                });
+                if let Some(standing) = ended {
+                    self.time_waits.insert(key, standing, now);
+                }
+                self.remove(id);
+            }
+        }
+    }
+
+    pub(crate) fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// The next datagram of a flow that still lives.
+    pub(crate) fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
+        while let Some(flow) = self.datagrams.front() {
+            if self.flows.get(flow).is_some() {
+                return self.datagrams.pop();
+            }
+            self.datagrams.pop();
+        }
+        self.datagrams.pop()
+    }
+
+    fn make_ready(&mut self, id: FlowId) {
+        if let Some(flow) = self.flows.get_mut(id)
+            && !flow.ready
+        {
+            flow.ready = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Takes a flow out of everything that knows it by slot.
+    fn remove(&mut self, id: FlowId) {
+        let Some(flow) = self.flows.remove(id) else { return };
+        self.tcp_timers.set(id.slot(), None);
+        self.mapping_timers.set(id.slot(), None);
+        match flow.kind {
+            FlowKind::Tcp(tcp) => {
+                if matches!(tcp.stage(), Stage::Offered(_)) {
+                    self.flows.leave_half_open(flow.key.peer);
+                }
+            }
+            FlowKind::Mapping(_) => {}
+        }
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        self.own_addresses.iter().any(|own| own.addr() == address)
+    }
+
+    /// Our tunnel address of the IP version of `target`: on its network if we have one there.
+    fn own_address_for(&self, target: IpAddr) -> Option<IpAddr> {
+        let same = |own: &&IpNet| own.addr().is_ipv4() == target.is_ipv4();
+        let mut candidates = self.own_addresses.iter().filter(same);
+        let near = candidates.clone().find(|own| own.contains(&target));
+        near.or_else(|| candidates.next()).map(IpNet::addr)
+    }
+
+    /// Whether one more ICMP error may go to a peer.
+    fn may_send_error(&mut self, peer: PeerId, now: Instant) -> bool {
+        let index = peer.0 as usize;
+        if self.icmp_errors.len() <= index {
+            let full = Bucket::full(ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, now);
+            self.icmp_errors.resize(index + 1, full);
+        }
+        self.icmp_errors[index].take(now)
+    }
+}

@@ -1,0 +1,496 @@
+//! IP packets: read into one plain shape, and written.
+//!
+//! [`Packet::parse`] walks IPv6 extension headers and takes them out, so that nobody behind it
+//! meets any; it verifies every checksum, so that nothing is allocated for a damaged packet.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
+
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    IpAddress, IpProtocol, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, TcpPacket, TcpRepr,
+    UdpPacket, UdpRepr, checksum,
+};
+
+use crate::stats::Counter;
+
+/// Bytes of an IPv4 header without options.
+pub(crate) const IPV4_HEADER_LEN: usize = 20;
+/// Bytes of an IPv6 header.
+pub(crate) const IPV6_HEADER_LEN: usize = 40;
+/// Bytes of a UDP header.
+pub(crate) const UDP_HEADER_LEN: usize = 8;
+/// The TTL and hop limit of packets that start here (RFC 1700).
+pub(crate) const TTL: u8 = 64;
+
+/// IPv6 extension headers in one packet that are walked before it is given up.
+const EXTENSION_HEADERS_MAX: usize = 8;
+
+/// What a transport header says of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Transport {
+    Tcp { source_port: u16, destination_port: u16 },
+    Udp { source_port: u16, destination_port: u16 },
+    /// ICMP over IPv4 or ICMPv6 over IPv6.
+    Icmp,
+}
+
+/// A whole, undamaged IP packet without extension headers.
+#[derive(Debug)]
+pub(crate) struct Packet<'a> {
+    bytes: &'a mut [u8],
+    header_len: usize,
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) ttl: u8,
+    pub(crate) transport: Transport,
+}
+
+impl<'a> Packet<'a> {
+    /// Reads a packet.
+    ///
+    /// # Errors
+    /// The counter that says why it has to be dropped.
+    pub(crate) fn parse(bytes: &'a mut [u8]) -> Result<Self, Counter> {
+        match bytes.first().map(|byte| byte >> 4) {
+            Some(4) => Self::parse_v4(bytes),
+            Some(6) => Self::parse_v6(bytes),
+            _ => Err(Counter::DropIpHeader),
+        }
+    }
+
+    fn parse_v4(bytes: &'a mut [u8]) -> Result<Self, Counter> {
+        let header = Ipv4Packet::new_checked(&*bytes).map_err(|_| Counter::DropIpHeader)?;
+        let header_len = usize::from(header.header_len());
+        let total_len = usize::from(header.total_len());
+        if header_len < IPV4_HEADER_LEN || total_len < header_len {
+            return Err(Counter::DropIpHeader);
+        }
+        if !header.verify_checksum() {
+            return Err(Counter::DropChecksum);
+        }
+        if header.more_frags() || header.frag_offset() != 0 {
+            return Err(Counter::DropFragment);
+        }
+        let (source, destination) = (header.src_addr(), header.dst_addr());
+        let (ttl, protocol) = (header.hop_limit(), header.next_header());
+        let transport = read_transport(
+            protocol,
+            &bytes[header_len..total_len],
+            &IpAddress::Ipv4(source),
+            &IpAddress::Ipv4(destination),
+        )?;
+        Ok(Self {
+            bytes: &mut bytes[..total_len],
+            header_len,
+            source: source.into(),
+            destination: destination.into(),
+            ttl,
+            transport,
+        })
+    }
+
+    fn parse_v6(bytes: &'a mut [u8]) -> Result<Self, Counter> {
+        let header = Ipv6Packet::new_checked(&*bytes).map_err(|_| Counter::DropIpHeader)?;
+        let (source, destination) = (header.src_addr(), header.dst_addr());
+        let ttl = header.hop_limit();
+        let mut end = IPV6_HEADER_LEN + usize::from(header.payload_len());
+        let (protocol, start) = skip_extension_headers(&bytes[..end], header.next_header())?;
+        if start > IPV6_HEADER_LEN {
+            bytes.copy_within(start..end, IPV6_HEADER_LEN);
+            end -= start - IPV6_HEADER_LEN;
+            let mut header = Ipv6Packet::new_unchecked(&mut *bytes);
+            header.set_next_header(protocol);
+            // Shorter than what was read from this very field.
+            header.set_payload_len((end - IPV6_HEADER_LEN) as u16);
+        }
+        let transport = read_transport(
+            protocol,
+            &bytes[IPV6_HEADER_LEN..end],
+            &IpAddress::Ipv6(source),
+            &IpAddress::Ipv6(destination),
+        )?;
+        Ok(Self {
+            bytes: &mut bytes[..end],
+            header_len: IPV6_HEADER_LEN,
+            source: source.into(),
+            destination: destination.into(),
+            ttl,
+            transport,
+        })
+    }
+
+    /// The whole packet.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+
+    /// The transport header and what follows it.
+    pub(crate) fn transport_bytes(&self) -> &[u8] {
+        &self.bytes[self.header_len..]
+    }
+
+    /// See [`transport_bytes`](Self::transport_bytes).
+    pub(crate) fn transport_bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.header_len..]
+    }
+
+    /// Counts one hop (RFC 1812, section 5.3.1), as a router does.
+    pub(crate) fn decrement_ttl(&mut self) {
+        self.ttl = self.ttl.saturating_sub(1);
+        if self.source.is_ipv4() {
+            let mut header = Ipv4Packet::new_unchecked(&mut *self.bytes);
+            header.set_hop_limit(self.ttl);
+            header.fill_checksum();
+        } else {
+            Ipv6Packet::new_unchecked(&mut *self.bytes).set_hop_limit(self.ttl);
+        }
+    }
+}
+
+/// The upper-layer protocol and where it starts (RFC 8200, section 4).
+fn skip_extension_headers(bytes: &[u8], first: IpProtocol) -> Result<(IpProtocol, usize), Counter> {
+    let (mut protocol, mut at) = (first, IPV6_HEADER_LEN);
+    for _ in 0..=EXTENSION_HEADERS_MAX {
+        match protocol {
+            IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts => {
+                let [next, length] = bytes
+                    .get(at..at + 2)
+                    .and_then(|head| <[u8; 2]>::try_from(head).ok())
+                    .ok_or(Counter::DropIpHeader)?;
+                // RFC 8200, section 4.4: a routing header with segments left is not for us.
+                let segments_left = bytes.get(at + 3).copied().unwrap_or(0);
+                if protocol == IpProtocol::Ipv6Route && segments_left != 0 {
+                    return Err(Counter::DropIpHeader);
+                }
+                at += (usize::from(length) + 1) * 8;
+                if at > bytes.len() {
+                    return Err(Counter::DropIpHeader);
+                }
+                protocol = IpProtocol::from(next);
+            }
+            IpProtocol::Ipv6Frag => return Err(Counter::DropFragment),
+            _ => return Ok((protocol, at)),
+        }
+    }
+    Err(Counter::DropIpHeader)
+}
+
+fn read_transport(
+    protocol: IpProtocol,
+    payload: &[u8],
+    source: &IpAddress,
+    destination: &IpAddress,
+) -> Result<Transport, Counter> {
+    match protocol {
+        IpProtocol::Tcp => {
+            let segment =
+                TcpPacket::new_checked(payload).map_err(|_| Counter::DropTransportHeader)?;
+            if !segment.verify_checksum(source, destination) {
+                return Err(Counter::DropChecksum);
+            }
+            let (source_port, destination_port) = (segment.src_port(), segment.dst_port());
+            Ok(Transport::Tcp { source_port, destination_port })
+        }
+        IpProtocol::Udp => {
+            let datagram =
+                UdpPacket::new_checked(payload).map_err(|_| Counter::DropTransportHeader)?;
+            let (source_port, destination_port) = (datagram.src_port(), datagram.dst_port());
+            let ipv6 = matches!(source, IpAddress::Ipv6(_));
+            // RFC 8200, section 8.1: over IPv6 the checksum is not optional.
+            if (ipv6 && datagram.checksum() == 0) || !datagram.verify_checksum(source, destination)
+            {
+                return Err(Counter::DropChecksum);
+            }
+            Ok(Transport::Udp { source_port, destination_port })
+        }
+        IpProtocol::Icmp if matches!(source, IpAddress::Ipv4(_)) => {
+            if payload.len() < 8 {
+                return Err(Counter::DropTransportHeader);
+            }
+            if checksum::data(payload) != !0 {
+                return Err(Counter::DropChecksum);
+            }
+            Ok(Transport::Icmp)
+        }
+        IpProtocol::Icmpv6 if matches!(source, IpAddress::Ipv6(_)) => {
+            if payload.len() < 8 {
+                return Err(Counter::DropTransportHeader);
+            }
+            if icmpv6_checksum(source, destination, payload) != !0 {
+                return Err(Counter::DropChecksum);
+            }
+            Ok(Transport::Icmp)
+        }
+        _ => Err(Counter::DropProtocol),
+    }
+}
+
+/// The one's complement sum over an ICMPv6 message and its pseudo header (RFC 4443, section 2.3).
+fn icmpv6_checksum(source: &IpAddress, destination: &IpAddress, message: &[u8]) -> u16 {
+    checksum::combine(&[
+        checksum::pseudo_header(source, destination, IpProtocol::Icmpv6, message.len() as u32),
+        checksum::data(message),
+    ])
+}
+
+/// Where a packet's parts are, once its IP header is written.
+struct Layout {
+    transport: Range<usize>,
+    total_len: usize,
+}
+
+/// Writes the IP header of a packet with `payload_len` bytes behind it. `None` if it does not fit
+/// into `buffer`, or if the addresses are of two IP versions.
+fn write_ip(
+    buffer: &mut [u8],
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: IpProtocol,
+    payload_len: usize,
+) -> Option<Layout> {
+    let header_len = match (source, destination) {
+        (IpAddr::V4(src_addr), IpAddr::V4(dst_addr)) => {
+            let total_len = IPV4_HEADER_LEN + payload_len;
+            if total_len > buffer.len() || total_len > usize::from(u16::MAX) {
+                return None;
+            }
+            let repr = Ipv4Repr {
+                src_addr,
+                dst_addr,
+                next_header: protocol,
+                payload_len,
+                hop_limit: TTL,
+            };
+            let checksums = ChecksumCapabilities::default();
+            repr.emit(&mut Ipv4Packet::new_unchecked(&mut buffer[..total_len]), &checksums);
+            IPV4_HEADER_LEN
+        }
+        (IpAddr::V6(src_addr), IpAddr::V6(dst_addr)) => {
+            let total_len = IPV6_HEADER_LEN + payload_len;
+            if total_len > buffer.len() || payload_len > usize::from(u16::MAX) {
+                return None;
+            }
+            let repr = Ipv6Repr {
+                src_addr,
+                dst_addr,
+                next_header: protocol,
+                payload_len,
+                hop_limit: TTL,
+            };
+            repr.emit(&mut Ipv6Packet::new_unchecked(&mut buffer[..total_len]));
+            IPV6_HEADER_LEN
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
+    };
+    let total_len = header_len + payload_len;
+    Some(Layout { transport: header_len..total_len, total_len })
+}
+
+/// Writes a TCP segment and returns the length of the packet.
+pub(crate) fn write_tcp(
+    buffer: &mut [u8],
+    source: IpAddr,
+    destination: IpAddr,
+    segment: &TcpRepr<'_>,
+) -> Option<usize> {
+    let layout = write_ip(buffer, source, destination, IpProtocol::Tcp, segment.buffer_len())?;
+    segment.emit(
+        &mut TcpPacket::new_unchecked(&mut buffer[layout.transport]),
+        &source.into(),
+        &destination.into(),
+        &ChecksumCapabilities::default(),
+    );
+    Some(layout.total_len)
+}
+
+/// Writes a UDP datagram and returns the length of the packet.
+pub(crate) fn write_udp(
+    buffer: &mut [u8],
+    source: SocketAddr,
+    destination: SocketAddr,
+    payload: &[u8],
+) -> Option<usize> {
+    let length = UDP_HEADER_LEN + payload.len();
+    let layout = write_ip(buffer, source.ip(), destination.ip(), IpProtocol::Udp, length)?;
+    UdpRepr { src_port: source.port(), dst_port: destination.port() }.emit(
+        &mut UdpPacket::new_unchecked(&mut buffer[layout.transport]),
+        &source.ip().into(),
+        &destination.ip().into(),
+        payload.len(),
+        |target| target.copy_from_slice(payload),
+        &ChecksumCapabilities::default(),
+    );
+    Some(layout.total_len)
+}
+
+/// Writes an ICMP message, whose checksum it fills in, and returns the length of the packet. The
+/// message is `head` (at least the 4 bytes up to the checksum) and then `body`.
+pub(crate) fn write_icmp(
+    buffer: &mut [u8],
+    source: IpAddr,
+    destination: IpAddr,
+    head: &[u8; 8],
+    body: &[u8],
+) -> Option<usize> {
+    let protocol = match source {
+        IpAddr::V4(_) => IpProtocol::Icmp,
+        IpAddr::V6(_) => IpProtocol::Icmpv6,
+    };
+    let layout = write_ip(buffer, source, destination, protocol, head.len() + body.len())?;
+    let message = &mut buffer[layout.transport];
+    message[..8].copy_from_slice(head);
+    message[8..].copy_from_slice(body);
+    message[2..4].fill(0);
+    let sum = match source {
+        IpAddr::V4(_) => checksum::data(message),
+        IpAddr::V6(_) => icmpv6_checksum(&source.into(), &destination.into(), message),
+    };
+    message[2..4].copy_from_slice(&(!sum).to_be_bytes());
+    Some(layout.total_len)
+}
+
+/// An address in its plainest form: an IPv4 address that is wrapped into an IPv6 address (mapped
+/// or compatible, 6to4, NAT64's well-known prefix, ISATAP, Teredo's server) is what it wraps.
+pub(crate) fn unwrap_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let octets = address.octets();
+    let v4_at = |at: usize| Ipv4Addr::new(octets[at], octets[at + 1], octets[at + 2], octets[at + 3]);
+    match address.segments() {
+        // RFC 4291, sections 2.5.5.1 (compatible; ::0 and ::1 are not) and 2.5.5.2 (mapped).
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => Some(v4_at(12)),
+        [0, 0, 0, 0, 0, 0xffff, ..] => Some(v4_at(12)),
+        // RFC 2765: IPv4-translated.
+        [0, 0, 0, 0, 0xffff, 0, ..] => Some(v4_at(12)),
+        // RFC 6052 and RFC 8215: NAT64.
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => Some(v4_at(12)),
+        // RFC 3056: 6to4.
+        [0x2002, ..] => Some(v4_at(2)),
+        // RFC 5214: ISATAP.
+        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(v4_at(12)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn datagram(source: &str, destination: &str, payload: &[u8]) -> Vec<u8> {
+        let mut buffer = vec![0; 2048];
+        let len = write_udp(&mut buffer, socket(source), socket(destination), payload).unwrap();
+        buffer.truncate(len);
+        buffer
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for (source, destination) in [("10.0.0.2:1000", "1.2.3.4:53"), ("[fd00::2]:9", "[fd00::3]:10")]
+        {
+            let mut bytes = datagram(source, destination, b"hello");
+            let packet = Packet::parse(&mut bytes).unwrap();
+            assert_eq!(packet.source, socket(source).ip());
+            assert_eq!(packet.destination, socket(destination).ip());
+            assert_eq!(
+                packet.transport,
+                Transport::Udp {
+                    source_port: socket(source).port(),
+                    destination_port: socket(destination).port()
+                }
+            );
+            assert_eq!(&packet.transport_bytes()[UDP_HEADER_LEN..], b"hello");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_anywhere_is_noticed() {
+        for (source, destination) in [("10.0.0.2:1000", "1.2.3.4:53"), ("[fd00::2]:9", "[fd00::3]:10")]
+        {
+            let good = datagram(source, destination, b"hello");
+            // Traffic class, flow label and hop limit of IPv6 are covered by no checksum.
+            let covered = if socket(source).is_ipv4() { 0 } else { 8 };
+            for bit in covered * 8..good.len() * 8 {
+                let mut bytes = good.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                assert!(Packet::parse(&mut bytes).is_err(), "{source}: bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_and_no_panic() {
+        for (source, destination) in [("10.0.0.2:1000", "1.2.3.4:53"), ("[fd00::2]:9", "[fd00::3]:10")]
+        {
+            let good = datagram(source, destination, b"hello");
+            for len in 0..good.len() {
+                assert!(Packet::parse(&mut good[..len].to_vec()).is_err());
+            }
+        }
+    }
+
+    fn with_extension_headers(count: usize, kind: u8) -> Vec<u8> {
+        let plain = datagram("[fd00::2]:9", "[fd00::3]:10", b"hello");
+        let mut bytes = plain[..IPV6_HEADER_LEN].to_vec();
+        bytes[6] = kind;
+        for index in 0..count {
+            let next = if index + 1 == count { 17 } else { kind };
+            bytes.extend([next, 0, 1, 4, 0, 0, 0, 0]);
+        }
+        bytes.extend(&plain[IPV6_HEADER_LEN..]);
+        let payload_len = (bytes.len() - IPV6_HEADER_LEN) as u16;
+        bytes[4..6].copy_from_slice(&payload_len.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn extension_headers_are_taken_out_up_to_a_bound() {
+        let plain = datagram("[fd00::2]:9", "[fd00::3]:10", b"hello");
+        for count in 1..=EXTENSION_HEADERS_MAX {
+            let mut bytes = with_extension_headers(count, 60);
+            assert_eq!(Packet::parse(&mut bytes).unwrap().bytes(), plain);
+        }
+        let mut bytes = with_extension_headers(EXTENSION_HEADERS_MAX + 1, 60);
+        assert_eq!(Packet::parse(&mut bytes).unwrap_err(), Counter::DropIpHeader);
+    }
+
+    #[test]
+    fn a_routing_header_with_segments_left_is_refused() {
+        let mut bytes = with_extension_headers(1, 43);
+        assert_eq!(Packet::parse(&mut bytes).unwrap_err(), Counter::DropIpHeader);
+        let mut bytes = with_extension_headers(1, 43);
+        bytes[IPV6_HEADER_LEN + 3] = 0;
+        assert!(Packet::parse(&mut bytes).is_ok());
+    }
+
+    #[test]
+    fn a_hop_is_counted_and_the_checksum_follows() {
+        for (source, destination) in [("10.0.0.2:1000", "1.2.3.4:53"), ("[fd00::2]:9", "[fd00::3]:10")]
+        {
+            let mut bytes = datagram(source, destination, b"x");
+            Packet::parse(&mut bytes).unwrap().decrement_ttl();
+            assert_eq!(Packet::parse(&mut bytes).unwrap().ttl, TTL - 1);
+        }
+    }
+
+    #[test]
+    fn ipv4_is_found_in_every_wrapping() {
+        for wrapped in [
+            "::ffff:127.0.0.1",
+            "::127.0.0.1",
+            "::ffff:0:127.0.0.1",
+            "64:ff9b::127.0.0.1",
+            "64:ff9b:1::127.0.0.1",
+            "2002:7f00:1::1",
+            "fe80::5efe:127.0.0.1",
+            "2001:db8::200:5efe:127.0.0.1",
+        ] {
+            assert_eq!(unwrap_ipv4(wrapped.parse().unwrap()), Some(Ipv4Addr::LOCALHOST), "{wrapped}");
+        }
+        for plain in ["::", "::1", "fd00::1", "2001:db8::7f00:1", "fe80::1"] {
+            assert_eq!(unwrap_ipv4(plain.parse().unwrap()), None, "{plain}");
+        }
+    }
+}

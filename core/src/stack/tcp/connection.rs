@@ -1,0 +1,369 @@
+//! One TCP connection inside the tunnel: smoltcp's engine behind a small interface (segment in,
+//! segments out, two rings, a deadline), with the guard around it.
+//!
+//! Each connection has an interface and a socket set of its own: a shared set looks at every
+//! socket for every packet.
+
+use std::net::{IpAddr, SocketAddr};
+
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::socket::tcp;
+use smoltcp::time::Instant as EngineInstant;
+use smoltcp::wire::{
+    HardwareAddress, IpAddress, IpCidr, TcpControl, TcpRepr, TcpSeqNumber,
+};
+
+use crate::action::PeerId;
+use crate::config;
+use crate::stack::Outlet;
+use crate::stack::packet::{self, Packet};
+use crate::stack::tcp::device::{Blueprint, Device};
+use crate::stack::tcp::guard::{Admission, Guard, Standing};
+use crate::stats::Counter;
+use crate::time::Instant;
+
+/// A connection ended the way it must not: the peer's end is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct WasReset;
+
+/// Where a connection is in its life, as far as others need to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// The handshake is not complete.
+    Opening,
+    /// The far end may still send.
+    Open,
+    /// The far end ended its direction.
+    FarEnded,
+    /// Both directions ended and everything of ours is acknowledged.
+    Over,
+}
+
+/// Both ends of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) peer: PeerId,
+}
+
+/// What a packet leaves through: the tunnel, and the buffer that it is written in.
+pub(crate) struct Exit<'a> {
+    pub(crate) outlet: &'a mut dyn Outlet,
+    pub(crate) scratch: &'a mut [u8],
+}
+
+/// A connection.
+pub(crate) struct Connection {
+    ends: Ends,
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+    guard: Guard,
+    /// Over, and the far end knows, or gone: smoltcp's timers have nothing left to do, and must
+    /// not, since they would clear the receive ring.
+    at_rest: bool,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("ends", &self.ends)
+            .field("state", &self.socket().state())
+            .field("guard", &self.guard)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Capacities of 2^k - 1 bytes: smoltcp scales the window of its SYN-ACK after the fact, and with
+/// any other capacity the scaled window would reach past the end of the ring.
+const fn ring_len(configured: usize) -> usize {
+    let bits = usize::BITS - configured.leading_zeros();
+    if configured.is_power_of_two() { configured - 1 } else { (1 << (bits - 1)) - 1 }
+}
+
+fn engine_instant(now: Instant) -> EngineInstant {
+    // 2^63 microseconds are far beyond what 2^64 nanoseconds can say.
+    EngineInstant::from_micros((now.as_nanos() / 1_000) as i64)
+}
+
+impl Connection {
+    /// Waits for the far end's SYN, which is to be handed in next.
+    pub(crate) fn accept(
+        ends: Ends,
+        tcp: &config::Tcp,
+        mtu: u16,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        let mut connection = Self::new(ends, tcp, mtu, seed, false, now);
+        let local = (IpAddress::from(ends.local.ip()), ends.local.port());
+        // Fails only for port 0, whose SYN simply finds no listener and is answered by a reset.
+        if connection.socket_mut().listen(local).is_err() {
+            log::debug!("a flow to port 0 can't be accepted");
+        }
+        connection
+    }
+
+    /// Opens a connection; its SYN leaves with the next [`transmit`](Self::transmit).
+    pub(crate) fn connect(
+        ends: Ends,
+        tcp: &config::Tcp,
+        mtu: u16,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        let mut connection = Self::new(ends, tcp, mtu, seed, true, now);
+        let remote = (IpAddress::from(ends.remote.ip()), ends.remote.port());
+        let local = (IpAddress::from(ends.local.ip()), ends.local.port());
+        let Self { interface, sockets, handle, .. } = &mut connection;
+        let socket = sockets.get_mut::<tcp::Socket<'_>>(*handle);
+        // Fails only for a target with port 0, which then times out.
+        if socket.connect(interface.context(), remote, local).is_err() {
+            log::debug!("a flow to port 0 can't be opened");
+        }
+        connection
+    }
+
+    fn new(
+        ends: Ends,
+        tcp: &config::Tcp,
+        mtu: u16,
+        seed: u64,
+        initiator: bool,
+        now: Instant,
+    ) -> Self {
+        let receive_len = ring_len(tcp.receive_buffer);
+        let mut settings = Config::new(HardwareAddress::Ip);
+        settings.random_seed = seed;
+        let mut blueprint = Blueprint { mtu: usize::from(mtu) };
+        let mut interface = Interface::new(settings, &mut blueprint, engine_instant(now));
+        let local = match ends.local.ip() {
+            IpAddr::V4(v4) => IpCidr::new(v4.into(), 32),
+            IpAddr::V6(v6) => IpCidr::new(v6.into(), 128),
+        };
+        interface.update_ip_addrs(|addresses| {
+            // The list is new and has room for more than one.
+            let _ = addresses.push(local);
+        });
+        // Zeroed pages of the allocator: reserved, and touched only when bytes come.
+        let mut socket = tcp::Socket::new(
+            tcp::SocketBuffer::new(vec![0; receive_len]),
+            tcp::SocketBuffer::new(vec![0; ring_len(tcp.send_buffer)]),
+        );
+        socket.set_congestion_control(tcp::CongestionControl::Cubic);
+        socket.set_nagle_enabled(false);
+        socket.set_keep_alive(Some(tcp.keepalive.into()));
+        let mut sockets = SocketSet::new(Vec::with_capacity(1));
+        let handle = sockets.add(socket);
+        let guard = Guard::new(initiator, receive_len);
+        Self { ends, interface, sockets, handle, guard, at_rest: false }
+    }
+
+    fn socket(&self) -> &tcp::Socket<'static> {
+        self.sockets.get(self.handle)
+    }
+
+    fn socket_mut(&mut self) -> &mut tcp::Socket<'static> {
+        self.sockets.get_mut(self.handle)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.socket().state() {
+            tcp::State::Listen | tcp::State::SynSent | tcp::State::SynReceived => Phase::Opening,
+            tcp::State::Established | tcp::State::FinWait1 | tcp::State::FinWait2 => Phase::Open,
+            tcp::State::CloseWait | tcp::State::LastAck | tcp::State::Closing => Phase::FarEnded,
+            tcp::State::TimeWait | tcp::State::Closed => Phase::Over,
+        }
+    }
+
+    /// Takes one segment of the far end.
+    ///
+    /// # Errors
+    /// [`WasReset`] if the segment is a reset that is due.
+    pub(crate) fn handle_segment(
+        &mut self,
+        mut packet: Packet<'_>,
+        exit: &mut Exit<'_>,
+        now: Instant,
+    ) -> Result<(), WasReset> {
+        match self.guard.handle_received(packet.transport_bytes_mut(), now) {
+            Admission::Pass => {}
+            Admission::Drop => {
+                exit.outlet.count(Counter::DropTcpGuard);
+                return Ok(());
+            }
+            Admission::Challenge => {
+                exit.outlet.count(Counter::DropTcpGuard);
+                send_standing(self.ends, self.guard.standing(), TcpControl::None, exit);
+                return Ok(());
+            }
+            Admission::Reset => return Err(WasReset),
+        }
+        if self.at_rest {
+            // A straggler: smoltcp would restart a timer that ends in clearing the ring.
+            if let Some(standing) = self.guard.final_standing() {
+                send_standing(self.ends, standing, TcpControl::None, exit);
+            }
+            return Ok(());
+        }
+        let Self { ends, interface, sockets, guard, .. } = self;
+        let mut device = Device {
+            peer: ends.peer,
+            received: Some(packet.bytes()),
+            budget: 1,
+            guard,
+            outlet: exit.outlet,
+            scratch: exit.scratch,
+        };
+        // One packet in, at most one out, whatever the result says.
+        interface.poll_ingress_single(engine_instant(now), &mut device, sockets);
+        Ok(())
+    }
+
+    /// The far end is gone: nothing more is sent.
+    pub(crate) const fn silence(&mut self) {
+        self.at_rest = true;
+    }
+
+    /// Sends what is due, at most `budget` segments. Says whether that was used up.
+    pub(crate) fn transmit(&mut self, budget: usize, exit: &mut Exit<'_>, now: Instant) -> bool {
+        if self.at_rest {
+            return false;
+        }
+        let Self { ends, interface, sockets, guard, .. } = self;
+        let mut device = Device {
+            peer: ends.peer,
+            received: None,
+            budget,
+            guard,
+            outlet: exit.outlet,
+            scratch: exit.scratch,
+        };
+        let at = engine_instant(now);
+        while interface.poll_egress(at, &mut device, sockets) == PollResult::SocketStateChanged {
+            if device.budget == 0 {
+                return true;
+            }
+        }
+        if self.phase() == Phase::Over && exit.outlet.has_room() {
+            self.at_rest = true;
+            // smoltcp may still be delaying the acknowledgement of the FIN.
+            let last = self.guard.final_standing().filter(|last| *last != self.guard.standing());
+            if let Some(last) = last {
+                send_standing(self.ends, last, TcpControl::None, exit);
+            }
+        }
+        false
+    }
+
+    /// When [`transmit`](Self::transmit) is due for a reason of time; not later than `now` means
+    /// at once.
+    pub(crate) fn poll_at(&mut self, now: Instant) -> Option<Instant> {
+        if self.at_rest {
+            return None;
+        }
+        let at = self.interface.poll_at(engine_instant(now), &self.sockets)?;
+        let micros = u64::try_from(at.total_micros()).unwrap_or(0);
+        Some(Instant::from_nanos(micros.saturating_mul(1_000)))
+    }
+
+    /// Lends the free part of the send ring, which is empty before the connection is established.
+    /// `None` once this end has ended its direction.
+    pub(crate) fn send<R>(&mut self, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
+        if self.phase() == Phase::Opening {
+            return Some(fill(&mut []).1);
+        }
+        self.socket_mut().send(fill).ok()
+    }
+
+    /// Lends the front of the receive ring.
+    pub(crate) fn receive<R>(&mut self, take: impl FnOnce(&[u8]) -> (usize, R)) -> Option<R> {
+        if !self.has_received() {
+            return Some(take(&[]).1);
+        }
+        self.socket_mut().recv(|bytes| take(bytes)).ok()
+    }
+
+    /// Whether bytes wait in the receive ring.
+    pub(crate) fn has_received(&self) -> bool {
+        self.phase() != Phase::Opening && self.socket().can_recv()
+    }
+
+    /// Whether the send ring has room.
+    pub(crate) fn has_room(&self) -> bool {
+        self.socket().can_send()
+    }
+
+    /// Whether bytes or a FIN of ours wait for an acknowledgement.
+    pub(crate) fn awaits_acknowledgement(&self) -> bool {
+        self.socket().send_queue() > 0
+            || matches!(
+                self.socket().state(),
+                tcp::State::FinWait1 | tcp::State::Closing | tcp::State::LastAck
+            )
+    }
+
+    /// Ends this end's direction: a FIN follows what is in the send ring. Only once the connection
+    /// is established: smoltcp takes the acknowledgement of an earlier FIN's SYN for that of the
+    /// FIN.
+    pub(crate) fn shut_down(&mut self) {
+        debug_assert!(self.phase() != Phase::Opening, "smoltcp would lose the FIN");
+        self.socket_mut().close();
+    }
+
+    /// Tells the far end that the connection is gone.
+    pub(crate) fn send_reset(&self, exit: &mut Exit<'_>) {
+        send_standing(self.ends, self.guard.standing(), TcpControl::Rst, exit);
+    }
+
+    /// Where the connection stood when it ended, for whoever answers stragglers.
+    pub(crate) fn final_standing(&self) -> Option<Standing> {
+        self.guard.final_standing()
+    }
+
+    /// The sequence number of a segment that was in flight, as an ICMP error quotes it.
+    pub(crate) fn sent(&self, sequence: TcpSeqNumber) -> bool {
+        self.guard.in_flight(sequence)
+    }
+}
+
+/// Sends an acknowledgement (or, with `control`, a reset) of where a connection stands.
+pub(crate) fn send_standing(
+    ends: Ends,
+    standing: Standing,
+    control: TcpControl,
+    exit: &mut Exit<'_>,
+) {
+    let acknowledgement = Some(standing.acknowledgement);
+    send_bare(ends, standing.sequence, acknowledgement, standing.window, control, exit);
+}
+
+/// Sends a segment without data.
+pub(super) fn send_bare(
+    ends: Ends,
+    sequence: TcpSeqNumber,
+    acknowledgement: Option<TcpSeqNumber>,
+    window: u16,
+    control: TcpControl,
+    exit: &mut Exit<'_>,
+) {
+    let segment = TcpRepr {
+        src_port: ends.local.port(),
+        dst_port: ends.remote.port(),
+        control,
+        seq_number: sequence,
+        ack_number: acknowledgement,
+        window_len: window,
+        window_scale: None,
+        max_seg_size: None,
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload: &[],
+    };
+    let (source, destination) = (ends.local.ip(), ends.remote.ip());
+    if let Some(len) = packet::write_tcp(exit.scratch, source, destination, &segment) {
+        exit.outlet.send(ends.peer, exit.scratch, len);
+    }
+}

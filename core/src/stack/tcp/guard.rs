@@ -1,0 +1,249 @@
+//! What smoltcp 0.14 does not check: the guard looks at every segment of a connection before
+//! smoltcp does, and at every segment that smoltcp sends.
+//!
+//! It keeps its own picture of the sequence space from the outside: what was sent, what was
+//! acknowledged, and which window was offered. From that it
+//!
+//! - accepts a reset only where it is exactly due, and challenges others (RFC 5961, section 3);
+//! - challenges a SYN on a live connection (RFC 5961, section 4);
+//! - drops what exceeds the window that was offered, and takes the FIN off a segment that
+//!   overlaps its end, so that a cut never looks like an end;
+//! - raises a stale acknowledgement on a segment with data, which smoltcp would drop whole.
+//!
+//! It leaves reassembly, retransmission and congestion control to smoltcp.
+
+use smoltcp::wire::{TcpOption, TcpPacket, TcpSeqNumber};
+
+use crate::time::Instant;
+
+/// Challenge ACKs are sent at most this often (RFC 5961, section 7), in nanoseconds.
+const CHALLENGE_INTERVAL_NS: u64 = 100_000_000;
+
+/// What becomes of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Admission {
+    /// It may go on to smoltcp, perhaps mended.
+    Pass,
+    /// It says nothing that helps.
+    Drop,
+    /// It must be answered with an acknowledgement of where the connection stands.
+    Challenge,
+    /// The far end reset the connection.
+    Reset,
+}
+
+/// The guard of one connection.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    /// Whether this end sent the first SYN.
+    initiator: bool,
+    /// Whether anything was sent yet.
+    started: bool,
+    /// Whether both ends know each other's sequence numbers.
+    synchronized: bool,
+    /// The window scale that the far end must apply to what we offer.
+    shift: u8,
+    /// After everything that was ever sent.
+    send_next: TcpSeqNumber,
+    /// The highest acknowledgement that arrived.
+    acknowledged: TcpSeqNumber,
+    /// The last acknowledgement that was sent.
+    receive_next: TcpSeqNumber,
+    /// The end of the last segment that arrived in order, perhaps not acknowledged yet.
+    received_to: TcpSeqNumber,
+    /// The end of the window that was offered.
+    offered_to: TcpSeqNumber,
+    /// Bytes of the window that was last offered.
+    window_len: usize,
+    /// The sequence number after the far end's FIN.
+    fin_end: Option<TcpSeqNumber>,
+    challenged_at: Option<Instant>,
+}
+
+/// A header to answer with: sequence number, acknowledgement, window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Standing {
+    pub(crate) sequence: TcpSeqNumber,
+    pub(crate) acknowledgement: TcpSeqNumber,
+    pub(crate) window: u16,
+}
+
+impl Guard {
+    /// `receive_buffer_len` is the capacity of the ring behind the connection.
+    pub(crate) fn new(initiator: bool, receive_buffer_len: usize) -> Self {
+        let zero = TcpSeqNumber(0);
+        Self {
+            initiator,
+            started: false,
+            synchronized: false,
+            shift: window_shift(receive_buffer_len),
+            send_next: zero,
+            acknowledged: zero,
+            receive_next: zero,
+            received_to: zero,
+            offered_to: zero,
+            window_len: 0,
+            fin_end: None,
+            challenged_at: None,
+        }
+    }
+
+    /// Where the connection stands, as the far end has been told.
+    pub(crate) fn standing(&self) -> Standing {
+        Standing {
+            sequence: self.send_next,
+            acknowledgement: self.receive_next,
+            window: (self.window_len >> self.shift).min(usize::from(u16::MAX)) as u16,
+        }
+    }
+
+    /// Where the connection stands after the far end's FIN; `None` before one arrived.
+    pub(crate) fn final_standing(&self) -> Option<Standing> {
+        let acknowledgement = self.fin_end?;
+        Some(Standing { acknowledgement, ..self.standing() })
+    }
+
+    /// Whether `sequence` is of something sent and not acknowledged yet.
+    pub(crate) fn in_flight(&self, sequence: TcpSeqNumber) -> bool {
+        sequence >= self.acknowledged && sequence < self.send_next
+    }
+
+    /// Looks at a segment that leaves.
+    pub(crate) fn handle_sent(&mut self, segment: &TcpPacket<&[u8]>) {
+        let end = segment.seq_number() + segment.segment_len();
+        if !self.started {
+            self.started = true;
+            self.acknowledged = segment.seq_number();
+            self.send_next = end;
+        }
+        self.send_next = self.send_next.max(end);
+        // A SYN's window is never scaled (RFC 7323, section 2.2).
+        let shift = if segment.syn() { 0 } else { self.shift };
+        self.window_len = usize::from(segment.window_len()) << shift;
+        if segment.ack() {
+            let acknowledgement = segment.ack_number();
+            let offered_to = acknowledgement + self.window_len;
+            if !self.synchronized || offered_to > self.offered_to {
+                self.offered_to = offered_to;
+            }
+            if !self.synchronized || acknowledgement > self.received_to {
+                self.received_to = acknowledgement;
+            }
+            self.receive_next = acknowledgement;
+            self.synchronized = true;
+        }
+    }
+
+    /// Looks at a segment that arrived, whose checksum is right, and mends it where it must. The
+    /// checksum is not mended with it.
+    pub(crate) fn handle_received(&mut self, bytes: &mut [u8], now: Instant) -> Admission {
+        let segment = TcpPacket::new_unchecked(&*bytes);
+        if !self.synchronized {
+            return self.handle_unsynchronized(&segment);
+        }
+        if segment.rst() {
+            return self.handle_reset(segment.seq_number(), now);
+        }
+        if segment.syn() {
+            return if self.awaits_first_ack() { Admission::Drop } else { self.challenge(now) };
+        }
+        let length = segment.payload().len();
+        let start = segment.seq_number();
+        let end = start + length;
+        if length > 0 && start >= self.offered_to {
+            // A window probe deserves to hear where the window is.
+            return self.challenge(now);
+        }
+        let cut = end > self.offered_to;
+        let fin = segment.fin() && !cut;
+        if fin {
+            self.fin_end = Some(end + 1);
+        }
+        if start <= self.received_to && end > self.received_to {
+            self.received_to = end.min(self.offered_to);
+        }
+        let acknowledgement = segment.ack_number();
+        let stale = segment.ack() && acknowledgement < self.acknowledged;
+        if segment.ack() && acknowledgement > self.acknowledged && acknowledgement <= self.send_next
+        {
+            self.acknowledged = acknowledgement;
+        }
+        let mut segment = TcpPacket::new_unchecked(bytes);
+        if cut {
+            segment.set_fin(false);
+        }
+        if stale && (length > 0 || fin) {
+            segment.set_ack_number(self.acknowledged);
+        }
+        Admission::Pass
+    }
+
+    fn handle_unsynchronized(&mut self, segment: &TcpPacket<&[u8]>) -> Admission {
+        if segment.rst() {
+            // RFC 9293, section 3.10.7.3: it must acknowledge our SYN.
+            let due = self.initiator && segment.ack() && segment.ack_number() == self.send_next;
+            return if due { Admission::Reset } else { Admission::Drop };
+        }
+        if segment.syn() {
+            if !offers_window_scale(segment) {
+                self.shift = 0;
+            }
+            self.received_to = segment.seq_number() + 1;
+            if self.initiator && segment.ack() && segment.ack_number() == self.send_next {
+                self.acknowledged = self.send_next;
+                self.receive_next = self.received_to;
+                self.offered_to = self.received_to + self.window_len;
+                self.synchronized = true;
+            }
+        }
+        Admission::Pass
+    }
+
+    /// Whether our SYN-ACK is all that was sent and nobody acknowledged it: smoltcp repeats it by
+    /// itself, so that a repeated SYN needs no answer.
+    fn awaits_first_ack(&self) -> bool {
+        !self.initiator && self.acknowledged + 1 == self.send_next
+    }
+
+    fn handle_reset(&mut self, sequence: TcpSeqNumber, now: Instant) -> Admission {
+        let after_fin = self.fin_end == Some(sequence);
+        if sequence == self.receive_next || sequence == self.received_to || after_fin {
+            Admission::Reset
+        } else if sequence > self.receive_next && sequence < self.offered_to {
+            self.challenge(now)
+        } else {
+            Admission::Drop
+        }
+    }
+
+    fn challenge(&mut self, now: Instant) -> Admission {
+        let recently = self.challenged_at.is_some_and(|at| {
+            now.as_nanos().saturating_sub(at.as_nanos()) < CHALLENGE_INTERVAL_NS
+        });
+        if recently {
+            return Admission::Drop;
+        }
+        self.challenged_at = Some(now);
+        Admission::Challenge
+    }
+}
+
+/// The shift that smoltcp offers for a ring of this capacity.
+fn window_shift(capacity: usize) -> u8 {
+    let bits = usize::BITS - capacity.leading_zeros();
+    // At most 48 on any machine.
+    bits.saturating_sub(16) as u8
+}
+
+/// Whether a SYN carries the window scale option (RFC 7323, section 2).
+fn offers_window_scale(segment: &TcpPacket<&[u8]>) -> bool {
+    let mut options = segment.options();
+    while !options.is_empty() {
+        match TcpOption::parse(options) {
+            Ok((_, TcpOption::WindowScale(_))) => return true,
+            Ok((_, TcpOption::EndOfList)) | Err(_) => return false,
+            Ok((rest, _)) => options = rest,
+        }
+    }
+    false
+}

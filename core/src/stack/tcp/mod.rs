@@ -1,0 +1,318 @@
+//! TCP flows: what the embedder is told of a connection, and when it is over.
+//!
+//! [`connection`] is the engine, [`guard`] stands before it, [`device`] carries its packets, and
+//! [`time_wait`] answers for connections that have ended.
+
+mod connection;
+mod device;
+mod guard;
+mod time_wait;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use smoltcp::wire::{TcpControl, TcpPacket, TcpSeqNumber};
+
+use connection::WasReset;
+pub(crate) use connection::{Connection, Ends, Exit, Phase, send_standing};
+pub(crate) use guard::Standing;
+pub(crate) use time_wait::{Straggler, TimeWaits};
+
+use crate::action::{Abort, Action, FlowId};
+use crate::config;
+use crate::limits::{
+    SEGMENTS_PER_TURN, TCP_REST_MIN, TCP_STALL_TIMEOUT, TCP_TUNNEL_CONNECT_TIMEOUT,
+};
+use crate::stack::packet::Packet;
+use crate::time::Instant;
+
+/// A TCP flow.
+#[derive(Debug)]
+pub(crate) struct TcpFlow {
+    stage: Stage,
+    told: Told,
+    host_end: HostEnd,
+    /// The far end is gone; what it sent before is still being read.
+    was_reset: bool,
+    /// The embedder opened it.
+    is_ours: bool,
+    started_at: Instant,
+    /// When bytes last moved in either direction.
+    active_at: Instant,
+}
+
+/// How far a flow is.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// The embedder has been asked to connect; the peer's SYN is kept for that long.
+    Offered(Box<[u8]>),
+    /// There is a connection in the tunnel.
+    Live(Box<Connection>),
+}
+
+/// What the embedder already knows.
+#[derive(Debug, Default)]
+struct Told {
+    established: bool,
+    readable: bool,
+    shut_down: bool,
+    /// It found the send ring full.
+    full: bool,
+}
+
+/// How far the end of the embedder's direction has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum HostEnd {
+    /// It still sends.
+    Sending,
+    /// It ended; the FIN waits for the handshake.
+    Ended,
+    /// The FIN is the engine's to deliver.
+    Passed,
+}
+
+/// What is left to do for a flow after it was serviced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Next {
+    /// Nothing before this time.
+    Rest(Option<Instant>),
+    /// There is more to send.
+    Again,
+    /// It is over; the embedder has been told.
+    Over,
+}
+
+impl TcpFlow {
+    /// A flow that a peer asked for with this SYN.
+    pub(crate) fn offered(syn: &[u8], now: Instant) -> Self {
+        Self::new(Stage::Offered(syn.into()), false, now)
+    }
+
+    /// A flow that the embedder opened.
+    pub(crate) fn opened(connection: Connection, now: Instant) -> Self {
+        Self::new(Stage::Live(Box::new(connection)), true, now)
+    }
+
+    fn new(stage: Stage, is_ours: bool, now: Instant) -> Self {
+        Self {
+            stage,
+            told: Told { established: !is_ours, ..Told::default() },
+            host_end: HostEnd::Sending,
+            was_reset: false,
+            is_ours,
+            started_at: now,
+            active_at: now,
+        }
+    }
+
+    pub(crate) const fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    pub(crate) fn connection_mut(&mut self) -> Option<&mut Connection> {
+        match &mut self.stage {
+            Stage::Offered(_) => None,
+            Stage::Live(connection) => Some(connection),
+        }
+    }
+
+    /// The embedder connected: from an offer to a connection, which the kept SYN is for.
+    pub(crate) fn accept(&mut self, connection: Connection, now: Instant) -> Option<Box<[u8]>> {
+        let live = Stage::Live(Box::new(connection));
+        match std::mem::replace(&mut self.stage, live) {
+            Stage::Offered(syn) => {
+                self.started_at = now;
+                self.active_at = now;
+                Some(syn)
+            }
+            already @ Stage::Live(_) => {
+                self.stage = already;
+                None
+            }
+        }
+    }
+
+    /// Takes one segment of the far end.
+    pub(crate) fn handle_segment(
+        &mut self,
+        packet: Packet<'_>,
+        exit: &mut Exit<'_>,
+        now: Instant,
+    ) {
+        let Stage::Live(connection) = &mut self.stage else { return };
+        self.active_at = now;
+        if connection.handle_segment(packet, exit, now) == Err(WasReset) {
+            connection.silence();
+            self.was_reset = true;
+        }
+    }
+
+    /// The embedder ended its direction.
+    pub(crate) fn handle_host_ended(&mut self) {
+        if self.host_end == HostEnd::Sending {
+            self.host_end = HostEnd::Ended;
+        }
+    }
+
+    /// Lends the send ring to the embedder; `None` if there is none to lend.
+    pub(crate) fn send<R>(
+        &mut self,
+        fill: impl FnOnce(&mut [u8]) -> (usize, R),
+        now: Instant,
+    ) -> Option<R> {
+        if self.host_end != HostEnd::Sending || self.was_reset {
+            return None;
+        }
+        let Stage::Live(connection) = &mut self.stage else { return None };
+        let mut full = false;
+        let result = connection.send(|room| {
+            full = room.is_empty();
+            fill(room)
+        });
+        self.told.full |= full;
+        self.active_at = now;
+        result
+    }
+
+    /// Lends the receive ring to the embedder; `None` if there is none to lend.
+    pub(crate) fn receive<R>(
+        &mut self,
+        take: impl FnOnce(&[u8]) -> (usize, R),
+        now: Instant,
+    ) -> Option<R> {
+        let Stage::Live(connection) = &mut self.stage else { return None };
+        let result = connection.receive(take);
+        if !connection.has_received() {
+            self.told.readable = false;
+        }
+        self.active_at = now;
+        result
+    }
+
+    /// Sends what is due, tells the embedder what is new, and says what is left to do.
+    pub(crate) fn service(
+        &mut self,
+        id: FlowId,
+        config: &config::Tcp,
+        actions: &mut VecDeque<Action>,
+        exit: &mut Exit<'_>,
+        now: Instant,
+    ) -> Next {
+        let deadline = self.deadline(config);
+        let Stage::Live(connection) = &mut self.stage else {
+            if deadline > now {
+                return Next::Rest(Some(deadline));
+            }
+            actions.push_back(Action::Aborted(id, Abort::TimedOut));
+            return Next::Over;
+        };
+        if deadline <= now {
+            let abort = match connection.phase() {
+                Phase::Opening => Abort::TimedOut,
+                Phase::Open | Phase::FarEnded | Phase::Over if self.was_reset => Abort::Reset,
+                Phase::Open | Phase::FarEnded | Phase::Over => Abort::Idle,
+            };
+            connection.send_reset(exit);
+            actions.push_back(Action::Aborted(id, abort));
+            return Next::Over;
+        }
+        if self.host_end == HostEnd::Ended && connection.phase() != Phase::Opening {
+            connection.shut_down();
+            self.host_end = HostEnd::Passed;
+        }
+        let more = connection.transmit(SEGMENTS_PER_TURN, exit, now);
+        self.tell(id, actions);
+        if let Some(end) = self.end() {
+            actions.push_back(match end {
+                End::Complete => Action::Closed(id),
+                End::Reset => Action::Aborted(id, Abort::Reset),
+            });
+            return Next::Over;
+        }
+        if more {
+            return Next::Again;
+        }
+        let Stage::Live(connection) = &mut self.stage else { return Next::Rest(Some(deadline)) };
+        match connection.poll_at(now) {
+            Some(due) if due > now => Next::Rest(Some(due.min(deadline))),
+            Some(_) if !exit.outlet.has_room() => Next::Again,
+            // It is due and there was room: whatever smoltcp waits for, spinning won't bring it.
+            Some(_) => Next::Rest(Some(now + TCP_REST_MIN)),
+            None => Next::Rest(Some(deadline)),
+        }
+    }
+
+    /// Tells the embedder what it does not know yet.
+    fn tell(&mut self, id: FlowId, actions: &mut VecDeque<Action>) {
+        let Stage::Live(connection) = &self.stage else { return };
+        let phase = connection.phase();
+        if phase == Phase::Opening {
+            return;
+        }
+        if !self.told.established {
+            self.told.established = true;
+            actions.push_back(Action::Established(id));
+        }
+        if connection.has_received() {
+            if !self.told.readable {
+                self.told.readable = true;
+                actions.push_back(Action::Readable(id));
+            }
+        } else if phase != Phase::Open && !self.told.shut_down && !self.was_reset {
+            self.told.shut_down = true;
+            actions.push_back(Action::Shutdown(id));
+        }
+        if self.told.full && connection.has_room() {
+            self.told.full = false;
+            actions.push_back(Action::Writable(id));
+        }
+    }
+
+    /// Whether and how the flow is over.
+    fn end(&self) -> Option<End> {
+        let Stage::Live(connection) = &self.stage else { return None };
+        if connection.has_received() {
+            return None;
+        }
+        if self.was_reset {
+            return Some(End::Reset);
+        }
+        (connection.phase() == Phase::Over).then_some(End::Complete)
+    }
+
+    /// When the flow has to end for want of progress.
+    fn deadline(&self, config: &config::Tcp) -> Instant {
+        let (since, patience): (Instant, Duration) = match &self.stage {
+            Stage::Offered(_) => (self.started_at, config.connect_timeout),
+            Stage::Live(connection) => match connection.phase() {
+                Phase::Opening if self.is_ours => (self.started_at, TCP_TUNNEL_CONNECT_TIMEOUT),
+                Phase::Opening => (self.started_at, config.half_open_timeout),
+                Phase::Open | Phase::FarEnded | Phase::Over => {
+                    let stalled = connection.awaits_acknowledgement() || self.was_reset;
+                    let stall = if stalled { TCP_STALL_TIMEOUT } else { Duration::MAX };
+                    (self.active_at, config.idle_timeout.min(stall))
+                }
+            },
+        };
+        since + patience
+    }
+}
+
+/// Answers a segment that belongs to nothing (RFC 9293, section 3.10.7.1).
+pub(crate) fn refuse_segment(ends: Ends, segment: &TcpPacket<&[u8]>, exit: &mut Exit<'_>) {
+    if segment.rst() {
+        return;
+    }
+    let (sequence, acknowledgement) = if segment.ack() {
+        (segment.ack_number(), None)
+    } else {
+        (TcpSeqNumber(0), Some(segment.seq_number() + segment.segment_len()))
+    };
+    connection::send_bare(ends, sequence, acknowledgement, 0, TcpControl::Rst, exit);
+}
+
+/// How a flow is over.
+enum End {
+    Complete,
+    Reset,
+}

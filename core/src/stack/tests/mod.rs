@@ -1,0 +1,316 @@
+//! The stack against peers made by hand: each test sends the very packets that it is about.
+
+mod icmp;
+mod tcp;
+mod udp;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use smoltcp::wire::{TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+
+use crate::action::{Action, FlowId, Identity, PeerId};
+use crate::config::{Config, DefaultAction, Gateway, Interface, Mappings, Parts, Tcp};
+use crate::key::PrivateKey;
+use crate::limits::{Limits, SCRATCH_LEN};
+use crate::stack::packet::{Packet, Transport, write_tcp, write_udp};
+use crate::stack::{Outlet, Route, Stack};
+use crate::stats::{Counter, Stats};
+use crate::time::Instant;
+
+const ALICE: PeerId = PeerId(0);
+const BOB: PeerId = PeerId(1);
+const ALICE_IP: &str = "10.0.0.2";
+const BOB_IP: &str = "10.0.0.3";
+const OWN_IP: &str = "10.0.0.1";
+const HOST: &str = "192.0.2.80:80";
+
+fn socket(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// What the stack sent: the peer and the packet.
+type Sent = (PeerId, Vec<u8>);
+
+struct Recorder {
+    sent: Vec<Sent>,
+    room: bool,
+    stats: Stats,
+}
+
+impl Outlet for Recorder {
+    fn has_room(&self) -> bool {
+        self.room
+    }
+
+    fn send(&mut self, peer: PeerId, buffer: &mut [u8], len: usize) {
+        assert!(buffer.len() >= len + 15, "the tunnel pads in place");
+        self.sent.push((peer, buffer[..len].to_vec()));
+    }
+
+    fn route(&self, destination: IpAddr) -> Option<Route> {
+        let v6 = destination.is_ipv6();
+        let text = destination.to_string();
+        let (peer, prefix_len) = match text.as_str() {
+            ALICE_IP | "fd00::2" => (ALICE, if v6 { 128 } else { 32 }),
+            BOB_IP => (BOB, 32),
+            _ if text.starts_with("172.16.") => (ALICE, 12),
+            _ => return None,
+        };
+        Some(Route { peer, prefix_len })
+    }
+
+    fn identity(&self, peer: PeerId) -> Option<Arc<Identity>> {
+        let name = if peer == ALICE { "alice" } else { "bob" };
+        let public_key = PrivateKey::from_entropy([peer.0 as u8 + 1; 32]).public_key();
+        Some(Arc::new(Identity { name: name.into(), public_key }))
+    }
+
+    fn count(&mut self, counter: Counter) {
+        self.stats.count(counter);
+    }
+}
+
+/// A stack, what it sent, and the time.
+struct World {
+    stack: Stack,
+    wire: Recorder,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Parts)) -> Self {
+        let mut parts = Parts {
+            interface: Interface {
+                private_key: PrivateKey::from_entropy([9; 32]),
+                addresses: vec!["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()],
+                mtu: 1420,
+            },
+            peers: Vec::new(),
+            gateway: Some(Gateway {
+                default: DefaultAction::Relay,
+                peer_to_peer: true,
+                overlay_exclude: Vec::new(),
+                services: vec![8080],
+                host_addresses: Vec::new(),
+            }),
+            tcp: Tcp { receive_buffer: 1 << 16, send_buffer: 1 << 16, ..Tcp::default() },
+            mappings: Mappings::default(),
+            limits: Limits::default(),
+        };
+        change(&mut parts);
+        let config = Config::new(parts).unwrap();
+        Self {
+            stack: Stack::new(&config, [3; 32]),
+            wire: Recorder { sent: Vec::new(), room: true, stats: Stats::new() },
+            now: Instant::from_nanos(1_000_000_000),
+        }
+    }
+
+    fn receive(&mut self, peer: PeerId, packet: &[u8]) {
+        let mut bytes = packet.to_vec();
+        self.stack.handle_packet(peer, &mut bytes, &mut self.wire, self.now);
+    }
+
+    /// Drains the actions, and lets the stack send what is due.
+    fn actions(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        loop {
+            while let Some(action) = self.stack.poll_action() {
+                actions.push(action);
+            }
+            if !self.stack.pump(&mut self.wire, self.now) {
+                return actions;
+            }
+        }
+    }
+
+    fn sent(&mut self) -> Vec<Sent> {
+        std::mem::take(&mut self.wire.sent)
+    }
+
+    fn only_sent(&mut self) -> Sent {
+        let mut sent = self.sent();
+        assert_eq!(sent.len(), 1, "one packet was due");
+        sent.remove(0)
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        self.stack.handle_timeout(self.now);
+    }
+
+    fn count(&self, counter: Counter) -> u64 {
+        self.wire.stats.value(counter)
+    }
+
+    /// The flow that the stack asks to open.
+    fn offered(&mut self) -> FlowId {
+        match self.actions()[..] {
+            [Action::Open(flow)] => flow,
+            ref other => panic!("an offer was due: {other:?}"),
+        }
+    }
+
+    fn datagrams(&mut self) -> Vec<(FlowId, SocketAddr, Vec<u8>)> {
+        let mut datagrams = Vec::new();
+        while let Some(datagram) = self.stack.poll_datagram() {
+            datagrams.push((datagram.flow, datagram.remote, datagram.payload.to_vec()));
+        }
+        datagrams
+    }
+}
+
+fn udp(source: &str, destination: &str, payload: &[u8]) -> Vec<u8> {
+    let mut buffer = vec![0; SCRATCH_LEN];
+    let len = write_udp(&mut buffer, socket(source), socket(destination), payload).unwrap();
+    buffer.truncate(len);
+    buffer
+}
+
+/// A peer's end of a TCP connection, by hand.
+struct Client {
+    peer: PeerId,
+    local: SocketAddr,
+    remote: SocketAddr,
+    next: TcpSeqNumber,
+    acknowledged: TcpSeqNumber,
+}
+
+/// A TCP segment that the stack sent, as far as tests look.
+#[derive(Debug, PartialEq, Eq)]
+struct Segment {
+    control: TcpControl,
+    sequence: TcpSeqNumber,
+    acknowledgement: Option<TcpSeqNumber>,
+    payload: Vec<u8>,
+}
+
+impl Client {
+    fn new(local: &str, remote: &str) -> Self {
+        let acknowledged = TcpSeqNumber(0);
+        let (local, remote) = (socket(local), socket(remote));
+        Self { peer: ALICE, local, remote, next: TcpSeqNumber(1000), acknowledged }
+    }
+
+    fn segment(&self, control: TcpControl, payload: &[u8]) -> Vec<u8> {
+        let syn = control == TcpControl::Syn;
+        self.write(&TcpRepr {
+            src_port: self.local.port(),
+            dst_port: self.remote.port(),
+            control,
+            seq_number: self.next,
+            ack_number: (!syn).then_some(self.acknowledged),
+            window_len: 60_000,
+            window_scale: syn.then_some(4),
+            max_seg_size: syn.then_some(1380),
+            sack_permitted: syn,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload,
+        })
+    }
+
+    fn write(&self, repr: &TcpRepr<'_>) -> Vec<u8> {
+        let mut buffer = vec![0; SCRATCH_LEN];
+        let len = write_tcp(&mut buffer, self.local.ip(), self.remote.ip(), repr).unwrap();
+        buffer.truncate(len);
+        buffer
+    }
+
+    fn send(&mut self, world: &mut World, control: TcpControl, payload: &[u8]) {
+        let packet = self.segment(control, payload);
+        world.receive(self.peer, &packet);
+        self.next = self.next + payload.len() + control.len();
+    }
+
+    /// The segments that the stack sent to this client, in order; it acknowledges them with the
+    /// next one that it sends.
+    fn received(&mut self, world: &mut World) -> Vec<Segment> {
+        let mut segments = Vec::new();
+        for (peer, mut bytes) in world.sent() {
+            assert_eq!(peer, self.peer);
+            let packet = Packet::parse(&mut bytes).unwrap();
+            assert_eq!((packet.source, packet.destination), (self.remote.ip(), self.local.ip()));
+            assert!(matches!(packet.transport, Transport::Tcp { .. }), "TCP was due");
+            let tcp = TcpPacket::new_unchecked(packet.transport_bytes());
+            let control = match (tcp.syn(), tcp.fin(), tcp.rst()) {
+                (true, ..) => TcpControl::Syn,
+                (_, true, _) => TcpControl::Fin,
+                (.., true) => TcpControl::Rst,
+                _ => TcpControl::None,
+            };
+            if control != TcpControl::Rst {
+                self.acknowledged = tcp.seq_number() + tcp.segment_len();
+            }
+            segments.push(Segment {
+                control,
+                sequence: tcp.seq_number(),
+                acknowledgement: tcp.ack().then(|| tcp.ack_number()),
+                payload: tcp.payload().to_vec(),
+            });
+        }
+        segments
+    }
+
+    /// Opens a flow through the gateway, all the way.
+    fn connect(world: &mut World, local: &str, remote: &str) -> (Self, FlowId) {
+        let mut client = Self::new(local, remote);
+        client.send(world, TcpControl::Syn, &[]);
+        let flow = world.offered();
+        assert!(world.sent().is_empty(), "nothing is said before the host connected");
+        world.stack.handle_opened(flow, &mut world.wire, world.now);
+        assert!(world.actions().is_empty());
+        let answer = client.received(world);
+        assert_eq!(answer.len(), 1);
+        assert_eq!(answer[0].control, TcpControl::Syn);
+        assert_eq!(answer[0].acknowledgement, Some(client.next));
+        client.send(world, TcpControl::None, &[]);
+        assert!(world.actions().is_empty());
+        (client, flow)
+    }
+}
+
+/// Everything that a flow received, as the embedder reads it.
+fn read_all(world: &mut World, flow: FlowId) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        let read = world.stack.receive(
+            flow,
+            |bytes| {
+                all.extend_from_slice(bytes);
+                (bytes.len(), bytes.len())
+            },
+            world.now,
+        );
+        if read.unwrap() == 0 {
+            return all;
+        }
+    }
+}
+
+/// Writes as much as the send ring takes.
+fn write_all(world: &mut World, flow: FlowId, mut bytes: &[u8]) -> usize {
+    let total = bytes.len();
+    while !bytes.is_empty() {
+        let written = world.stack.send(
+            flow,
+            |room| {
+                let len = room.len().min(bytes.len());
+                room[..len].copy_from_slice(&bytes[..len]);
+                (len, len)
+            },
+            world.now,
+        );
+        match written.unwrap() {
+            0 => break,
+            len => bytes = &bytes[len..],
+        }
+    }
+    total - bytes.len()
+}

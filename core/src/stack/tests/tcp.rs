@@ -1,0 +1,519 @@
+//! TCP flows, and what the guard answers.
+
+use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst, Syn};
+
+use super::*;
+use crate::action::{Abort, OpenError, Refusal, Target};
+
+const CLIENT: &str = "10.0.0.2:40000";
+
+#[test]
+fn bytes_pass_both_ways() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    client.send(&mut world, Ack, b"question");
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    assert_eq!(read_all(&mut world, flow), b"question");
+    assert_eq!(write_all(&mut world, flow, b"answer"), 6);
+    assert!(world.actions().is_empty());
+    let answer = client.received(&mut world);
+    assert_eq!(answer.last().unwrap().payload, b"answer");
+    assert_eq!(answer.last().unwrap().acknowledgement, Some(client.next));
+}
+
+#[test]
+fn the_offer_names_peer_source_and_destination() {
+    let mut world = World::new();
+    Client::new(CLIENT, HOST).send(&mut world, Syn, &[]);
+    let flow = world.offered();
+    let meta = world.stack.meta(flow).unwrap();
+    assert_eq!(meta.peer.name, "alice");
+    assert_eq!((meta.source, meta.destination), (socket(CLIENT), socket(HOST)));
+    assert_eq!(meta.target, Target::Host(socket(HOST)));
+}
+
+#[test]
+fn repeated_syns_are_one_attempt() {
+    let mut world = World::new();
+    let client = Client::new(CLIENT, HOST);
+    let syn = client.segment(Syn, &[]);
+    world.receive(ALICE, &syn);
+    world.offered();
+    for _ in 0..5 {
+        world.receive(ALICE, &syn);
+        assert!(world.actions().is_empty() && world.sent().is_empty());
+    }
+}
+
+#[test]
+fn an_abandoned_syn_abandons_the_connect() {
+    let mut world = World::new();
+    let mut client = Client::new(CLIENT, HOST);
+    client.send(&mut world, Syn, &[]);
+    let flow = world.offered();
+    client.send(&mut world, Rst, &[]);
+    assert_eq!(world.actions(), [Action::Aborted(flow, Abort::Reset)]);
+    assert!(world.stack.meta(flow).is_none());
+}
+
+#[test]
+fn a_refused_connect_is_a_reset() {
+    for refusal in [Refusal::Refused, Refusal::TimedOut, Refusal::Exhausted] {
+        let mut world = World::new();
+        let mut client = Client::new(CLIENT, HOST);
+        client.send(&mut world, Syn, &[]);
+        let flow = world.offered();
+        world.stack.handle_refused(flow, refusal, &mut world.wire, world.now);
+        let answer = client.received(&mut world);
+        assert_eq!((answer.len(), answer[0].control), (1, Rst));
+        assert_eq!(answer[0].acknowledgement, Some(client.next));
+        assert!(world.stack.meta(flow).is_none());
+    }
+}
+
+#[test]
+fn an_unreachable_host_is_an_icmp_error_with_the_syn_quoted() {
+    for (client, host, refusal, kind, code) in [
+        (CLIENT, HOST, Refusal::HostUnreachable, 3, 1),
+        (CLIENT, HOST, Refusal::NetworkUnreachable, 3, 0),
+        (CLIENT, HOST, Refusal::Prohibited, 3, 13),
+        ("[fd00::2]:4", "[2001:db8::1]:5", Refusal::HostUnreachable, 1, 3),
+        ("[fd00::2]:4", "[2001:db8::1]:5", Refusal::NetworkUnreachable, 1, 0),
+        ("[fd00::2]:4", "[2001:db8::1]:5", Refusal::Prohibited, 1, 1),
+    ] {
+        let mut world = World::new();
+        let syn = Client::new(client, host).segment(Syn, &[]);
+        world.receive(ALICE, &syn);
+        let flow = world.offered();
+        world.stack.handle_refused(flow, refusal, &mut world.wire, world.now);
+        let (peer, mut bytes) = world.only_sent();
+        assert_eq!(peer, ALICE);
+        let packet = Packet::parse(&mut bytes).unwrap();
+        assert_eq!(packet.destination, socket(client).ip());
+        assert_eq!(packet.transport, Transport::Icmp);
+        assert_eq!(packet.transport_bytes()[..2], [kind, code]);
+        assert_eq!(packet.transport_bytes()[8..], syn);
+    }
+}
+
+#[test]
+fn a_host_that_never_answers_ends_in_silence() {
+    let mut world = World::new();
+    Client::new(CLIENT, HOST).send(&mut world, Syn, &[]);
+    let flow = world.offered();
+    world.wait(Duration::from_secs(9));
+    assert!(world.actions().is_empty());
+    world.wait(Duration::from_secs(1));
+    assert_eq!(world.actions(), [Action::Aborted(flow, Abort::TimedOut)]);
+}
+
+#[test]
+fn half_close_passes_towards_the_host_and_the_answer_comes_back() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    client.send(&mut world, Fin, b"all of it");
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    assert_eq!(read_all(&mut world, flow), b"all of it");
+    assert_eq!(world.actions(), [Action::Shutdown(flow)]);
+    write_all(&mut world, flow, b"the answer");
+    world.stack.handle_shutdown(flow);
+    assert!(world.actions().is_empty());
+    let answer = client.received(&mut world);
+    let last = answer.last().unwrap();
+    assert_eq!((last.control, &last.payload[..]), (Fin, &b"the answer"[..]));
+    client.send(&mut world, Ack, &[]);
+    assert_eq!(world.actions(), [Action::Closed(flow)]);
+}
+
+#[test]
+fn half_close_passes_towards_the_peer_and_its_bytes_still_come() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    world.stack.handle_shutdown(flow);
+    assert!(world.actions().is_empty());
+    assert_eq!(client.received(&mut world).last().unwrap().control, Fin);
+    client.send(&mut world, Ack, b"still here");
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    assert_eq!(read_all(&mut world, flow), b"still here");
+    client.send(&mut world, Fin, &[]);
+    assert_eq!(world.actions(), [Action::Shutdown(flow), Action::Closed(flow)]);
+    let last = client.received(&mut world).pop().unwrap();
+    assert_eq!(last.acknowledgement, Some(client.next), "the last FIN is acknowledged");
+}
+
+#[test]
+fn a_host_that_ends_before_the_handshake_does_is_not_lost() {
+    let mut world = World::new();
+    let mut client = Client::new(CLIENT, HOST);
+    client.send(&mut world, Syn, &[]);
+    let flow = world.offered();
+    world.stack.handle_opened(flow, &mut world.wire, world.now);
+    assert_eq!(write_all(&mut world, flow, b"greeting"), 0, "not before the handshake");
+    world.stack.handle_shutdown(flow);
+    assert!(world.actions().is_empty());
+    client.received(&mut world);
+    client.send(&mut world, Ack, &[]);
+    world.actions();
+    let answer = client.received(&mut world);
+    assert_eq!(answer.last().unwrap().control, Fin);
+    client.send(&mut world, Fin, &[]);
+    assert_eq!(world.actions(), [Action::Shutdown(flow), Action::Closed(flow)]);
+}
+
+#[test]
+fn a_repeated_fin_after_the_end_is_acknowledged() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    world.stack.handle_shutdown(flow);
+    world.actions();
+    client.received(&mut world);
+    let fin = client.segment(Fin, &[]);
+    client.send(&mut world, Fin, &[]);
+    world.actions();
+    client.received(&mut world);
+    world.receive(ALICE, &fin);
+    let answer = client.received(&mut world);
+    assert_eq!((answer.len(), answer[0].control), (1, Ack));
+    assert_eq!(answer[0].acknowledgement, Some(client.next));
+    client.next = client.next + 100_000;
+    client.send(&mut world, Syn, &[]);
+    world.offered();
+}
+
+#[test]
+fn a_reset_passes_towards_the_host_after_the_bytes_before_it() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    client.send(&mut world, Ack, b"before");
+    client.send(&mut world, Rst, &[]);
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    assert_eq!(read_all(&mut world, flow), b"before");
+    assert_eq!(world.actions(), [Action::Aborted(flow, Abort::Reset)]);
+}
+
+#[test]
+fn a_failed_host_leg_is_a_reset_for_the_peer() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    world.stack.handle_aborted(flow, &mut world.wire);
+    let answer = client.received(&mut world);
+    assert_eq!((answer.len(), answer[0].control), (1, Rst));
+    assert_eq!(answer[0].sequence, client.acknowledged);
+    assert!(world.actions().is_empty());
+}
+
+#[test]
+fn a_reset_must_be_exact() {
+    let mut world = World::new();
+    let (mut client, _) = Client::connect(&mut world, CLIENT, HOST);
+    let exact = client.next;
+    for (offset, answers) in [(1, 1), (30_000, 0), (100_000, 0)] {
+        world.wait(Duration::from_millis(if offset == 1 { 200 } else { 0 }));
+        client.next = exact + offset;
+        let reset = client.segment(Rst, &[]);
+        world.receive(ALICE, &reset);
+        assert!(world.actions().is_empty(), "{offset}");
+        let answer = client.received(&mut world);
+        assert_eq!(answer.len(), answers, "{offset}: challenges are rare");
+        assert!(answer.iter().all(|segment| segment.acknowledgement == Some(exact)));
+    }
+    client.next = exact;
+    client.send(&mut world, Rst, &[]);
+    assert!(matches!(world.actions()[..], [Action::Aborted(_, Abort::Reset)]));
+}
+
+#[test]
+fn a_syn_on_a_live_connection_is_challenged() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    let expected = client.next;
+    let syn = Client::new(CLIENT, HOST).segment(Syn, &[]);
+    world.receive(ALICE, &syn);
+    let answer = client.received(&mut world);
+    assert_eq!((answer.len(), answer[0].control), (1, Ack));
+    assert_eq!(answer[0].acknowledgement, Some(expected));
+    assert!(world.stack.meta(flow).is_some());
+}
+
+/// Every ring size class: what follows the SYN-ACK at once may fill the offered window, and what
+/// exceeds it is not taken, least of all as stale bytes of the ring.
+#[test]
+fn data_right_after_the_syn_ack_never_exceeds_the_offered_window() {
+    for exponent in 13..=22 {
+        for len in [1_usize << exponent, (1 << exponent) - 1] {
+            let mut world = World::with(|parts| parts.tcp.receive_buffer = len);
+            let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+            let mut expected = Vec::new();
+            for index in 0..(1 << 17) / 1000 {
+                let payload = [index as u8 + 1; 1000];
+                expected.extend_from_slice(&payload);
+                client.send(&mut world, Ack, &payload);
+            }
+            let got = read_all(&mut world, flow);
+            assert!(got.len() >= expected.len().min(len / 2).min(32_768), "{len}: {}", got.len());
+            // A segment that began inside the window may end behind it where the ring has room.
+            assert!(got.len() <= 65_535 + 999, "{len}: the SYN-ACK's window is not scaled");
+            assert_eq!(got, expected[..got.len()], "{len}");
+        }
+    }
+}
+
+#[test]
+fn a_fin_beyond_the_window_is_no_clean_end() {
+    let mut world = World::with(|parts| parts.tcp.receive_buffer = 4096);
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    for _ in 0..4 {
+        client.send(&mut world, Ack, &[7; 1000]);
+    }
+    client.send(&mut world, Fin, &[8; 1000]);
+    world.actions();
+    let got = read_all(&mut world, flow);
+    assert!(got.len() < 5000, "the last segment was cut");
+    assert_eq!(world.actions(), [], "and its FIN is not believed");
+}
+
+#[test]
+fn data_with_a_stale_acknowledgement_is_taken() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    let stale = client.segment(Ack, b"late");
+    write_all(&mut world, flow, b"something");
+    world.actions();
+    client.received(&mut world);
+    let acknowledges = client.segment(Ack, &[]);
+    world.receive(ALICE, &acknowledges);
+    world.actions();
+    world.receive(ALICE, &stale);
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    assert_eq!(read_all(&mut world, flow), b"late");
+}
+
+#[test]
+fn segments_out_of_order_are_put_in_order() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    let mut segments: Vec<_> = (0..20_u8)
+        .map(|index| {
+            let segment = client.segment(Ack, &[index; 100]);
+            client.next = client.next + 100;
+            segment
+        })
+        .collect();
+    segments.reverse();
+    for segment in &segments {
+        world.receive(ALICE, segment);
+    }
+    let expected: Vec<u8> = (0..20_u8).flat_map(|index| [index; 100]).collect();
+    assert_eq!(read_all(&mut world, flow), expected);
+}
+
+#[test]
+fn a_segment_of_no_flow_is_answered_by_a_reset() {
+    let mut world = World::new();
+    let mut client = Client::new(CLIENT, HOST);
+    client.acknowledged = TcpSeqNumber(77);
+    client.send(&mut world, Ack, b"from before a restart");
+    let answer = client.received(&mut world);
+    assert_eq!((answer.len(), answer[0].control, answer[0].sequence), (1, Rst, TcpSeqNumber(77)));
+    client.send(&mut world, Rst, &[]);
+    assert!(world.sent().is_empty(), "a reset is never answered");
+}
+
+#[test]
+fn protected_targets_and_closed_ports_of_ours_are_reset() {
+    for target in ["127.0.0.1:22", "169.254.169.254:80", "10.0.0.1:22"] {
+        let mut world = World::new();
+        let mut client = Client::new(CLIENT, target);
+        client.send(&mut world, Syn, &[]);
+        assert!(world.actions().is_empty());
+        assert_eq!(client.received(&mut world)[0].control, Rst, "{target}");
+    }
+    let mut world = World::new();
+    Client::new(CLIENT, "224.0.0.1:22").send(&mut world, Syn, &[]);
+    assert!(world.actions().is_empty() && world.sent().is_empty());
+}
+
+#[test]
+fn a_service_of_the_embedder_is_offered() {
+    let mut world = World::new();
+    Client::new(CLIENT, "10.0.0.1:8080").send(&mut world, Syn, &[]);
+    let flow = world.offered();
+    assert_eq!(world.stack.meta(flow).unwrap().target, Target::Service(8080));
+}
+
+#[test]
+fn a_peer_that_never_completes_the_handshake_is_given_up() {
+    let mut world = World::new();
+    let mut client = Client::new(CLIENT, HOST);
+    client.send(&mut world, Syn, &[]);
+    let flow = world.offered();
+    world.stack.handle_opened(flow, &mut world.wire, world.now);
+    for _ in 0..9 {
+        world.wait(Duration::from_secs(1));
+        assert!(world.actions().is_empty());
+    }
+    world.wait(Duration::from_secs(1));
+    assert_eq!(world.actions(), [Action::Aborted(flow, Abort::TimedOut)]);
+    assert_eq!(client.received(&mut world).pop().unwrap().control, Rst);
+}
+
+#[test]
+fn a_full_send_ring_says_when_it_has_room_again() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    let written = write_all(&mut world, flow, &[1; 100_000]);
+    assert_eq!(written, 65_535);
+    let mut got = 0;
+    let mut rounds = 0;
+    while !world.actions().contains(&Action::Writable(flow)) {
+        got += client.received(&mut world).iter().map(|s| s.payload.len()).sum::<usize>();
+        client.send(&mut world, Ack, &[]);
+        rounds += 1;
+        assert!(rounds < 100, "{got}");
+    }
+    assert!(write_all(&mut world, flow, &[1; 1000]) > 0);
+}
+
+#[test]
+fn without_room_in_the_tunnel_the_stack_produces_nothing_and_loses_nothing() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    world.wire.room = false;
+    write_all(&mut world, flow, b"wait");
+    world.stack.pump(&mut world.wire, world.now);
+    assert!(world.sent().is_empty());
+    world.wire.room = true;
+    world.actions();
+    assert_eq!(client.received(&mut world).pop().unwrap().payload, b"wait");
+}
+
+#[test]
+fn limits_of_flows_are_answered_by_resets_and_others_do_not_feel_them() {
+    let mut world = World::with(|parts| {
+        parts.limits.tcp_flows = 4;
+        parts.limits.half_open = 4;
+    });
+    for port in [1000, 1001] {
+        Client::new(&format!("{ALICE_IP}:{port}"), HOST).send(&mut world, Syn, &[]);
+        world.offered();
+    }
+    let mut third = Client::new(&format!("{ALICE_IP}:1002"), HOST);
+    third.send(&mut world, Syn, &[]);
+    assert!(world.actions().is_empty());
+    assert_eq!(third.received(&mut world)[0].control, Rst);
+    assert_eq!(world.count(Counter::LimitReached), 1);
+    let other = Client { peer: BOB, ..Client::new(&format!("{BOB_IP}:1000"), HOST) };
+    world.receive(BOB, &other.segment(Syn, &[]));
+    world.offered();
+}
+
+#[test]
+fn a_flow_into_the_tunnel_is_opened_and_carries_bytes() {
+    let mut world = World::new();
+    let flow = world.stack.open_tcp(socket("172.16.0.9:80"), &mut world.wire, world.now).unwrap();
+    assert!(world.actions().is_empty());
+    let (mut server, isn) = answer_syn(&mut world);
+    assert_eq!(world.actions(), [Action::Established(flow)]);
+    server.received(&mut world);
+    assert_eq!(server.acknowledged, isn + 1);
+    write_all(&mut world, flow, b"GET");
+    world.actions();
+    assert_eq!(server.received(&mut world).pop().unwrap().payload, b"GET");
+    server.send(&mut world, Ack, b"200");
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    assert_eq!(read_all(&mut world, flow), b"200");
+}
+
+/// Plays the server of the SYN that was just sent, and answers it.
+fn answer_syn(world: &mut World) -> (Client, TcpSeqNumber) {
+    let (server, isn) = take_syn(world);
+    let mut server = server;
+    let mut syn_ack = TcpRepr {
+        src_port: server.local.port(),
+        dst_port: server.remote.port(),
+        control: Syn,
+        seq_number: server.next,
+        ack_number: Some(isn + 1),
+        window_len: 60_000,
+        window_scale: Some(7),
+        max_seg_size: Some(1380),
+        sack_permitted: true,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload: &[],
+    };
+    // One with a wrong acknowledgement first: it must not be believed.
+    syn_ack.ack_number = Some(isn + 2);
+    world.receive(ALICE, &server.write(&syn_ack));
+    assert!(world.actions().is_empty());
+    world.sent();
+    syn_ack.ack_number = Some(isn + 1);
+    world.receive(ALICE, &server.write(&syn_ack));
+    server.next = server.next + 1;
+    server.acknowledged = isn + 1;
+    (server, isn)
+}
+
+fn take_syn(world: &mut World) -> (Client, TcpSeqNumber) {
+    let (_, mut bytes) = world.only_sent();
+    let packet = Packet::parse(&mut bytes).unwrap();
+    let tcp = TcpPacket::new_unchecked(packet.transport_bytes());
+    assert!(tcp.syn() && !tcp.ack());
+    let local = SocketAddr::new(packet.destination, tcp.dst_port());
+    let remote = SocketAddr::new(packet.source, tcp.src_port());
+    (Client { local, remote, ..Client::new(CLIENT, HOST) }, tcp.seq_number())
+}
+
+#[test]
+fn a_refused_flow_into_the_tunnel_is_aborted() {
+    let mut world = World::new();
+    let flow = world.stack.open_tcp(socket("172.16.0.9:80"), &mut world.wire, world.now).unwrap();
+    world.actions();
+    let (mut server, isn) = take_syn(&mut world);
+    server.acknowledged = isn + 2;
+    world.receive(ALICE, &server.segment(Rst, &[]));
+    assert!(world.actions().is_empty(), "a reset that does not acknowledge the SYN is forged");
+    server.acknowledged = isn + 1;
+    world.receive(ALICE, &server.segment(Rst, &[]));
+    assert_eq!(world.actions(), [Action::Aborted(flow, Abort::Reset)]);
+}
+
+#[test]
+fn flows_into_nowhere_are_errors() {
+    let mut world = World::with(|parts| parts.interface.addresses.truncate(1));
+    let mut open = |target| world.stack.open_tcp(socket(target), &mut world.wire, world.now);
+    assert_eq!(open("203.0.113.1:80"), Err(OpenError::NoPeer));
+    assert_eq!(open("[fd00::2]:80"), Err(OpenError::NoAddress));
+}
+
+#[test]
+fn a_keepalive_of_the_peer_is_answered() {
+    let mut world = World::new();
+    let (mut client, _) = Client::connect(&mut world, CLIENT, HOST);
+    let expected = client.next;
+    client.next = TcpSeqNumber(expected.0 - 1);
+    world.wait(Duration::from_secs(2));
+    let probe = client.segment(Ack, &[]);
+    world.receive(ALICE, &probe);
+    world.actions();
+    let answer = client.received(&mut world);
+    assert_eq!(answer.last().unwrap().acknowledgement, Some(expected));
+}
+
+#[test]
+fn a_silent_flow_ends_after_the_idle_timeout() {
+    let mut world = World::with(|parts| {
+        parts.tcp.idle_timeout = Duration::from_secs(100);
+        parts.tcp.keepalive = Duration::from_secs(1000);
+    });
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    world.wait(Duration::from_secs(60));
+    client.send(&mut world, Ack, b"x");
+    world.actions();
+    read_all(&mut world, flow);
+    world.actions();
+    world.wait(Duration::from_secs(99));
+    assert!(world.actions().is_empty());
+    world.wait(Duration::from_secs(1));
+    assert_eq!(world.actions(), [Action::Aborted(flow, Abort::Idle)]);
+}

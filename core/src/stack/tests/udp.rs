@@ -1,0 +1,183 @@
+//! UDP mappings, and packets between peers.
+
+use super::*;
+use crate::action::{Abort, NoFlow, Refusal};
+use crate::config::Filtering;
+
+const CLIENT: &str = "10.0.0.2:5000";
+
+fn reply(world: &mut World, flow: FlowId, remote: &str, payload: &[u8]) -> Result<(), NoFlow> {
+    world.stack.send_datagram(flow, socket(remote), payload, &mut world.wire, world.now)
+}
+
+#[test]
+fn req_1_one_mapping_for_each_inner_source_whatever_the_destination() {
+    let mut world = World::new();
+    world.receive(ALICE, &udp(CLIENT, "192.0.2.1:1000", b"one"));
+    let flow = world.offered();
+    world.receive(ALICE, &udp(CLIENT, "192.0.2.2:2000", b"two"));
+    assert!(world.actions().is_empty());
+    assert_eq!(
+        world.datagrams(),
+        [
+            (flow, socket("192.0.2.1:1000"), b"one".to_vec()),
+            (flow, socket("192.0.2.2:2000"), b"two".to_vec())
+        ]
+    );
+    world.receive(ALICE, &udp("10.0.0.2:5001", "192.0.2.1:1000", b"three"));
+    assert_ne!(world.offered(), flow);
+}
+
+#[test]
+fn replies_come_from_the_host_that_sent_them() {
+    for (client, host) in [(CLIENT, "192.0.2.1:1000"), ("[fd00::2]:5", "[2001:db8::9]:6")] {
+        let mut world = World::new();
+        world.receive(ALICE, &udp(client, host, b"question"));
+        let flow = world.offered();
+        reply(&mut world, flow, host, b"answer").unwrap();
+        assert_eq!(world.only_sent(), (ALICE, udp(host, client, b"answer")));
+    }
+}
+
+#[test]
+fn req_8_unknown_hosts_are_filtered() {
+    let mut world =
+        World::with(|parts| parts.mappings.udp_filtering = Filtering::AddressAndPort);
+    world.receive(ALICE, &udp(CLIENT, "192.0.2.1:1000", b"question"));
+    let flow = world.offered();
+    reply(&mut world, flow, "192.0.2.1:1001", b"unasked").unwrap();
+    reply(&mut world, flow, "192.0.2.2:1000", b"unasked").unwrap();
+    assert!(world.sent().is_empty());
+    assert_eq!(world.count(Counter::DropFiltered), 2);
+}
+
+#[test]
+fn req_5_idle_mappings_end_and_outbound_traffic_keeps_them() {
+    let mut world = World::new();
+    let packet = udp(CLIENT, "192.0.2.1:1000", b"x");
+    world.receive(ALICE, &packet);
+    let flow = world.offered();
+    for _ in 0..5 {
+        world.wait(Duration::from_secs(299));
+        assert!(world.actions().is_empty());
+        world.receive(ALICE, &packet);
+    }
+    for _ in 0..3 {
+        world.wait(Duration::from_secs(99));
+        reply(&mut world, flow, "192.0.2.1:1000", b"inbound does not").unwrap();
+    }
+    world.wait(Duration::from_secs(3));
+    assert_eq!(world.actions(), [Action::Closed(flow)]);
+    assert_eq!(reply(&mut world, flow, "192.0.2.1:1000", b"late"), Err(NoFlow));
+}
+
+#[test]
+fn datagrams_of_a_refused_mapping_are_gone_and_the_peer_is_told() {
+    let mut world = World::new();
+    world.receive(ALICE, &udp(CLIENT, "192.0.2.1:1000", b"x"));
+    let flow = world.offered();
+    world.stack.handle_refused(flow, Refusal::Exhausted, &mut world.wire, world.now);
+    assert!(world.datagrams().is_empty());
+    let (_, mut bytes) = world.only_sent();
+    let packet = Packet::parse(&mut bytes).unwrap();
+    assert_eq!(packet.transport_bytes()[..2], [3, 13]);
+}
+
+#[test]
+fn protected_targets_are_answered_as_prohibited() {
+    let mut world = World::new();
+    world.receive(ALICE, &udp(CLIENT, "127.0.0.1:53", b"x"));
+    assert!(world.actions().is_empty());
+    let (_, mut bytes) = world.only_sent();
+    assert_eq!(Packet::parse(&mut bytes).unwrap().transport_bytes()[..2], [3, 13]);
+    world.receive(ALICE, &udp(CLIENT, "224.0.0.251:5353", b"x"));
+    assert!(world.actions().is_empty() && world.sent().is_empty(), "multicast is not answered");
+    assert_eq!(world.count(Counter::Protected), 2);
+}
+
+#[test]
+fn at_the_limit_the_mapping_nearest_to_its_end_makes_room() {
+    let mut world = World::with(|parts| parts.limits.udp_flows = 8);
+    let mut flows = Vec::new();
+    for port in 1..=4 {
+        world.receive(ALICE, &udp(&format!("{ALICE_IP}:{port}"), "192.0.2.1:1000", b"x"));
+        flows.push(world.offered());
+        world.wait(Duration::from_secs(1));
+    }
+    world.receive(ALICE, &udp(&format!("{ALICE_IP}:1"), "192.0.2.1:1000", b"used again"));
+    world.receive(ALICE, &udp(&format!("{ALICE_IP}:5"), "192.0.2.1:1000", b"x"));
+    let actions = world.actions();
+    assert_eq!(actions[0], Action::Aborted(flows[1], Abort::Limit));
+    assert!(matches!(actions[1], Action::Open(_)));
+    world.receive(BOB, &udp(&format!("{BOB_IP}:1"), "192.0.2.1:1000", b"x"));
+    world.offered();
+}
+
+#[test]
+fn a_local_client_gets_replies_of_its_target_only() {
+    let mut world = World::new();
+    let target = socket("172.16.0.9:53");
+    let first = world.stack.open_udp(target, &mut world.wire, world.now).unwrap();
+    let second = world.stack.open_udp(target, &mut world.wire, world.now).unwrap();
+    let port_of = |world: &mut World, flow| {
+        reply(world, flow, "127.0.0.1:9", b"question").unwrap();
+        let (_, mut bytes) = world.only_sent();
+        let packet = Packet::parse(&mut bytes).unwrap();
+        assert_eq!(packet.source.to_string(), OWN_IP);
+        match packet.transport {
+            Transport::Udp { source_port, destination_port: 53 } => source_port,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (one, two) = (port_of(&mut world, first), port_of(&mut world, second));
+    assert_ne!(one, two);
+    let to = |port: u16| format!("{OWN_IP}:{port}");
+    world.receive(ALICE, &udp("172.16.0.9:53", &to(two), b"for the second"));
+    world.receive(ALICE, &udp("172.16.0.9:54", &to(one), b"another port"));
+    world.receive(ALICE, &udp("172.16.0.8:53", &to(one), b"another host"));
+    assert_eq!(world.datagrams(), [(second, target, b"for the second".to_vec())]);
+}
+
+#[test]
+fn peers_reach_each_other_only_when_that_is_on() {
+    let mut world = World::new();
+    let packet = udp(CLIENT, &format!("{BOB_IP}:7"), b"hello");
+    world.receive(ALICE, &packet);
+    let (peer, mut bytes) = world.only_sent();
+    assert_eq!(peer, BOB);
+    assert_eq!(Packet::parse(&mut bytes).unwrap().ttl, 63);
+    assert!(world.actions().is_empty());
+
+    let mut world = World::with(|parts| {
+        parts.gateway.as_mut().unwrap().peer_to_peer = false;
+    });
+    world.receive(ALICE, &packet);
+    let (peer, mut bytes) = world.only_sent();
+    assert_eq!(peer, ALICE);
+    assert_eq!(Packet::parse(&mut bytes).unwrap().transport_bytes()[..2], [3, 13]);
+}
+
+#[test]
+fn excluded_prefixes_leave_through_the_host() {
+    let mut world = World::with(|parts| {
+        let gateway = parts.gateway.as_mut().unwrap();
+        gateway.overlay_exclude = vec!["172.16.0.0/16".parse().unwrap()];
+    });
+    let to_alice = udp(&format!("{BOB_IP}:7"), "172.16.0.1:7", b"x");
+    world.receive(BOB, &to_alice);
+    assert!(world.actions().is_empty(), "the prefix has an owner, who is not reached either");
+}
+
+#[test]
+fn garbage_changes_nothing_but_counters() {
+    let mut world = World::new();
+    let good = udp(CLIENT, "192.0.2.1:1000", b"payload");
+    for len in 0..good.len() {
+        world.receive(ALICE, &good[..len]);
+    }
+    for first in 0..=255_u8 {
+        world.receive(ALICE, &[first; 60]);
+    }
+    assert!(world.actions().is_empty() && world.datagrams().is_empty());
+    assert!(world.count(Counter::DropIpHeader) > 0);
+}

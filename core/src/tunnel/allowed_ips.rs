@@ -1,0 +1,85 @@
+//! Cryptokey routing: which peer owns an inner address.
+//!
+//! One table serves both ways: it finds the peer that a packet goes to, and says whether the
+//! source of a packet belongs to the peer that it came from.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use prefix_trie::joint::map::JointPrefixMap;
+
+use crate::action::PeerId;
+use crate::stack::Route;
+
+/// The prefixes of all peers.
+#[derive(Debug, Default)]
+pub(super) struct AllowedIps(JointPrefixMap<IpNet, PeerId>);
+
+impl AllowedIps {
+    /// Gives a prefix to a peer, and takes it from whoever had exactly that one.
+    pub(super) fn insert(&mut self, prefix: IpNet, peer: PeerId) {
+        self.0.insert(prefix.trunc(), peer);
+    }
+
+    /// Takes a prefix from a peer; nothing happens if it belongs to another one.
+    pub(super) fn remove(&mut self, prefix: IpNet, peer: PeerId) {
+        let prefix = prefix.trunc();
+        if self.0.get(&prefix) == Some(&peer) {
+            self.0.remove(&prefix);
+        }
+    }
+
+    /// The peer with the longest prefix that contains the address.
+    pub(super) fn owner(&self, address: IpAddr) -> Option<PeerId> {
+        self.route(address).map(|route| route.peer)
+    }
+
+    /// The same with the length of that prefix.
+    pub(super) fn route(&self, address: IpAddr) -> Option<Route> {
+        let (prefix, peer) = self.0.get_lpm(&IpNet::from(address))?;
+        Some(Route { peer: *peer, prefix_len: prefix.prefix_len() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(prefixes: &[(&str, u32)]) -> AllowedIps {
+        let mut table = AllowedIps::default();
+        for (prefix, peer) in prefixes {
+            table.insert(prefix.parse().unwrap(), PeerId(*peer));
+        }
+        table
+    }
+
+    fn owner(table: &AllowedIps, address: &str) -> Option<u32> {
+        table.owner(address.parse().unwrap()).map(|peer| peer.0)
+    }
+
+    #[test]
+    fn the_longest_prefix_owns_an_address() {
+        let table = table(&[
+            ("0.0.0.0/0", 1),
+            ("10.0.0.0/8", 2),
+            ("10.1.2.3/16", 3),
+            ("10.1.2.3/32", 4),
+            ("fd00::/8", 5),
+        ]);
+        assert_eq!(owner(&table, "192.0.2.1"), Some(1));
+        assert_eq!(owner(&table, "10.9.9.9"), Some(2));
+        assert_eq!(owner(&table, "10.1.9.9"), Some(3));
+        assert_eq!(owner(&table, "10.1.2.3"), Some(4));
+        assert_eq!(owner(&table, "fd12::1"), Some(5));
+        assert_eq!(owner(&table, "2001:db8::1"), None);
+    }
+
+    #[test]
+    fn a_removed_prefix_falls_back_to_the_next_longest() {
+        let mut table = table(&[("10.0.0.0/8", 2), ("10.1.0.0/16", 3)]);
+        table.remove("10.1.0.0/16".parse().unwrap(), PeerId(2));
+        assert_eq!(owner(&table, "10.1.0.1"), Some(3));
+        table.remove("10.1.0.0/16".parse().unwrap(), PeerId(3));
+        assert_eq!(owner(&table, "10.1.0.1"), Some(2));
+    }
+}

@@ -1,0 +1,160 @@
+//! Tells datagrams apart, and finds the peer that one is for.
+//!
+//! Everything but an initiation names its receiver by an index. boringtun numbers the sessions of
+//! a tunnel in the low 8 bits of it, so a peer has one random number of 24 bits, which says
+//! nothing about how many peers there are. An initiation names its sender by a static key, which
+//! only proves something once the peer's own tunnel accepts it.
+
+use std::collections::BTreeMap;
+
+use boringtun::noise::{HandshakeInit, Packet, Tunn};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::RngCore as _;
+
+use crate::action::PeerId;
+use crate::key::{KEY_LEN, PublicKey};
+
+/// The bits of a receiver index that number the sessions of one peer.
+const SESSION_BITS: u32 = 8;
+/// The bits of an index that boringtun keeps.
+const INDEX_MASK: u32 = u32::MAX >> SESSION_BITS;
+
+/// A datagram in the shape of a WireGuard message; nothing in it is verified.
+#[derive(Debug)]
+pub(super) enum Message<'a> {
+    /// The first message of a handshake.
+    Initiation(HandshakeInit<'a>),
+    /// The second message of a handshake.
+    Response {
+        /// The session that it is for.
+        receiver: u32,
+    },
+    /// The answer to a handshake message for which the other end was too busy.
+    CookieReply {
+        /// The session that it is for.
+        receiver: u32,
+    },
+    /// An encrypted packet, or a keepalive.
+    Data {
+        /// The session that it is for.
+        receiver: u32,
+        /// Its number in that session.
+        counter: u64,
+    },
+}
+
+impl<'a> Message<'a> {
+    /// Reads the type, and checks the length that goes with it.
+    pub(super) fn parse(datagram: &'a [u8]) -> Option<Self> {
+        Some(match Tunn::parse_incoming_packet(datagram).ok()? {
+            Packet::HandshakeInit(initiation) => Self::Initiation(initiation),
+            Packet::HandshakeResponse(response) => {
+                Self::Response { receiver: response.receiver_idx }
+            }
+            Packet::PacketCookieReply(reply) => Self::CookieReply { receiver: reply.receiver_idx },
+            Packet::PacketData(data) => {
+                let counter = datagram.get(8..16)?.try_into().ok()?;
+                Self::Data { receiver: data.receiver_idx, counter: u64::from_le_bytes(counter) }
+            }
+        })
+    }
+}
+
+/// Whether a message made by boringtun is an initiation.
+pub(super) fn is_initiation(message: &[u8]) -> bool {
+    message.first() == Some(&1)
+}
+
+/// The session that a handshake message made by boringtun opens at our end.
+pub(super) fn sender_index(message: &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(message.get(4..8)?.try_into().ok()?))
+}
+
+/// The ways from a datagram to a peer. Trees, because their cost can't be raised from outside.
+#[derive(Debug, Default)]
+pub(super) struct Demux {
+    by_index: BTreeMap<u32, PeerId>,
+    by_key: BTreeMap<[u8; KEY_LEN], PeerId>,
+}
+
+impl Demux {
+    /// Draws an index that no peer has.
+    pub(super) fn unused_index(&self, rng: &mut ChaCha20Rng) -> u32 {
+        // Memory ends far below 2^23 peers, so that each draw finds a free index at least every
+        // other time.
+        loop {
+            let index = rng.next_u32() & INDEX_MASK;
+            if !self.by_index.contains_key(&index) {
+                return index;
+            }
+        }
+    }
+
+    /// Adds a peer, whose index is unused.
+    pub(super) fn insert(&mut self, peer: PeerId, index: u32, key: &PublicKey) {
+        self.by_index.insert(index, peer);
+        self.by_key.insert(*key.as_bytes(), peer);
+    }
+
+    /// Removes a peer.
+    pub(super) fn remove(&mut self, index: u32, key: &PublicKey) {
+        self.by_index.remove(&index);
+        self.by_key.remove(key.as_bytes());
+    }
+
+    /// The peer that a receiver index belongs to.
+    pub(super) fn by_receiver(&self, receiver: u32) -> Option<PeerId> {
+        self.by_index.get(&(receiver >> SESSION_BITS)).copied()
+    }
+
+    /// The peer with a static key.
+    pub(super) fn by_key(&self, key: &[u8; KEY_LEN]) -> Option<PeerId> {
+        self.by_key.get(key).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::rand_core::SeedableRng as _;
+
+    use super::*;
+    use crate::key::PrivateKey;
+
+    #[test]
+    fn each_type_has_its_length() {
+        for (kind, len) in [(1_u32, 148), (2, 92), (3, 64), (4, 32)] {
+            let mut datagram = [0; 150];
+            datagram[..4].copy_from_slice(&kind.to_le_bytes());
+            assert!(Message::parse(&datagram[..len]).is_some());
+            assert!(Message::parse(&datagram[..len - 1]).is_none());
+            assert_eq!(Message::parse(&datagram[..len + 1]).is_some(), kind == 4);
+            datagram[1] = 1;
+            assert!(Message::parse(&datagram[..len]).is_none(), "reserved bytes are zero");
+        }
+        assert!(Message::parse(&[]).is_none());
+    }
+
+    #[test]
+    fn indexes_are_unique_and_have_24_bits() {
+        let mut rng = ChaCha20Rng::from_seed([7; 32]);
+        let mut demux = Demux::default();
+        for peer in 0..5000 {
+            let index = demux.unused_index(&mut rng);
+            assert!(index < 1 << 24 && demux.by_receiver(index << 8).is_none());
+            demux.by_index.insert(index, PeerId(peer));
+            assert_eq!(demux.by_receiver(index << 8 | 0xff), Some(PeerId(peer)));
+        }
+        assert_eq!(demux.by_index.len(), 5000);
+    }
+
+    #[test]
+    fn a_removed_peer_is_not_found() {
+        let key = PrivateKey::from_entropy([3; 32]).public_key();
+        let mut demux = Demux::default();
+        demux.insert(PeerId(4), 9, &key);
+        assert_eq!(demux.by_key(key.as_bytes()), Some(PeerId(4)));
+        demux.remove(9, &key);
+        assert_eq!(demux.by_key(key.as_bytes()), None);
+        assert_eq!(demux.by_receiver(9 << 8), None);
+    }
+}

@@ -1,0 +1,269 @@
+//! Where a peer is reached: addresses to try, roaming, and names that have to be resolved.
+//!
+//! The address in use is the one that the peer was last heard from (authenticated), or the one
+//! being tried while it does not answer. The resolving is the embedder's; when to ask for it is
+//! decided here, and when to try another address by the peer.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::config;
+use crate::limits::ENDPOINT_ADDRESSES_MAX;
+use crate::time::Instant;
+
+/// The wait before a name that did not resolve is tried again doubles from here ...
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// ... up to here.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// The endpoint of one peer.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    name: Option<(String, u16)>,
+    /// The configured address, or what the name resolved to.
+    configured: Vec<SocketAddr>,
+    /// Where the peer was last heard from.
+    heard: Option<SocketAddr>,
+    in_use: Option<SocketAddr>,
+    /// Our address that the peer last wrote to.
+    local: Option<IpAddr>,
+    question: Question,
+    retry: Duration,
+}
+
+/// Whether the embedder has to resolve the name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Question {
+    None,
+    Open,
+    Asked,
+    Later(Instant),
+}
+
+/// What an answer of the embedder has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Resolution {
+    /// There is an address now, where there was none.
+    Found,
+    /// There is none, and this is the first time that it was asked for in vain.
+    Failed,
+    /// Nothing that matters before the next attempt.
+    Unchanged,
+}
+
+impl Endpoint {
+    /// An endpoint as configured. A name is to be resolved at once.
+    pub(super) fn new(endpoint: Option<&config::Endpoint>) -> Self {
+        let (name, address) = match endpoint {
+            Some(config::Endpoint::Name { host, port }) => (Some((host.clone(), *port)), None),
+            Some(config::Endpoint::Address(address)) => (None, Some(*address)),
+            None => (None, None),
+        };
+        Self {
+            question: if name.is_some() { Question::Open } else { Question::None },
+            name,
+            configured: address.into_iter().collect(),
+            heard: None,
+            in_use: address,
+            local: None,
+            retry: RETRY_MIN,
+        }
+    }
+
+    /// The name to resolve, if it is one.
+    pub(super) fn name(&self) -> Option<(&str, u16)> {
+        self.name.as_ref().map(|(host, port)| (host.as_str(), *port))
+    }
+
+    /// Where datagrams go now.
+    pub(super) const fn in_use(&self) -> Option<SocketAddr> {
+        self.in_use
+    }
+
+    /// The address that they should leave from.
+    pub(super) const fn local(&self) -> Option<IpAddr> {
+        self.local
+    }
+
+    /// Whether the configuration says where the peer is, so that it should answer.
+    pub(super) fn is_configured(&self) -> bool {
+        self.name.is_some() || !self.configured.is_empty()
+    }
+
+    /// Follows the peer to where an authenticated message came from. Returns whether that is a
+    /// new place.
+    pub(super) fn roam(&mut self, source: SocketAddr, local: Option<IpAddr>) -> bool {
+        let moved = self.heard != Some(source);
+        self.heard = Some(source);
+        self.in_use = Some(source);
+        self.local = local;
+        moved
+    }
+
+    /// Tries the next address, as the one in use does not answer: where the peer was last heard
+    /// from, and what is configured, in turn. Which address of ours led there is forgotten too.
+    pub(super) fn try_next(&mut self) {
+        self.local = None;
+        let heard = self.heard;
+        let others = self.configured.iter().copied().filter(|address| Some(*address) != heard);
+        let mut turn = heard.into_iter().chain(others);
+        let first = turn.clone().next();
+        self.in_use =
+            turn.by_ref().find(|address| Some(*address) == self.in_use).and_then(|_| turn.next());
+        self.in_use = self.in_use.or(first);
+    }
+
+    /// Asks for the name to be resolved, unless that is under way or was tried just now.
+    pub(super) fn ask(&mut self) {
+        if self.name.is_some() && self.question == Question::None {
+            self.question = Question::Open;
+        }
+    }
+
+    /// Says once that the embedder has to resolve the name.
+    pub(super) fn take_question(&mut self) -> bool {
+        let open = self.question == Question::Open;
+        if open {
+            self.question = Question::Asked;
+        }
+        open
+    }
+
+    /// Takes the addresses that the name resolved to. An address in use stays in use, as the
+    /// peer may well be there.
+    pub(super) fn handle_resolved(&mut self, addresses: &[SocketAddr], now: Instant) -> Resolution {
+        if self.name.is_none() {
+            return Resolution::Unchanged;
+        }
+        let was_known = self.in_use.is_some();
+        if !addresses.is_empty() {
+            self.configured.clear();
+            self.configured.extend(addresses.iter().take(ENDPOINT_ADDRESSES_MAX));
+            self.in_use = self.in_use.or_else(|| addresses.first().copied());
+        }
+        if self.in_use.is_some() {
+            // Whoever finds it silent asks again.
+            self.question = Question::None;
+            self.retry = RETRY_MIN;
+            return if was_known { Resolution::Unchanged } else { Resolution::Found };
+        }
+        let is_first = self.retry == RETRY_MIN;
+        self.question = Question::Later(now + self.retry);
+        self.retry = (self.retry * 2).min(RETRY_MAX);
+        if is_first { Resolution::Failed } else { Resolution::Unchanged }
+    }
+
+    /// Opens the question again when its wait is over.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if matches!(self.question, Question::Later(at) if at <= now) {
+            self.question = Question::Open;
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        match self.question {
+            Question::Later(at) => Some(at),
+            Question::None | Question::Open | Question::Asked => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V4: &str = "192.0.2.1:51820";
+    const V6: &str = "[2001:db8::1]:51820";
+    const ROAMED: &str = "198.51.100.7:4000";
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn named() -> Endpoint {
+        let name = config::Endpoint::Name { host: "vpn.example.com".into(), port: 51820 };
+        Endpoint::new(Some(&name))
+    }
+
+    #[test]
+    fn a_name_is_asked_for_once_until_it_is_answered() {
+        let mut endpoint = named();
+        assert!(endpoint.take_question());
+        endpoint.ask();
+        assert!(!endpoint.take_question());
+        endpoint.handle_resolved(&[address(V4)], Instant::ZERO);
+        assert_eq!(endpoint.in_use(), Some(address(V4)));
+        assert!(!endpoint.take_question());
+        endpoint.ask();
+        assert!(endpoint.take_question());
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_asked_for_again_with_growing_waits() {
+        let mut endpoint = named();
+        let mut now = Instant::ZERO;
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            assert!(endpoint.take_question());
+            endpoint.handle_resolved(&[], now);
+            endpoint.ask();
+            assert!(!endpoint.take_question());
+            let due = endpoint.deadline().unwrap();
+            waits.push(due.saturating_duration_since(now).as_secs());
+            now = due;
+            endpoint.handle_timeout(now);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+    }
+
+    #[test]
+    fn a_failed_question_keeps_the_addresses_known_before() {
+        let mut endpoint = named();
+        endpoint.handle_resolved(&[address(V6), address(V4)], Instant::ZERO);
+        endpoint.handle_resolved(&[], Instant::ZERO);
+        assert_eq!((endpoint.in_use(), endpoint.deadline()), (Some(address(V6)), None));
+        endpoint.try_next();
+        assert_eq!(endpoint.in_use(), Some(address(V4)));
+    }
+
+    #[test]
+    fn addresses_are_tried_in_turn() {
+        let mut endpoint = named();
+        endpoint.handle_resolved(&[address(V6), address(V4)], Instant::ZERO);
+        endpoint.roam(address(ROAMED), Some("10.0.0.1".parse().unwrap()));
+        let mut tried = Vec::new();
+        for _ in 0..4 {
+            endpoint.try_next();
+            assert_eq!(endpoint.local(), None);
+            tried.push(endpoint.in_use().unwrap().to_string());
+        }
+        assert_eq!(tried, [V6, V4, ROAMED, V6]);
+    }
+
+    #[test]
+    fn an_address_that_the_name_lost_is_left() {
+        let mut endpoint = named();
+        endpoint.handle_resolved(&[address(V6)], Instant::ZERO);
+        endpoint.handle_resolved(&[address(V4)], Instant::ZERO);
+        assert_eq!(endpoint.in_use(), Some(address(V6)));
+        endpoint.try_next();
+        assert_eq!(endpoint.in_use(), Some(address(V4)));
+    }
+
+    #[test]
+    fn a_peer_without_any_address_has_none_to_try() {
+        let mut endpoint = Endpoint::new(None);
+        endpoint.try_next();
+        endpoint.ask();
+        assert_eq!((endpoint.in_use(), endpoint.take_question()), (None, false));
+    }
+
+    #[test]
+    fn more_addresses_than_can_be_tried_are_not_kept() {
+        let mut endpoint = named();
+        let many: Vec<_> = (1..=100).map(|port| SocketAddr::from(([192, 0, 2, 1], port))).collect();
+        endpoint.handle_resolved(&many, Instant::ZERO);
+        assert_eq!(endpoint.configured.len(), ENDPOINT_ADDRESSES_MAX);
+    }
+}

@@ -1,0 +1,436 @@
+//! The WireGuard half of an engine: datagrams outside, IP packets of peers inside.
+//!
+//! ```text
+//! datagram -> demux -> admission -> peer -> allowed IPs -> packet, and whose it is
+//!                      (handshakes)  (boringtun)
+//! packet for a peer ------------------> peer -> egress
+//! ```
+//!
+//! It answers handshakes, keeps tunnels alive, follows peers that roam, and knows which peer owns
+//! which inner address. A datagram that is not what it claims to be changes nothing but a counter.
+//! What packets carry, beyond their version, length and source, is the stack's; sending the trains
+//! and resolving names is the embedder's.
+//!
+//! Not done, as boringtun does not: jitter of retransmissions, and a new session after 2^60
+//! messages (none gets there within the three minutes that a session lives).
+
+mod admission;
+mod allowed_ips;
+mod bucket;
+mod clock;
+mod demux;
+mod endpoint;
+mod inner;
+mod peer;
+mod supervisor;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use boringtun::noise::HandshakeInit;
+use boringtun::noise::handshake::parse_handshake_anon;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::x25519;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+use slab::Slab;
+
+use self::admission::{Gate, HandshakeKind, Verdict};
+use self::allowed_ips::AllowedIps;
+use self::clock::Clock;
+use self::demux::{Demux, Message};
+use self::peer::{Path, Peer, Wire, deliver};
+use crate::action::{Identity, PeerId};
+use crate::config::{self, Config};
+use crate::egress::Egress;
+use crate::limits::SCRATCH_LEN;
+use crate::stack::Route;
+use crate::stats::{Counter, Stats};
+use crate::time::Instant;
+use crate::timer::Timers;
+
+/// Data with this counter or a higher one is not taken (REJECT_AFTER_MESSAGES of the WireGuard
+/// paper); boringtun's own arithmetic overflows just above.
+const COUNTER_END: u64 = u64::MAX - (1 << 13);
+/// How far a deadline lies ahead at least, once due ones have fired.
+const DEADLINE_MIN: Duration = Duration::from_millis(1);
+/// How often buffers that a burst has left behind are freed.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// All peers of one end.
+///
+/// Inputs are `handle_*` and [`send`](Self::send), outputs go to the [`Egress`] or are returned;
+/// afterwards [`poll_resolve`](Self::poll_resolve) has to be drained and
+/// [`poll_timeout`](Self::poll_timeout) asked for the next deadline.
+pub(crate) struct Tunnel {
+    private_key: x25519::StaticSecret,
+    public_key: x25519::PublicKey,
+    mtu: usize,
+    rng: ChaCha20Rng,
+    clock: Clock,
+    gate: Gate,
+    /// For boringtun, which wants one for each tunnel: the gate has limited everything before.
+    no_limit: Arc<RateLimiter>,
+    peers: Slab<Peer>,
+    demux: Demux,
+    allowed_ips: AllowedIps,
+    timers: Timers,
+    questions: VecDeque<PeerId>,
+    settled_at: Instant,
+    /// Where packets are decrypted to.
+    plaintext: Box<[u8]>,
+    /// Where boringtun writes what it wants to say.
+    scratch: Box<[u8]>,
+}
+
+impl Tunnel {
+    /// The end that `config` describes. `seed` is entropy that no outsider may know.
+    pub(crate) fn new(config: &Config, seed: [u8; 32], now: Instant) -> Self {
+        let config::Parts { interface, peers, .. } = config.parts();
+        let clock = Clock::new(now);
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let private_key = interface.private_key.secret();
+        let public_key = x25519::PublicKey::from(&private_key);
+        let mut tunnel = Self {
+            mtu: interface.mtu.into(),
+            gate: Gate::new(&public_key, &mut rng),
+            no_limit: Arc::new(RateLimiter::new(&public_key, u64::MAX)),
+            private_key,
+            public_key,
+            rng,
+            clock,
+            peers: Slab::new(),
+            demux: Demux::default(),
+            allowed_ips: AllowedIps::default(),
+            timers: Timers::default(),
+            questions: VecDeque::new(),
+            settled_at: now,
+            plaintext: vec![0; SCRATCH_LEN].into_boxed_slice(),
+            scratch: vec![0; SCRATCH_LEN].into_boxed_slice(),
+        };
+        for peer in peers {
+            tunnel.add_peer(peer, now);
+        }
+        tunnel
+    }
+
+    /// Adds a peer. Its prefixes and its key are no other peer's.
+    pub(crate) fn add_peer(&mut self, peer: &config::Peer, now: Instant) -> PeerId {
+        let now = self.clock.set(now);
+        let index = self.demux.unused_index(&mut self.rng);
+        let limiter = Arc::clone(&self.no_limit);
+        let slot = self.peers.insert(Peer::new(&self.private_key, peer, index, limiter, now));
+        let id = PeerId(slot as u32);
+        self.demux.insert(id, index, &peer.public_key);
+        for prefix in &peer.allowed_ips {
+            self.allowed_ips.insert(*prefix, id);
+        }
+        self.arm(id, Instant::ZERO);
+        id
+    }
+
+    /// Forgets a peer and its sessions. Its id may be given to another peer later.
+    pub(crate) fn remove_peer(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.try_remove(id.0 as usize) else { return };
+        self.demux.remove(peer.index(), &peer.identity().public_key);
+        for prefix in peer.allowed_ips() {
+            self.allowed_ips.remove(*prefix, id);
+        }
+        self.timers.set(id.0 as usize, None);
+        self.questions.retain(|asked| *asked != id);
+    }
+}
+
+/// Getters.
+impl Tunnel {
+    /// The peer that owns an inner address.
+    pub(crate) fn owner(&self, address: IpAddr) -> Option<PeerId> {
+        self.allowed_ips.owner(address)
+    }
+
+    /// The peer that owns an inner address, and how specific its claim is.
+    pub(crate) fn route(&self, address: IpAddr) -> Option<Route> {
+        self.allowed_ips.route(address)
+    }
+
+    /// The buffer that [`handle_datagram`](Self::handle_datagram) decrypts into, so that it can be
+    /// taken out for as long as somebody looks at a packet and sends through the tunnel at once.
+    pub(crate) fn plaintext_mut(&mut self) -> &mut Box<[u8]> {
+        &mut self.plaintext
+    }
+
+    /// Who a peer is.
+    pub(crate) fn identity(&self, peer: PeerId) -> Option<&Arc<Identity>> {
+        self.peer(peer).map(Peer::identity)
+    }
+
+    /// Every peer.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = (PeerId, &Arc<Identity>)> {
+        self.peers.iter().map(|(slot, peer)| (PeerId(slot as u32), peer.identity()))
+    }
+
+    /// The host name and port of a peer's endpoint, if it is given by name.
+    pub(crate) fn endpoint_name(&self, peer: PeerId) -> Option<(&str, u16)> {
+        self.peer(peer)?.endpoint().name()
+    }
+
+    /// Where datagrams to a peer go now.
+    pub(crate) fn endpoint(&self, peer: PeerId) -> Option<SocketAddr> {
+        self.peer(peer)?.endpoint().in_use()
+    }
+
+    /// When the session that is in use with a peer was agreed on; `None` without one.
+    pub(crate) fn session_since(&self, peer: PeerId) -> Option<Instant> {
+        self.peer(peer)?.session_since()
+    }
+
+    fn peer(&self, peer: PeerId) -> Option<&Peer> {
+        self.peers.get(peer.0 as usize)
+    }
+}
+
+/// Inputs.
+impl Tunnel {
+    /// Takes one datagram that came from `source` to our address `local`, if the system said
+    /// which. Returns the IP packet that a peer sent in it: its header is whole, it is as long as
+    /// it says, and its source belongs to that peer.
+    pub(crate) fn handle_datagram(
+        &mut self,
+        source: SocketAddr,
+        local: Option<IpAddr>,
+        datagram: &[u8],
+        egress: &mut Egress,
+        stats: &mut Stats,
+        now: Instant,
+    ) -> Option<(PeerId, &mut [u8])> {
+        let now = self.clock.set(now);
+        stats.count(Counter::DatagramsIn);
+        stats.add(Counter::BytesIn, datagram.len() as u64);
+        let path = Path { source, local };
+        match Message::parse(datagram).filter(|_| datagram.len() <= SCRATCH_LEN) {
+            Some(Message::Initiation(initiation)) => {
+                self.handle_initiation(path, &initiation, datagram, egress, stats, now);
+                None
+            }
+            Some(Message::Response { receiver }) => {
+                self.handle_response(path, receiver, datagram, egress, stats, now);
+                None
+            }
+            Some(Message::CookieReply { receiver }) => {
+                let id = self.receiver(receiver, stats)?;
+                self.enter(id, egress, stats, now, |peer, wire| {
+                    peer.handle_cookie_reply(path, datagram, wire);
+                })
+                .and(None)
+            }
+            Some(Message::Data { counter: COUNTER_END.., .. }) => {
+                stats.count(Counter::DropCounterRange);
+                None
+            }
+            Some(Message::Data { receiver, .. }) => {
+                self.handle_data(path, receiver, datagram, egress, stats, now)
+            }
+            None => {
+                stats.count(Counter::DropMalformed);
+                None
+            }
+        }
+    }
+
+    /// Sends the IP packet `packet[..len]` to a peer. Up to 15 bytes behind it are overwritten:
+    /// padding.
+    pub(crate) fn send(
+        &mut self,
+        id: PeerId,
+        packet: &mut [u8],
+        len: usize,
+        egress: &mut Egress,
+        stats: &mut Stats,
+        now: Instant,
+    ) {
+        let now = self.clock.set(now);
+        let len = len.min(packet.len());
+        if len > self.mtu {
+            stats.count(Counter::DropTooBig);
+            return;
+        }
+        let padded = inner::pad(packet, len, self.mtu);
+        self.enter(id, egress, stats, now, |peer, wire| peer.send(&packet[..padded], wire));
+    }
+
+    /// Takes the addresses of a peer's endpoint; none if the name did not resolve.
+    pub(crate) fn handle_resolved(
+        &mut self,
+        id: PeerId,
+        addresses: &[SocketAddr],
+        egress: &mut Egress,
+        stats: &mut Stats,
+        now: Instant,
+    ) {
+        let now = self.clock.set(now);
+        self.enter(id, egress, stats, now, |peer, wire| peer.handle_resolved(addresses, wire));
+    }
+
+    /// Lets time pass. Early and repeated calls do nothing.
+    pub(crate) fn handle_timeout(&mut self, egress: &mut Egress, stats: &mut Stats, now: Instant) {
+        let now = self.clock.set(now);
+        while let Some(slot) = self.timers.pop_due(now) {
+            let id = PeerId(slot as u32);
+            self.enter(id, egress, stats, now, Peer::handle_timeout);
+            self.arm(id, now + DEADLINE_MIN);
+        }
+        if self.settled_at + SETTLE_INTERVAL <= now {
+            self.settled_at = now;
+            egress.settle();
+        }
+    }
+}
+
+/// Outputs.
+impl Tunnel {
+    /// The next peer whose endpoint name has to be resolved; [`handle_resolved`](Self::handle_resolved)
+    /// is awaited for it.
+    pub(crate) fn poll_resolve(&mut self) -> Option<PeerId> {
+        self.questions.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due. Always later than the latest `now`
+    /// after a call of it.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+}
+
+impl Tunnel {
+    fn handle_initiation(
+        &mut self,
+        path: Path,
+        initiation: &HandshakeInit<'_>,
+        datagram: &[u8],
+        egress: &mut Egress,
+        stats: &mut Stats,
+        now: Instant,
+    ) {
+        if !self.admits(HandshakeKind::Initiation, path, datagram, egress, stats, now) {
+            return;
+        }
+        // Names a peer without proof: anybody who knows both public keys can make this much.
+        let claimed = parse_handshake_anon(&self.private_key, &self.public_key, initiation);
+        let id = claimed.ok().and_then(|claim| self.demux.by_key(&claim.peer_static_public));
+        let Some(id) = id else {
+            stats.count(Counter::DropHandshake);
+            return;
+        };
+        self.enter(id, egress, stats, now, |peer, wire| {
+            peer.handle_initiation(path, datagram, wire);
+        });
+    }
+
+    fn handle_response(
+        &mut self,
+        path: Path,
+        receiver: u32,
+        datagram: &[u8],
+        egress: &mut Egress,
+        stats: &mut Stats,
+        now: Instant,
+    ) {
+        let Some(id) = self.receiver(receiver, stats) else { return };
+        if self.admits(HandshakeKind::Response, path, datagram, egress, stats, now) {
+            self.enter(id, egress, stats, now, |peer, wire| {
+                peer.handle_response(path, datagram, wire);
+            });
+        }
+    }
+
+    fn handle_data(
+        &mut self,
+        path: Path,
+        receiver: u32,
+        datagram: &[u8],
+        egress: &mut Egress,
+        stats: &mut Stats,
+        now: Instant,
+    ) -> Option<(PeerId, &mut [u8])> {
+        let id = self.receiver(receiver, stats)?;
+        let packet = self.enter(id, egress, stats, now, |peer, wire| {
+            peer.handle_data(path, receiver, datagram, wire)
+        })??;
+        if self.allowed_ips.owner(packet.source) != Some(id) {
+            stats.count(Counter::DropSource);
+            return None;
+        }
+        stats.count(Counter::PacketsIn);
+        Some((id, &mut self.plaintext[..packet.len]))
+    }
+
+    fn receiver(&self, receiver: u32, stats: &mut Stats) -> Option<PeerId> {
+        let id = self.demux.by_receiver(receiver);
+        if id.is_none() {
+            stats.count(Counter::DropNoSession);
+        }
+        id
+    }
+
+    /// Whether the gate admits a handshake message; if not, its sender may have to hear why.
+    fn admits(
+        &mut self,
+        kind: HandshakeKind,
+        path: Path,
+        datagram: &[u8],
+        egress: &mut Egress,
+        stats: &mut Stats,
+        now: Instant,
+    ) -> bool {
+        match self.gate.judge(kind, path.source.ip(), datagram, now) {
+            Verdict::Admitted => return true,
+            Verdict::Challenged(cookie_reply) => {
+                stats.count(Counter::DropHandshakeRate);
+                stats.count(Counter::CookieReplies);
+                // Not from the reserve, which a flood would use up.
+                let room = egress.reserve(path.source, path.local, cookie_reply.len());
+                deliver(&cookie_reply, room, stats);
+            }
+            Verdict::Refused(counter) => stats.count(counter),
+        }
+        false
+    }
+
+    /// Lets a peer do something, and takes note of what it wants afterwards.
+    fn enter<R>(
+        &mut self,
+        id: PeerId,
+        egress: &mut Egress,
+        stats: &mut Stats,
+        now: Instant,
+        act: impl FnOnce(&mut Peer, &mut Wire<'_>) -> R,
+    ) -> Option<R> {
+        let peer = self.peers.get_mut(id.0 as usize)?;
+        let plaintext = &mut self.plaintext;
+        let mut wire = Wire { plaintext, scratch: &mut self.scratch, egress, stats, now };
+        let result = act(peer, &mut wire);
+        self.arm(id, Instant::ZERO);
+        Some(result)
+    }
+
+    /// Takes a peer's question, and its deadline, which is moved to `earliest` if it is before.
+    fn arm(&mut self, id: PeerId, earliest: Instant) {
+        let Some(peer) = self.peers.get_mut(id.0 as usize) else { return };
+        if peer.take_question() {
+            self.questions.push_back(id);
+        }
+        let deadline = peer.deadline().map(|at| at.max(earliest));
+        self.timers.set(id.0 as usize, deadline);
+    }
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tunnel").field("peers", &self.peers.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,502 @@
+//! One peer: boringtun's tunnel to it, and what that needs around it.
+//!
+//! Every entry first lets boringtun look at its timers, if its idea of the time is old, so that no
+//! session outlives its end. What boringtun wants to say goes out here, and nothing but what it
+//! has authenticated moves the endpoint or counts as a sign of life. When handshakes are due is the
+//! [`Supervisor`]'s to say, where they go the [`Endpoint`]'s.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use boringtun::noise::errors::WireGuardError;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::noise::{Tunn, TunnResult};
+use boringtun::x25519;
+use ipnet::IpNet;
+
+use super::bucket::{Bucket, Rate};
+use super::demux::{is_initiation, sender_index};
+use super::endpoint::{Endpoint, Resolution};
+use super::inner::holds_its_header;
+use super::supervisor::{Rise, Supervisor};
+use crate::action::Identity;
+use crate::config;
+use crate::egress::{Egress, Reservation};
+use crate::limits::{QUEUED_PACKETS_MAX, UNCONFIRMED_SESSIONS_BURST};
+use crate::stats::{Counter, Stats};
+use crate::time::Instant;
+
+/// What WireGuard adds to a packet: header and tag.
+pub(super) const DATA_OVERHEAD: usize = 32;
+/// The name is resolved again after each so many unanswered initiations.
+const UNANSWERED_ASK: u32 = 3;
+/// The peer counts as lost after so many.
+const UNANSWERED_LOST: u32 = 3;
+/// Sessions that the peer does not use: see [`UNCONFIRMED_SESSIONS_BURST`].
+const UNCONFIRMED_SESSIONS: Rate = Rate::new(UNCONFIRMED_SESSIONS_BURST, Duration::from_secs(30));
+
+/// What a peer needs to hear and to say something.
+pub(super) struct Wire<'a> {
+    /// Where packets are decrypted to.
+    pub(super) plaintext: &'a mut [u8],
+    /// Where boringtun writes its messages.
+    pub(super) scratch: &'a mut [u8],
+    pub(super) egress: &'a mut Egress,
+    pub(super) stats: &'a mut Stats,
+    pub(super) now: Instant,
+}
+
+/// Where a datagram came from, and the address of ours that it was sent to.
+#[derive(Clone, Copy)]
+pub(super) struct Path {
+    pub(super) source: SocketAddr,
+    pub(super) local: Option<IpAddr>,
+}
+
+/// A decrypted packet, at the start of [`Wire::plaintext`].
+pub(super) struct Inner {
+    pub(super) len: usize,
+    pub(super) source: IpAddr,
+}
+
+/// A peer.
+pub(super) struct Peer {
+    identity: Arc<Identity>,
+    allowed_ips: Vec<IpNet>,
+    index: u32,
+    tunn: Tunn,
+    endpoint: Endpoint,
+    supervisor: Supervisor,
+    unconfirmed: Bucket,
+    /// Packets given to boringtun while there was no session.
+    queued: usize,
+}
+
+/// Getters.
+impl Peer {
+    /// A peer of the end with this private key. boringtun's clock must have been set.
+    pub(super) fn new(
+        private_key: &x25519::StaticSecret,
+        peer: &config::Peer,
+        index: u32,
+        limiter: Arc<RateLimiter>,
+        now: Instant,
+    ) -> Self {
+        let preshared_key = peer.preshared_key.as_ref().map(|key| key.bytes());
+        let keepalive = peer.persistent_keepalive.map(|s| Duration::from_secs(s.get().into()));
+        let identity = Identity { name: peer.name.clone(), public_key: peer.public_key };
+        Self {
+            identity: Arc::new(identity),
+            allowed_ips: peer.allowed_ips.clone(),
+            index,
+            tunn: Tunn::new(
+                private_key.clone(),
+                peer.public_key.point(),
+                preshared_key,
+                None,
+                index,
+                Some(limiter),
+            ),
+            endpoint: Endpoint::new(peer.endpoint.as_ref()),
+            supervisor: Supervisor::new(keepalive, now),
+            unconfirmed: Bucket::default(),
+            queued: 0,
+        }
+    }
+
+    pub(super) const fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    pub(super) fn allowed_ips(&self) -> &[IpNet] {
+        &self.allowed_ips
+    }
+
+    pub(super) const fn index(&self) -> u32 {
+        self.index
+    }
+
+    pub(super) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub(super) fn session_since(&self) -> Option<Instant> {
+        self.supervisor.session_since()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let start = self.endpoint.in_use().and(self.supervisor.handshake_start());
+        [self.supervisor.deadline(), self.endpoint.deadline(), start].into_iter().flatten().min()
+    }
+
+    fn name(&self) -> &str {
+        &self.identity.name
+    }
+
+    /// Whether boringtun has a session to encrypt with. Its clock must have been set.
+    fn has_session(&self) -> bool {
+        self.tunn.time_since_last_handshake().is_some()
+    }
+}
+
+/// Datagrams from the peer, or from whoever claims to be it.
+impl Peer {
+    /// Takes an initiation that claims to be of this peer, and answers it.
+    pub(super) fn handle_initiation(&mut self, path: Path, datagram: &[u8], wire: &mut Wire<'_>) {
+        if !self.unconfirmed.has_token(UNCONFIRMED_SESSIONS, wire.now) {
+            wire.stats.count(Counter::DropHandshakeRate);
+            return;
+        }
+        self.refresh(wire);
+        match self.tunn.decapsulate(Some(path.source.ip()), datagram, wire.scratch) {
+            TunnResult::WriteToNetwork(response) => {
+                let len = response.len();
+                let index = sender_index(response).unwrap_or_default();
+                // Taken only now, so that nobody else uses up the peer's share.
+                self.unconfirmed.take(UNCONFIRMED_SESSIONS, wire.now);
+                self.supervisor.granted(index, wire.now);
+                self.follow(path);
+                self.emit(len, wire);
+            }
+            TunnResult::Err(error) => {
+                log::debug!("peer {}: initiation refused: {error:?}", self.name());
+                wire.stats.count(Counter::DropHandshake);
+            }
+            TunnResult::Done
+            | TunnResult::WriteToTunnelV4(..)
+            | TunnResult::WriteToTunnelV6(..) => {}
+        }
+    }
+
+    /// Takes an answer to our initiation.
+    pub(super) fn handle_response(&mut self, path: Path, datagram: &[u8], wire: &mut Wire<'_>) {
+        self.refresh(wire);
+        match self.tunn.decapsulate(Some(path.source.ip()), datagram, wire.scratch) {
+            TunnResult::WriteToNetwork(keepalive) => {
+                let len = keepalive.len();
+                self.supervisor.answered(wire.now);
+                self.follow(path);
+                self.emit(len, wire);
+                self.use_new_session(wire);
+            }
+            TunnResult::Err(error) => {
+                log::debug!("peer {}: response refused: {error:?}", self.name());
+                wire.stats.count(Counter::DropHandshake);
+            }
+            TunnResult::Done
+            | TunnResult::WriteToTunnelV4(..)
+            | TunnResult::WriteToTunnelV6(..) => {}
+        }
+    }
+
+    /// Takes a cookie, for the next initiation. It is no sign of life and moves no endpoint, as it
+    /// can be made by whoever saw the initiation.
+    pub(super) fn handle_cookie_reply(&mut self, path: Path, datagram: &[u8], wire: &mut Wire<'_>) {
+        self.refresh(wire);
+        let result = self.tunn.decapsulate(Some(path.source.ip()), datagram, wire.scratch);
+        if let TunnResult::Err(_) = result {
+            wire.stats.count(Counter::DropHandshake);
+        }
+    }
+
+    /// Takes data for the session `index` and decrypts it.
+    pub(super) fn handle_data(
+        &mut self,
+        path: Path,
+        index: u32,
+        datagram: &[u8],
+        wire: &mut Wire<'_>,
+    ) -> Option<Inner> {
+        self.refresh(wire);
+        let inner = match self.tunn.decapsulate(Some(path.source.ip()), datagram, wire.plaintext) {
+            TunnResult::Done => None,
+            TunnResult::WriteToTunnelV4(packet, source) => Some((packet, IpAddr::V4(source))),
+            TunnResult::WriteToTunnelV6(packet, source) => Some((packet, IpAddr::V6(source))),
+            TunnResult::Err(WireGuardError::InvalidPacket) => {
+                // The datagram has the shape of data: it is the packet within that is none.
+                wire.stats.count(Counter::DropIpHeader);
+                None
+            }
+            TunnResult::Err(error) => {
+                wire.stats.count(reason(&error));
+                return None;
+            }
+            TunnResult::WriteToNetwork(_) => return None,
+        };
+        let inner = inner.and_then(|(packet, source)| {
+            let is_whole = holds_its_header(packet);
+            if !is_whole {
+                wire.stats.count(Counter::DropIpHeader);
+            }
+            is_whole.then_some(Inner { len: packet.len(), source })
+        });
+        self.follow(path);
+        if self.supervisor.received(index, wire.now) {
+            self.unconfirmed.fill();
+            self.use_new_session(wire);
+        } else {
+            self.hear();
+            self.flush(wire);
+        }
+        if inner.is_some() {
+            self.supervisor.moved_data(wire.now);
+        }
+        inner
+    }
+
+    /// Both ends have the new session: it can be used.
+    fn use_new_session(&mut self, wire: &mut Wire<'_>) {
+        wire.stats.count(Counter::Handshakes);
+        log::debug!("peer {}: new session", self.name());
+        self.hear();
+        self.flush(wire);
+    }
+
+    fn hear(&mut self) {
+        match self.supervisor.heard() {
+            Rise::StillUp => {}
+            Rise::First => log::info!("peer {} is up{}", self.name(), self.place()),
+            Rise::Again => log::info!("peer {} is up again{}", self.name(), self.place()),
+        }
+    }
+
+    fn follow(&mut self, path: Path) {
+        if self.endpoint.roam(path.source, path.local) {
+            log::debug!("peer {} is at {}", self.name(), path.source);
+        }
+    }
+
+    fn place(&self) -> String {
+        self.endpoint.in_use().map(|address| format!(", at {address}")).unwrap_or_default()
+    }
+}
+
+/// Packets to the peer, time, and addresses.
+impl Peer {
+    /// Sends a packet, padded already, as soon as there is a session.
+    pub(super) fn send(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
+        self.supervisor.asked(wire.now);
+        self.refresh(wire);
+        let Some(destination) = self.endpoint.in_use() else {
+            wire.stats.count(Counter::DropNoEndpoint);
+            self.endpoint.ask();
+            return;
+        };
+        if !self.has_session() {
+            self.queue(packet, wire);
+            return;
+        }
+        let len = packet.len() + DATA_OVERHEAD;
+        let Some(mut reservation) = wire.egress.reserve(destination, self.endpoint.local(), len)
+        else {
+            wire.stats.count(Counter::DropEgressFull);
+            return;
+        };
+        if let TunnResult::WriteToNetwork(datagram) =
+            self.tunn.encapsulate(packet, reservation.buffer())
+        {
+            let len = datagram.len();
+            reservation.commit(len);
+            self.supervisor.moved_data(wire.now);
+            wire.stats.count(Counter::PacketsOut);
+            wire.stats.count(Counter::DatagramsOut);
+            wire.stats.add(Counter::BytesOut, len as u64);
+        }
+    }
+
+    /// Leaves a packet with boringtun until there is a session, and starts a handshake if none is
+    /// under way.
+    fn queue(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
+        if self.queued == QUEUED_PACKETS_MAX {
+            wire.stats.count(Counter::DropNoSession);
+            return;
+        }
+        self.queued += 1;
+        wire.stats.count(Counter::PacketsOut);
+        let result = self.tunn.encapsulate(packet, wire.scratch);
+        self.say(written(&result), wire);
+    }
+
+    /// Sends what boringtun has queued. It does so only on request, and only with a session,
+    /// without which it would queue again.
+    fn flush(&mut self, wire: &mut Wire<'_>) {
+        let Some(destination) = self.endpoint.in_use().filter(|_| self.has_session()) else {
+            return;
+        };
+        while let TunnResult::WriteToNetwork(datagram) =
+            self.tunn.decapsulate(None, &[], wire.scratch)
+        {
+            let room = wire.egress.reserve(destination, self.endpoint.local(), datagram.len());
+            deliver(datagram, room, wire.stats);
+            self.supervisor.moved_data(wire.now);
+        }
+        self.queued = 0;
+    }
+
+    /// Lets time pass.
+    pub(super) fn handle_timeout(&mut self, wire: &mut Wire<'_>) {
+        self.endpoint.handle_timeout(wire.now);
+        self.look_at_timers(wire);
+        self.supervisor.handle_timeout(wire.now);
+        self.keep_alive(wire);
+    }
+
+    /// Takes what the name of the endpoint resolved to. What is silent so far is tried there.
+    pub(super) fn handle_resolved(&mut self, addresses: &[SocketAddr], wire: &mut Wire<'_>) {
+        match self.endpoint.handle_resolved(addresses, wire.now) {
+            Resolution::Failed => log::warn!(
+                "peer {}: {} does not resolve; trying on",
+                self.name(),
+                self.endpoint.name().map_or("its name", |(host, _)| host),
+            ),
+            Resolution::Unchanged => {}
+            Resolution::Found => {
+                self.supervisor.hurry(wire.now);
+                self.refresh(wire);
+                self.keep_alive(wire);
+            }
+        }
+    }
+
+    /// Starts the handshake or sends the keepalive that is due.
+    fn keep_alive(&mut self, wire: &mut Wire<'_>) {
+        if self.endpoint.in_use().is_none() {
+            return;
+        }
+        let wants_session = if self.supervisor.is_keepalive_due(wire.now) {
+            let result = self.tunn.encapsulate(&[], wire.scratch);
+            self.supervisor.sent_keepalive(wire.now);
+            self.say(written(&result), wire);
+            self.supervisor.is_rekey_due(wire.now)
+        } else {
+            self.supervisor.is_handshake_due(wire.now)
+        };
+        if wants_session {
+            // Forced, so that what the supervisor believes to be under way is under way.
+            let result = self.tunn.format_handshake_initiation(wire.scratch, true);
+            self.say(written(&result), wire);
+        }
+    }
+
+    /// Lets boringtun look at its timers if it has not done so for a while.
+    fn refresh(&mut self, wire: &mut Wire<'_>) {
+        if self.supervisor.is_stale(wire.now) {
+            self.look_at_timers(wire);
+        }
+    }
+
+    fn look_at_timers(&mut self, wire: &mut Wire<'_>) {
+        self.supervisor.looked(wire.now);
+        let result = self.tunn.update_timers(wire.scratch);
+        if let TunnResult::Err(WireGuardError::ConnectionExpired) = result {
+            self.queued = 0;
+            self.supervisor.expired(wire.now);
+        }
+        self.say(written(&result), wire);
+    }
+
+    /// Whether the embedder has to resolve the name of the endpoint now.
+    pub(super) fn take_question(&mut self) -> bool {
+        self.endpoint.take_question()
+    }
+}
+
+/// The way out.
+impl Peer {
+    /// Sends what boringtun has written to the scratch buffer, if it has.
+    fn say(&mut self, written: Option<usize>, wire: &mut Wire<'_>) {
+        let Some(len) = written else { return };
+        if is_initiation(&wire.scratch[..len]) {
+            self.prepare_initiation();
+            self.supervisor.initiated(wire.now);
+        }
+        self.emit(len, wire);
+    }
+
+    /// Looks for another way to a peer that does not answer.
+    fn prepare_initiation(&mut self) {
+        let unanswered = self.supervisor.unanswered();
+        if unanswered == 0 {
+            return;
+        }
+        self.endpoint.try_next();
+        if unanswered.is_multiple_of(UNANSWERED_ASK) {
+            self.endpoint.ask();
+        }
+        if unanswered >= UNANSWERED_LOST && self.supervisor.lost() {
+            self.report_lost();
+        }
+    }
+
+    fn report_lost(&self) {
+        if self.endpoint.is_configured() {
+            log::warn!(
+                "peer {} does not answer{}; trying on. Is it running, is the address right, does \
+                 it know our public key? If this machine's clock was set back, it refuses us \
+                 until the clock has caught up",
+                self.name(),
+                self.place(),
+            );
+        } else {
+            // Nobody said that it has to be there: a laptop that was closed, most likely.
+            log::debug!("peer {} does not answer{}", self.name(), self.place());
+        }
+    }
+
+    /// Sends the first `len` bytes of the scratch buffer: a handshake message or a keepalive.
+    fn emit(&mut self, len: usize, wire: &mut Wire<'_>) {
+        let Some(destination) = self.endpoint.in_use() else {
+            wire.stats.count(Counter::DropNoEndpoint);
+            return;
+        };
+        let room = wire.egress.reserve_control(destination, self.endpoint.local(), len);
+        deliver(&wire.scratch[..len], room, wire.stats);
+    }
+}
+
+/// Copies a datagram to where it leaves, if there is room.
+pub(super) fn deliver(datagram: &[u8], room: Option<Reservation<'_>>, stats: &mut Stats) {
+    let Some(mut reservation) = room else {
+        stats.count(Counter::DropEgressFull);
+        return;
+    };
+    reservation.buffer().copy_from_slice(datagram);
+    reservation.commit(datagram.len());
+    stats.count(Counter::DatagramsOut);
+    stats.add(Counter::BytesOut, datagram.len() as u64);
+}
+
+/// How much boringtun has written for the network.
+fn written(result: &TunnResult<'_>) -> Option<usize> {
+    match result {
+        TunnResult::WriteToNetwork(message) => Some(message.len()),
+        TunnResult::Done
+        | TunnResult::Err(_)
+        | TunnResult::WriteToTunnelV4(..)
+        | TunnResult::WriteToTunnelV6(..) => None,
+    }
+}
+
+/// The counter for data that boringtun refused.
+const fn reason(error: &WireGuardError) -> Counter {
+    match error {
+        WireGuardError::InvalidCounter | WireGuardError::DuplicateCounter => Counter::DropReplay,
+        WireGuardError::NoCurrentSession
+        | WireGuardError::WrongIndex
+        | WireGuardError::ConnectionExpired => Counter::DropNoSession,
+        WireGuardError::InvalidAeadTag
+        | WireGuardError::DestinationBufferTooSmall
+        | WireGuardError::IncorrectPacketLength
+        | WireGuardError::UnexpectedPacket
+        | WireGuardError::WrongPacketType
+        | WireGuardError::WrongKey
+        | WireGuardError::InvalidTai64nTimestamp
+        | WireGuardError::WrongTai64nTimestamp
+        | WireGuardError::InvalidMac
+        | WireGuardError::InvalidPacket
+        | WireGuardError::LockFailed
+        | WireGuardError::UnderLoad => Counter::DropAuthentication,
+    }
+}

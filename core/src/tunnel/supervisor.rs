@@ -1,0 +1,388 @@
+//! Keeps one tunnel alive, where boringtun gives up, and says when its timers have to be looked at.
+//!
+//! boringtun sends an initiation again every 5 seconds for 90 seconds, and is silent ever after.
+//! It also has no "next deadline". So this follows what happens in a tunnel and decides:
+//!
+//! - when boringtun's timers are due: often while data flows or a handshake is under way, else
+//!   when a session comes of age; never for an idle peer;
+//! - when to start a handshake: for persistent keepalive always, for traffic as long as it asks,
+//!   after each failure with a longer pause up to a cap;
+//! - when a persistent keepalive is due (boringtun is told of none);
+//! - whether the peer counts as up or as lost.
+//!
+//! It sends nothing and knows no addresses: both are the peer's.
+
+use std::time::Duration;
+
+use crate::time::Instant;
+
+/// boringtun takes the time of its last look at its timers for the current time; it is made to
+/// look again before an event when that is so long ago.
+const CLOCK_TICK: Duration = Duration::from_millis(250);
+/// How often timers are looked at while something may come of it.
+const BUSY_TICK: Duration = Duration::from_secs(1);
+/// How long after the last data something may come of it: KEEPALIVE_TIMEOUT + REKEY_TIMEOUT, after
+/// which boringtun misses an answer, and a tick.
+const BUSY_FOR: Duration = Duration::from_secs(16);
+/// REKEY_TIMEOUT of the WireGuard paper: when an initiation is sent again.
+const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// REKEY_AFTER_TIME: when the initiator of a session in use wants a new one.
+const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
+/// REJECT_AFTER_TIME less what a new handshake takes: when receiving alone is reason enough.
+const REKEY_ON_RECEIVE: Duration = Duration::from_secs(165);
+/// REJECT_AFTER_TIME: when a session is of no use any more.
+const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
+/// REKEY_ATTEMPT_TIME: how long traffic keeps asking for a handshake.
+const ASKED_FOR: Duration = Duration::from_secs(90);
+/// The pause after boringtun gave up doubles from here ...
+const PAUSE_MIN: Duration = Duration::from_secs(5);
+/// ... up to here.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Which end sent the first message of a session's handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    Initiator,
+    Responder,
+}
+
+/// The session in use.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    since: Instant,
+    role: Role,
+}
+
+/// A session that the peer asked for and has not used yet.
+#[derive(Clone, Copy, Debug)]
+struct Grant {
+    since: Instant,
+    index: u32,
+}
+
+/// What it means that the peer was heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Rise {
+    /// Nothing new: it was up.
+    StillUp,
+    /// It is up for the first time.
+    First,
+    /// It is back after it had been lost.
+    Again,
+}
+
+/// What is known of one tunnel in time.
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    keepalive: Option<Duration>,
+    looked_at: Instant,
+    /// When the last initiation left, while its answer is awaited.
+    initiated_at: Option<Instant>,
+    /// Initiations since the peer was last heard.
+    unanswered: u32,
+    session: Option<Session>,
+    grant: Option<Grant>,
+    /// When traffic last asked for the peer.
+    asked_at: Option<Instant>,
+    /// No handshake is started before.
+    retry_at: Instant,
+    pause: Duration,
+    /// The last data, either way.
+    data_at: Instant,
+    /// The last data or keepalive, either way.
+    traffic_at: Instant,
+    was_up: bool,
+    is_lost: bool,
+}
+
+/// What happened.
+impl Supervisor {
+    pub(super) fn new(keepalive: Option<Duration>, now: Instant) -> Self {
+        Self {
+            keepalive,
+            looked_at: now,
+            initiated_at: None,
+            unanswered: 0,
+            session: None,
+            grant: None,
+            asked_at: None,
+            retry_at: now,
+            pause: PAUSE_MIN,
+            data_at: now,
+            traffic_at: now,
+            was_up: false,
+            is_lost: false,
+        }
+    }
+
+    /// boringtun has looked at its timers.
+    pub(super) fn looked(&mut self, now: Instant) {
+        self.looked_at = now;
+    }
+
+    /// Traffic wants to reach the peer.
+    pub(super) fn asked(&mut self, now: Instant) {
+        self.asked_at = Some(now);
+    }
+
+    /// An initiation leaves.
+    pub(super) fn initiated(&mut self, now: Instant) {
+        self.initiated_at = Some(now);
+        self.unanswered = self.unanswered.saturating_add(1);
+    }
+
+    /// boringtun has given up, and forgotten every session.
+    pub(super) fn expired(&mut self, now: Instant) {
+        let tried = self.initiated_at.take().is_some();
+        let had_session = self.session.take().is_some();
+        self.grant = None;
+        if tried || had_session {
+            self.retry_at = now + self.pause;
+            self.pause = (self.pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// The peer answered our initiation.
+    pub(super) fn answered(&mut self, now: Instant) {
+        self.initiated_at = None;
+        self.use_session(Session { since: now, role: Role::Initiator });
+        self.data_at = now;
+        self.traffic_at = now;
+    }
+
+    /// The peer's initiation was answered with a session of this index. boringtun leaves its own
+    /// handshake then.
+    pub(super) fn granted(&mut self, index: u32, now: Instant) {
+        self.initiated_at = None;
+        self.grant = Some(Grant { since: now, index });
+        self.retry_at = self.retry_at.max(now + REKEY_TIMEOUT);
+    }
+
+    /// Data or a keepalive came on the session of this index. Returns whether that is the first
+    /// use of a session that was granted.
+    pub(super) fn received(&mut self, index: u32, now: Instant) -> bool {
+        self.traffic_at = now;
+        let confirmed = self.grant.take_if(|grant| grant.index == index);
+        if let Some(Grant { since, .. }) = confirmed {
+            self.use_session(Session { since, role: Role::Responder });
+        }
+        confirmed.is_some()
+    }
+
+    fn use_session(&mut self, session: Session) {
+        // Of two handshakes that crossed, the newer one counts.
+        if self.session.is_none_or(|current| current.since <= session.since) {
+            self.session = Some(session);
+        }
+    }
+
+    /// The peer was heard: something that only it can have sent, now.
+    pub(super) fn heard(&mut self) -> Rise {
+        self.unanswered = 0;
+        self.pause = PAUSE_MIN;
+        let was_up = std::mem::replace(&mut self.was_up, true);
+        let was_lost = std::mem::replace(&mut self.is_lost, false);
+        match (was_up, was_lost) {
+            (false, _) => Rise::First,
+            (true, true) => Rise::Again,
+            (true, false) => Rise::StillUp,
+        }
+    }
+
+    /// Data was sent or received.
+    pub(super) fn moved_data(&mut self, now: Instant) {
+        self.data_at = now;
+        self.traffic_at = now;
+    }
+
+    /// A keepalive was sent.
+    pub(super) fn sent_keepalive(&mut self, now: Instant) {
+        self.traffic_at = now;
+    }
+
+    /// The peer counts as lost. Returns whether that is news.
+    pub(super) fn lost(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_lost, true)
+    }
+
+    /// A new address is worth an attempt at once.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.retry_at = now;
+    }
+
+    /// Lets time pass, after boringtun has looked at its timers.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        let is_old = |since: Instant| since + REJECT_AFTER_TIME <= now;
+        self.session.take_if(|session| is_old(session.since));
+        self.grant.take_if(|grant| is_old(grant.since));
+        // Had boringtun still waited for an answer, it would have sent another initiation.
+        self.initiated_at.take_if(|at| *at + REKEY_TIMEOUT <= now);
+    }
+}
+
+/// What follows from it.
+impl Supervisor {
+    /// Whether boringtun must look at its timers before it is given anything.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        self.looked_at + CLOCK_TICK <= now
+    }
+
+    /// Initiations since the peer was last heard.
+    pub(super) const fn unanswered(&self) -> u32 {
+        self.unanswered
+    }
+
+    /// When the session in use was agreed on.
+    pub(super) fn session_since(&self) -> Option<Instant> {
+        self.session.map(|session| session.since)
+    }
+
+    /// Whether a handshake has to be started.
+    pub(super) fn is_handshake_due(&self, now: Instant) -> bool {
+        self.handshake_start().is_some_and(|at| at <= now)
+    }
+
+    /// Whether a persistent keepalive has to be sent.
+    pub(super) fn is_keepalive_due(&self, now: Instant) -> bool {
+        self.keepalive_deadline().is_some_and(|at| at <= now)
+    }
+
+    /// Whether the session is so old that a keepalive has to ask for a new one: boringtun does so
+    /// for data only, and a tunnel that carries none would be cut off for a moment.
+    pub(super) fn is_rekey_due(&self, now: Instant) -> bool {
+        self.initiated_at.is_none()
+            && self.session.is_some_and(|session| {
+                session.role == Role::Initiator && session.since + REKEY_AFTER_TIME <= now
+            })
+    }
+
+    /// When a handshake has to be started, if the peer is reachable.
+    pub(super) fn handshake_start(&self) -> Option<Instant> {
+        let asked = self.asked_at.is_some_and(|at| self.retry_at < at + ASKED_FOR);
+        let wanted = self.keepalive.is_some() || asked;
+        (wanted && self.session.is_none() && self.initiated_at.is_none()).then_some(self.retry_at)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let handshake = self.initiated_at.map(|at| at + REKEY_TIMEOUT);
+        let session = self.session.map(|session| self.session_deadline(session));
+        [handshake, session, self.keepalive_deadline()].into_iter().flatten().min()
+    }
+
+    fn keepalive_deadline(&self) -> Option<Instant> {
+        self.session.and(self.keepalive).map(|interval| self.traffic_at + interval)
+    }
+
+    fn session_deadline(&self, session: Session) -> Instant {
+        if self.looked_at < self.data_at + BUSY_FOR {
+            return self.looked_at + BUSY_TICK;
+        }
+        [REKEY_AFTER_TIME, REKEY_ON_RECEIVE]
+            .map(|age| session.since + age)
+            .into_iter()
+            .find(|at| *at > self.looked_at)
+            // By then boringtun, whose time may be a tick behind, has wiped the keys as well.
+            .unwrap_or(session.since + REJECT_AFTER_TIME + CLOCK_TICK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: u64) -> Instant {
+        Instant::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn idle() -> Supervisor {
+        Supervisor::new(None, at(0))
+    }
+
+    fn kept_alive() -> Supervisor {
+        Supervisor::new(Some(Duration::from_secs(25)), at(0))
+    }
+
+    #[test]
+    fn an_idle_peer_has_no_deadline() {
+        assert_eq!((idle().deadline(), idle().handshake_start()), (None, None));
+    }
+
+    #[test]
+    fn keepalive_starts_at_once_and_never_gives_up() {
+        let mut supervisor = kept_alive();
+        assert!(supervisor.is_handshake_due(at(0)));
+        let mut now = at(0);
+        let mut pauses = Vec::new();
+        for _ in 0..5 {
+            supervisor.initiated(now);
+            assert!(supervisor.handshake_start().is_none());
+            now += Duration::from_secs(90);
+            supervisor.expired(now);
+            let start = supervisor.handshake_start().unwrap();
+            pauses.push(start.saturating_duration_since(now).as_secs());
+            now = start;
+        }
+        assert_eq!(pauses, [5, 10, 20, 30, 30]);
+    }
+
+    #[test]
+    fn traffic_asks_for_a_while() {
+        let mut supervisor = idle();
+        supervisor.asked(at(10));
+        assert!(supervisor.is_handshake_due(at(10)));
+        supervisor.initiated(at(10));
+        supervisor.expired(at(50));
+        assert!(supervisor.is_handshake_due(at(55)), "asked 40 seconds ago");
+        supervisor.initiated(at(55));
+        supervisor.expired(at(145));
+        assert_eq!(supervisor.handshake_start(), None);
+    }
+
+    #[test]
+    fn a_silent_session_is_looked_at_when_it_comes_of_age() {
+        let mut supervisor = idle();
+        supervisor.answered(at(0));
+        let mut looks = Vec::new();
+        while let Some(due) = supervisor.deadline() {
+            supervisor.looked(due);
+            supervisor.handle_timeout(due);
+            looks.push(due.as_nanos() / 1_000_000_000);
+        }
+        let busy: Vec<u64> = (1..=16).collect();
+        assert_eq!(looks, [&busy[..], &[120, 165, 180]].concat());
+    }
+
+    #[test]
+    fn keepalives_keep_their_interval_after_any_traffic() {
+        let mut supervisor = kept_alive();
+        supervisor.answered(at(0));
+        supervisor.moved_data(at(20));
+        assert!(!supervisor.is_keepalive_due(at(44)) && supervisor.is_keepalive_due(at(45)));
+        supervisor.sent_keepalive(at(45));
+        assert!(!supervisor.is_keepalive_due(at(69)) && supervisor.is_keepalive_due(at(70)));
+        assert!(!supervisor.is_rekey_due(at(119)) && supervisor.is_rekey_due(at(120)));
+    }
+
+    #[test]
+    fn a_granted_session_counts_once_the_peer_uses_it() {
+        let mut supervisor = idle();
+        supervisor.granted(7, at(1));
+        assert_eq!(supervisor.session_since(), None);
+        assert!(!supervisor.received(6, at(2)));
+        assert!(supervisor.received(7, at(3)) && !supervisor.received(7, at(4)));
+        assert_eq!(supervisor.session_since(), Some(at(1)));
+        assert!(!supervisor.is_rekey_due(at(130)), "the initiator renews it");
+    }
+
+    #[test]
+    fn a_peer_is_lost_once_and_comes_back_once() {
+        let mut supervisor = idle();
+        assert!(supervisor.lost() && !supervisor.lost());
+        assert_eq!(supervisor.heard(), Rise::First);
+        assert_eq!(supervisor.heard(), Rise::StillUp);
+        assert!(supervisor.lost());
+        assert_eq!(supervisor.heard(), Rise::Again);
+        assert_eq!(supervisor.heard(), Rise::StillUp);
+    }
+}

@@ -1,0 +1,432 @@
+//! Two engines over a link in memory, in virtual time: a forward at one end, a gateway at the
+//! other. Everything is done as an embedder does it, through the public contract.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use slipwire_core::config::{
+    DefaultAction, Endpoint, Gateway, Interface, Mappings, Parts, Peer, Tcp,
+};
+use slipwire_core::{
+    Abort, Action, Config, Counter, Engine, FlowId, Instant, Limits, PrivateKey, Refusal,
+};
+
+const SERVER: &str = "192.0.2.80:80";
+const CLIENT_ADDRESS: &str = "198.51.100.2:4000";
+const GATEWAY_ADDRESS: &str = "198.51.100.1:51820";
+
+fn socket(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn key(byte: u8) -> PrivateKey {
+    PrivateKey::from_entropy([byte; 32])
+}
+
+fn engine(own: u8, other: u8, address: &str, change: impl FnOnce(&mut Parts)) -> Engine {
+    let mut parts = Parts {
+        interface: Interface {
+            private_key: key(own),
+            addresses: vec![address.parse().unwrap()],
+            mtu: 1420,
+        },
+        peers: vec![Peer {
+            name: "other".into(),
+            public_key: key(other).public_key(),
+            preshared_key: None,
+            allowed_ips: Vec::new(),
+            endpoint: None,
+            persistent_keepalive: None,
+        }],
+        gateway: None,
+        tcp: Tcp::default(),
+        mappings: Mappings::default(),
+        limits: Limits::default(),
+    };
+    change(&mut parts);
+    Engine::new(&Config::new(parts).unwrap(), [own; 32], Instant::ZERO)
+}
+
+/// A datagram on the link: when it arrives, where it came from, what it is.
+struct InFlight {
+    at: Instant,
+    source: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+/// One end: an engine, its address, what is on the way to it, and what it said.
+struct End {
+    engine: Engine,
+    address: SocketAddr,
+    inbox: VecDeque<InFlight>,
+    actions: Vec<Action>,
+    datagrams: Vec<(FlowId, SocketAddr, Vec<u8>)>,
+}
+
+impl End {
+    fn new(engine: Engine, address: &str) -> Self {
+        let address = socket(address);
+        let (inbox, actions, datagrams) = (VecDeque::new(), Vec::new(), Vec::new());
+        Self { engine, address, inbox, actions, datagrams }
+    }
+}
+
+struct World {
+    client: End,
+    gateway: End,
+    now: Instant,
+    /// Every n-th datagram is lost; 0 for none.
+    lose_every: usize,
+    carried: usize,
+}
+
+const LATENCY: Duration = Duration::from_millis(5);
+
+impl World {
+    fn new() -> Self {
+        let client = engine(1, 2, "10.0.0.2/32", |parts| {
+            parts.peers[0].allowed_ips = vec!["0.0.0.0/0".parse().unwrap()];
+            parts.peers[0].endpoint = Some(Endpoint::Address(socket(GATEWAY_ADDRESS)));
+        });
+        let gateway = engine(2, 1, "10.0.0.1/24", |parts| {
+            parts.peers[0].allowed_ips = vec!["10.0.0.2/32".parse().unwrap()];
+            parts.gateway = Some(Gateway {
+                default: DefaultAction::Relay,
+                peer_to_peer: false,
+                overlay_exclude: Vec::new(),
+                services: Vec::new(),
+                host_addresses: Vec::new(),
+            });
+        });
+        Self {
+            client: End::new(client, CLIENT_ADDRESS),
+            gateway: End::new(gateway, GATEWAY_ADDRESS),
+            now: Instant::from_nanos(1),
+            lose_every: 0,
+            carried: 0,
+        }
+    }
+
+    /// Drains both ends onto the link.
+    fn drain(&mut self) {
+        for towards_gateway in [true, false] {
+            let (from, to) = if towards_gateway {
+                (&mut self.client, &mut self.gateway)
+            } else {
+                (&mut self.gateway, &mut self.client)
+            };
+            while let Some(action) = from.engine.poll_action() {
+                from.actions.push(action);
+            }
+            while let Some(datagram) = from.engine.poll_datagram() {
+                let payload = datagram.payload.to_vec();
+                from.datagrams.push((datagram.flow, datagram.remote, payload));
+            }
+            while let Some(train) = from.engine.poll_transmit() {
+                assert_eq!(train.destination, to.address);
+                for segment in train.contents.chunks(train.segment_size) {
+                    self.carried += 1;
+                    if self.lose_every > 0 && self.carried.is_multiple_of(self.lose_every) {
+                        continue;
+                    }
+                    to.inbox.push_back(InFlight {
+                        at: self.now + LATENCY,
+                        source: from.address,
+                        bytes: segment.to_vec(),
+                    });
+                }
+                let len = train.contents.len();
+                from.engine.transmitted(len);
+            }
+        }
+    }
+
+    /// Goes to the next event, at most to `until`. Says whether there was one.
+    fn step(&mut self, until: Instant) -> bool {
+        self.drain();
+        let ends = [&self.client, &self.gateway];
+        let arrivals = ends.iter().filter_map(|end| end.inbox.front().map(|next| next.at));
+        let timeouts = ends.iter().filter_map(|end| end.engine.poll_timeout());
+        let next = arrivals.chain(timeouts).min();
+        let Some(next) = next.filter(|next| *next <= until) else {
+            self.now = until;
+            return false;
+        };
+        assert!(next >= self.now, "deadlines move");
+        self.now = next;
+        for end in [&mut self.client, &mut self.gateway] {
+            end.engine.handle_timeout(self.now);
+            assert!(end.engine.poll_timeout().is_none_or(|at| at > self.now), "deadlines move");
+            while let Some(datagram) = end.inbox.pop_front_if(|next| next.at <= self.now) {
+                end.engine.handle_datagram(datagram.source, None, &datagram.bytes, self.now);
+            }
+        }
+        self.drain();
+        true
+    }
+
+    fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.step(until) {}
+    }
+
+    fn open(&mut self) -> (FlowId, FlowId) {
+        let near = self.client.engine.open_tcp(socket(SERVER), self.now).unwrap();
+        self.run(Duration::from_secs(1));
+        let far = match self.gateway.actions[..] {
+            [Action::Open(flow)] => flow,
+            ref other => panic!("{other:?}"),
+        };
+        self.gateway.actions.clear();
+        (near, far)
+    }
+
+    fn open_and_accept(&mut self) -> (FlowId, FlowId) {
+        let (near, far) = self.open();
+        assert!(self.client.actions.is_empty(), "the client hears nothing before the host");
+        self.gateway.engine.handle_opened(far, self.now);
+        self.run(Duration::from_secs(1));
+        assert_eq!(self.client.actions, [Action::Established(near)]);
+        self.client.actions.clear();
+        (near, far)
+    }
+}
+
+fn write(end: &mut End, flow: FlowId, bytes: &[u8], now: Instant) -> usize {
+    end.engine
+        .send(
+            flow,
+            |room| {
+                let len = room.len().min(bytes.len());
+                room[..len].copy_from_slice(&bytes[..len]);
+                (len, len)
+            },
+            now,
+        )
+        .unwrap_or(0)
+}
+
+fn read(end: &mut End, flow: FlowId, now: Instant) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Ok(len) = end.engine.receive(
+        flow,
+        |bytes| {
+            all.extend_from_slice(bytes);
+            (bytes.len(), bytes.len())
+        },
+        now,
+    ) {
+        if len == 0 {
+            break;
+        }
+    }
+    all
+}
+
+/// Bytes that tell where they belong.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+/// Sends `len` bytes from the client's side to the gateway's, half-closing, while the far reader
+/// takes everything; then the same back.
+fn transfer_both_ways(world: &mut World, len: usize) {
+    let (near, far) = world.open_and_accept();
+    let expected = pattern(len);
+    for towards_gateway in [true, false] {
+        let (mut sent, mut got, mut ended) = (0, Vec::new(), false);
+        let deadline = world.now + Duration::from_secs(600);
+        while !ended {
+            assert!(world.now < deadline, "{} of {len} bytes", got.len());
+            let now = world.now;
+            let (from, flow, to, other) = if towards_gateway {
+                (&mut world.client, near, &mut world.gateway, far)
+            } else {
+                (&mut world.gateway, far, &mut world.client, near)
+            };
+            if sent < len {
+                sent += write(from, flow, &expected[sent..], now);
+                if sent == len {
+                    from.engine.handle_shutdown(flow, now);
+                }
+            }
+            got.extend(read(to, other, now));
+            ended = to.actions.contains(&Action::Shutdown(other));
+            world.step(now + Duration::from_millis(100));
+        }
+        assert!(got == expected, "the bytes arrived as they were sent");
+    }
+    world.run(Duration::from_secs(5));
+    assert!(world.client.actions.contains(&Action::Closed(near)));
+    assert!(world.gateway.actions.contains(&Action::Closed(far)));
+    assert!(world.client.engine.meta(near).is_none() && world.gateway.engine.meta(far).is_none());
+}
+
+#[test]
+fn bytes_and_both_ends_of_a_stream_arrive() {
+    transfer_both_ways(&mut World::new(), 3_000_000);
+}
+
+#[test]
+fn nothing_is_lost_with_every_tenth_datagram_lost() {
+    let mut world = World::new();
+    world.lose_every = 10;
+    let near = world.client.engine.open_tcp(socket(SERVER), world.now).unwrap();
+    let patience = world.now + Duration::from_secs(30);
+    let far = loop {
+        if let Some(Action::Open(flow)) = world.gateway.actions.first() {
+            break *flow;
+        }
+        assert!(world.step(patience), "the SYN arrived in the end");
+    };
+    world.gateway.engine.handle_opened(far, world.now);
+    let expected = pattern(200_000);
+    let (mut sent, mut got) = (0, Vec::new());
+    let deadline = world.now + Duration::from_secs(3600);
+    while got.len() < expected.len() {
+        assert!(world.now < deadline, "{} bytes", got.len());
+        let now = world.now;
+        sent += write(&mut world.client, near, &expected[sent..], now);
+        got.extend(read(&mut world.gateway, far, now));
+        world.step(now + Duration::from_millis(100));
+    }
+    assert!(got == expected);
+}
+
+#[test]
+fn a_refusal_at_the_far_host_reaches_the_local_client() {
+    for (refusal, abort) in [
+        (Refusal::Refused, Abort::Reset),
+        (Refusal::HostUnreachable, Abort::Unreachable),
+        (Refusal::NetworkUnreachable, Abort::Unreachable),
+        (Refusal::Prohibited, Abort::Unreachable),
+    ] {
+        let mut world = World::new();
+        let (near, far) = world.open();
+        world.gateway.engine.handle_refused(far, refusal, world.now);
+        world.run(Duration::from_millis(100));
+        assert_eq!(world.client.actions, [Action::Aborted(near, abort)], "{refusal:?}");
+    }
+}
+
+#[test]
+fn a_reset_at_either_end_is_a_reset_at_the_other() {
+    for at_client in [true, false] {
+        let mut world = World::new();
+        let (near, far) = world.open_and_accept();
+        let now = world.now;
+        if at_client {
+            world.client.engine.handle_aborted(near, now);
+        } else {
+            world.gateway.engine.handle_aborted(far, now);
+        }
+        world.run(Duration::from_millis(100));
+        let (actions, flow) = if at_client {
+            (&world.gateway.actions, far)
+        } else {
+            (&world.client.actions, near)
+        };
+        assert_eq!(actions[..], [Action::Aborted(flow, Abort::Reset)]);
+    }
+}
+
+#[test]
+fn a_reader_that_stops_stops_the_writer_and_nothing_is_lost() {
+    let mut world = World::new();
+    let (near, far) = world.open_and_accept();
+    let expected = pattern(8_000_000);
+    let mut sent = 0;
+    let writing = world.now + Duration::from_secs(20);
+    while world.now < writing {
+        let now = world.now;
+        sent += write(&mut world.client, near, &expected[sent..], now);
+        if !world.step(now + Duration::from_millis(100)) {
+            continue;
+        }
+    }
+    assert!(sent < 2_200_000, "two rings at most: {sent}");
+    let mut got = Vec::new();
+    let deadline = world.now + Duration::from_secs(600);
+    while got.len() < expected.len() {
+        assert!(world.now < deadline, "{} bytes", got.len());
+        let now = world.now;
+        sent += write(&mut world.client, near, &expected[sent..], now);
+        got.extend(read(&mut world.gateway, far, now));
+        world.step(now + Duration::from_millis(100));
+    }
+    assert!(got == expected);
+}
+
+#[test]
+fn datagrams_pass_both_ways() {
+    let mut world = World::new();
+    let near = world.client.engine.open_udp(socket(SERVER), world.now).unwrap();
+    let any = socket("127.0.0.1:9");
+    for payload in [&b"one"[..], &[7; 1392], b""] {
+        world.client.engine.send_datagram(near, any, payload, world.now).unwrap();
+    }
+    world.run(Duration::from_secs(1));
+    let Some(Action::Open(far)) = world.gateway.actions.first().copied() else {
+        panic!("{:?}", world.gateway.actions)
+    };
+    world.gateway.engine.handle_opened(far, world.now);
+    let payloads: Vec<_> = world.gateway.datagrams.iter().map(|(_, _, bytes)| bytes.len()).collect();
+    assert_eq!(payloads, [3, 1392, 0]);
+    world.gateway.engine.send_datagram(far, socket(SERVER), b"answer", world.now).unwrap();
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.client.datagrams, [(near, socket(SERVER), b"answer".to_vec())]);
+}
+
+#[test]
+fn a_stale_id_is_harmless() {
+    let mut world = World::new();
+    let (near, far) = world.open_and_accept();
+    let now = world.now;
+    world.client.engine.handle_aborted(near, now);
+    world.run(Duration::from_millis(100));
+    let again = world.client.engine.open_tcp(socket(SERVER), world.now).unwrap();
+    assert_ne!(again, near);
+    assert!(world.client.engine.send(near, |room| (0, room.len()), now).is_err());
+    assert!(world.gateway.engine.receive(far, |bytes| (0, bytes.len()), now).is_err());
+    world.client.engine.handle_aborted(near, now);
+    world.client.engine.handle_shutdown(near, now);
+    assert!(world.client.engine.meta(again).is_some());
+}
+
+#[test]
+fn a_flow_goes_on_across_many_rekeys() {
+    let mut world = World::new();
+    let (near, far) = world.open_and_accept();
+    for round in 0..120_u8 {
+        world.run(Duration::from_secs(10));
+        let now = world.now;
+        assert_eq!(write(&mut world.client, near, &[round; 100], now), 100);
+        assert_eq!(write(&mut world.gateway, far, &[round; 100], now), 100);
+        world.run(Duration::from_secs(1));
+        let now = world.now;
+        assert_eq!(read(&mut world.gateway, far, now), [round; 100], "round {round}");
+        assert_eq!(read(&mut world.client, near, now), [round; 100], "round {round}");
+    }
+    assert!(world.client.engine.stats().value(Counter::Handshakes) >= 10);
+}
+
+#[test]
+fn shutting_down_resets_every_flow() {
+    let mut world = World::new();
+    let (near, far) = world.open_and_accept();
+    world.gateway.engine.shut_down(world.now);
+    world.run(Duration::from_millis(100));
+    assert!(matches!(world.gateway.actions[..], [Action::Aborted(flow, _)] if flow == far));
+    assert_eq!(world.client.actions, [Action::Aborted(near, Abort::Reset)]);
+}
+
+#[test]
+fn the_source_of_a_flow_is_the_tunnel_address() {
+    let mut world = World::new();
+    let (_, far) = world.open();
+    let meta = world.gateway.engine.meta(far).unwrap();
+    assert_eq!(meta.source.ip(), "10.0.0.2".parse::<IpAddr>().unwrap());
+    assert_eq!(meta.destination, socket(SERVER));
+    assert_eq!(meta.peer.name, "other");
+}

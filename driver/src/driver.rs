@@ -1,0 +1,381 @@
+//! [`Driver`]: the loop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::{Events, Interest, Poll};
+use slipwire_core::{Action, Config, Engine, Instant};
+
+use crate::addresses::HostAddresses;
+use crate::error::StartError;
+use crate::host::Host;
+use crate::listen::{self, Listener};
+use crate::resolve::Resolver;
+use crate::settings::{Forward, Settings};
+use crate::token::Origin;
+use crate::udp::{Offloads, Received, Tunnel};
+use crate::{clock, descriptors};
+
+/// Events taken in at once; those that do not fit come with the next turn.
+const EVENTS: usize = 256;
+
+/// Batches of datagrams that a turn takes from each WireGuard socket.
+const BATCHES: usize = 4;
+
+/// Rounds of actions, datagrams and trains in one go: some outputs let core make more of them.
+const ROUNDS: usize = 4;
+
+/// What the legs of flows may cost in one turn, in bytes moved.
+const LEGS_BUDGET: usize = 1 << 20;
+
+/// What a leg's turn costs at least.
+const TURN_COST: usize = 4 << 10;
+
+/// How long the end may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// An engine on real sockets.
+#[derive(Debug)]
+pub struct Driver {
+    poll: Poll,
+    events: Events,
+    engine: Engine,
+    tunnel: Tunnel,
+    host: Host,
+    resolver: Resolver,
+    /// Only a gateway has addresses to protect.
+    addresses: Option<HostAddresses>,
+    forwards: Vec<Forward>,
+    /// Whether core may have more outputs than were drained.
+    is_undrained: bool,
+}
+
+/// Starting.
+impl Driver {
+    /// Binds every socket, and starts the engine. `seed` is entropy that no outsider may know.
+    ///
+    /// It raises the process's soft limit of open files to the hard one.
+    ///
+    /// # Errors
+    /// What the system refused, and why.
+    pub fn new(config: Config, settings: Settings, seed: [u8; 32]) -> Result<Self, StartError> {
+        let system = |what| move |error| StartError::System { what, error };
+        let files_max = descriptors::raise_limit();
+        let poll = Poll::new().map_err(system("epoll"))?;
+        let registry = poll.registry().try_clone().map_err(system("epoll"))?;
+        let resolver = Resolver::new(&registry).map_err(system("eventfd"))?;
+
+        let tunnel = Tunnel::bind(&settings.listen, settings.port, &registry)?;
+        let mut forwards = settings.forwards;
+        let listeners = listen::bind_all(&forwards, &registry)?;
+        for (forward, listener) in forwards.iter_mut().zip(&listeners) {
+            forward.listen = listener.local();
+        }
+        let fixed = tunnel.addresses().count() + listeners.len();
+        let sockets_max = descriptors::flows_that_fit(files_max, fixed);
+        let host = Host::new(registry, listeners, settings.services, sockets_max);
+
+        let now = clock::now();
+        let mut addresses = config
+            .parts()
+            .gateway
+            .as_ref()
+            .map(|gateway| HostAddresses::new(gateway.host_addresses.clone()));
+        let mut engine = Engine::new(&config, seed, now);
+        if let Some(addresses) = &mut addresses {
+            addresses.refresh(&mut engine, now);
+        }
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS),
+            engine,
+            tunnel,
+            host,
+            resolver,
+            addresses,
+            forwards,
+            // A new engine may want something at once: a handshake, a name.
+            is_undrained: true,
+        })
+    }
+
+    /// Lets readiness of `source` end a [`turn`](Self::turn); the driver does nothing else with
+    /// it. As with all of mio, the embedder has to read the source until it would block, or no
+    /// further readiness is seen.
+    ///
+    /// # Errors
+    /// Whatever epoll says.
+    pub fn add_wakeup(&mut self, source: &mut impl Source) -> io::Result<()> {
+        self.poll.registry().register(source, Origin::Wakeup.token(), Interest::READABLE)
+    }
+}
+
+/// Getters.
+impl Driver {
+    /// The engine.
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Where WireGuard is spoken.
+    pub fn local_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.tunnel.addresses()
+    }
+
+    /// The forwards, with the addresses where they really listen.
+    pub fn forwards(&self) -> &[Forward] {
+        &self.forwards
+    }
+
+    /// The offloads of the WireGuard sockets.
+    pub fn offloads(&self) -> Offloads {
+        self.tunnel.offloads()
+    }
+
+    /// Whether peers can ping IPv4 hosts through this one.
+    ///
+    /// # Errors
+    /// Why the system gave us no ping socket, when it was asked at the start.
+    pub fn ping_v4(&self) -> Result<(), &io::Error> {
+        self.host.ping().v4.as_ref().copied()
+    }
+
+    /// Whether peers can ping IPv6 hosts through this one.
+    ///
+    /// # Errors
+    /// Why the system gave us no ping socket, when it was asked at the start.
+    pub fn ping_v6(&self) -> Result<(), &io::Error> {
+        self.host.ping().v6.as_ref().copied()
+    }
+
+    /// How many flows there are.
+    pub fn flows(&self) -> usize {
+        self.host.flows()
+    }
+
+    /// Errors of the WireGuard sockets so far. None of them is the end of anything.
+    pub const fn tunnel_errors(&self) -> u64 {
+        self.tunnel.incidents()
+    }
+
+    /// How long the driver can be left alone unless its descriptor becomes readable; `None` for
+    /// ever.
+    pub fn next_timeout(&self) -> Option<Duration> {
+        if self.has_work() {
+            return Some(Duration::ZERO);
+        }
+        let listeners = self.host.listeners().iter().filter_map(Listener::due);
+        let due = self.engine.poll_timeout().into_iter().chain(listeners).min()?;
+        Some(due.saturating_duration_since(clock::now()))
+    }
+
+    /// Whether there is something to do without any event.
+    fn has_work(&self) -> bool {
+        let has_room = !self.tunnel.is_blocked();
+        self.is_undrained
+            || self.tunnel.is_readable()
+            || self.host.ready() > 0
+            || self.host.listeners().iter().any(|listener| match listener {
+                Listener::Tcp(forward) => forward.is_ready(),
+                Listener::Udp(forward) => forward.is_ready() && has_room,
+            })
+    }
+}
+
+/// Running.
+impl Driver {
+    /// Waits until there is something to do, at most for `timeout`, and does it: a bounded amount
+    /// for each socket, so that none waits long for another. Returns early on a wakeup or signal.
+    ///
+    /// # Errors
+    /// Only what makes going on impossible: epoll itself failed.
+    pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let now = self.wait(timeout)?;
+        self.take_answers(now);
+        self.let_time_pass(now);
+        self.receive(now);
+        self.work_legs(now);
+        self.work_listeners(now);
+        self.drain(now);
+        Ok(())
+    }
+
+    /// Ends every flow: peers and local clients get resets. It takes half a second at most; the
+    /// driver is of no use afterwards.
+    pub fn shut_down(&mut self) {
+        let mut now = clock::now();
+        let end = now + FAREWELL;
+        self.engine.shut_down(now);
+        loop {
+            self.drain(now);
+            let is_done = !self.is_undrained && !self.tunnel.is_blocked();
+            if is_done || now >= end {
+                return;
+            }
+            let timeout = end.saturating_duration_since(now);
+            let timeout = if self.is_undrained { Duration::ZERO } else { timeout };
+            if self.poll(Some(timeout)).is_err() {
+                return;
+            }
+            now = clock::now();
+        }
+    }
+
+    /// Blocks as long as there is nothing to do, notes what the events say, and returns the time.
+    /// No socket is dropped before all events are noted, so that each is about what it names.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Instant> {
+        let timeout = timeout.into_iter().chain(self.next_timeout()).min();
+        self.poll(timeout)?;
+        Ok(clock::now())
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            // Events are as they were before the call, and have been noted.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        for event in &self.events {
+            match Origin::of(event.token()) {
+                Some(Origin::Tunnel(index)) => self.tunnel.note(index, event),
+                Some(Origin::Forward(index)) => self.host.note_listener(index, event),
+                Some(Origin::Leg(key)) => self.host.note_leg(key, event),
+                // Answers are looked for in each turn; a wakeup is the embedder's.
+                Some(Origin::Resolver | Origin::Wakeup) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take_answers(&mut self, now: Instant) {
+        while let Some(mut answer) = self.resolver.answer() {
+            answer.addresses.retain(|address| self.tunnel.reaches(*address));
+            self.engine.handle_resolved(answer.peer, &answer.addresses, now);
+        }
+    }
+
+    fn let_time_pass(&mut self, now: Instant) {
+        if self.engine.poll_timeout().is_some_and(|due| due <= now) {
+            self.engine.handle_timeout(now);
+        }
+        // New flows come with datagrams: that is when the list has to be fresh.
+        if self.tunnel.is_readable()
+            && let Some(addresses) = &mut self.addresses
+        {
+            addresses.refresh(&mut self.engine, now);
+        }
+    }
+
+    /// Takes datagrams in, and after each batch everything out that core makes of them, before it
+    /// has to drop what it has no room for.
+    fn receive(&mut self, now: Instant) {
+        for _ in 0..BATCHES {
+            let received = self.tunnel.receive(&mut self.engine, now);
+            self.drain(now);
+            match received {
+                Received::Datagrams => {}
+                Received::Nothing => return,
+            }
+        }
+    }
+
+    /// Gives legs their turns, in order, within a budget. What is left has its turn next time.
+    fn work_legs(&mut self, now: Instant) {
+        if !self.tunnel.is_blocked() {
+            self.host.resume();
+        }
+        let mut budget = LEGS_BUDGET;
+        for _ in 0..self.host.ready() {
+            if budget == 0 {
+                return;
+            }
+            let Some(key) = self.host.next() else { return };
+            let needs_room = self.host.needs_room(key);
+            if needs_room && self.tunnel.is_blocked() {
+                self.host.stall(key);
+                continue;
+            }
+            let moved = self.host.work(key, &mut self.engine, now);
+            budget = budget.saturating_sub(moved.max(TURN_COST));
+            if needs_room {
+                self.tunnel.flush(&mut self.engine, now);
+            }
+        }
+    }
+
+    fn work_listeners(&mut self, now: Instant) {
+        for index in 0..self.host.listeners().len() {
+            match &self.host.listeners()[index] {
+                Listener::Tcp(_) => self.host.accept(index, &mut self.engine, now),
+                Listener::Udp(forward) => {
+                    if forward.is_ready() && !self.tunnel.is_blocked() {
+                        self.host.take_datagrams(index, &mut self.engine, now);
+                        self.tunnel.flush(&mut self.engine, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Carries out what core has for us, until there is nothing more, or enough for one go.
+    fn drain(&mut self, now: Instant) {
+        for _ in 0..ROUNDS {
+            let acted = self.carry_out(now);
+            let sent = self.tunnel.flush(&mut self.engine, now) > 0;
+            // While trains leave core goes on with its flows, and may have more to say.
+            if !acted && !sent && !self.carry_out(now) {
+                self.is_undrained = false;
+                return;
+            }
+        }
+        self.is_undrained = true;
+    }
+
+    /// Carries out actions, then sends the datagrams that waited behind them. Says whether there
+    /// were any.
+    fn carry_out(&mut self, now: Instant) -> bool {
+        let mut acted = false;
+        while let Some(action) = self.engine.poll_action() {
+            self.act(action, now);
+            acted = true;
+        }
+        while let Some(datagram) = self.engine.poll_datagram() {
+            self.host.send_datagram(&datagram, now);
+            acted = true;
+        }
+        acted
+    }
+
+    fn act(&mut self, action: Action, now: Instant) {
+        match action {
+            Action::Open(flow) => self.host.open(flow, &mut self.engine, now),
+            Action::Established(flow) => self.host.established(flow),
+            Action::Readable(flow) => self.host.readable(flow),
+            Action::Writable(flow) => self.host.writable(flow),
+            Action::Shutdown(flow) => self.host.shut_down(flow, &mut self.engine, now),
+            Action::Closed(flow) => self.host.close(flow),
+            Action::Aborted(flow, why) => self.host.abort(flow, why),
+            Action::Resolve(peer) => {
+                if let Some((host, port)) = self.engine.endpoint_name(peer) {
+                    self.resolver.ask(peer, host, port);
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for Driver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.registry().as_fd()
+    }
+}
+
+impl AsRawFd for Driver {
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}

@@ -1,0 +1,113 @@
+//! A local client wants into the tunnel: opens a flow for it, or turns it away.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use slipwire_core::{Engine, Instant};
+
+use super::datagram::BURST;
+use super::tcp::{self, Connection};
+use super::{Host, Leg};
+use crate::listen::Listener;
+use crate::token::Origin;
+
+/// Clients of one forward that are accepted before others have their turn.
+const ACCEPTS: usize = 64;
+
+impl Host {
+    /// Accepts clients of a TCP forward, within a budget.
+    pub(crate) fn accept(&mut self, index: usize, engine: &mut Engine, now: Instant) {
+        for _ in 0..ACCEPTS {
+            let Some(Listener::Tcp(forward)) = self.listeners.get_mut(index) else { return };
+            forward.handle_timeout(now);
+            let Some((stream, client)) = forward.accept(&mut self.lost_clients, now) else {
+                return;
+            };
+            let to = forward.to();
+            self.admit(stream, client, to, engine, now);
+        }
+    }
+
+    /// Opens a flow for a client. One that can't have it is told so by a reset.
+    fn admit(
+        &mut self,
+        stream: TcpStream,
+        client: SocketAddr,
+        to: SocketAddr,
+        engine: &mut Engine,
+        now: Instant,
+    ) {
+        if self.legs.sockets() >= self.sockets_max {
+            log::debug!("tcp from {client} to {to}: no descriptors left");
+            return tcp::reset(&stream);
+        }
+        let flow = match engine.open_tcp(to, now) {
+            Ok(flow) => flow,
+            Err(error) => {
+                log::debug!("tcp from {client} to {to}: {error}");
+                return tcp::reset(&stream);
+            }
+        };
+        log::debug!("{flow:?}: tcp from {client} to {to}");
+        let token = Origin::Leg(self.legs.next_key()).token();
+        match Connection::accepted(stream, token, &self.registry) {
+            Ok(connection) => self.legs.insert(flow, Leg::Tcp(connection)),
+            Err(error) => {
+                log::debug!("{flow:?}: {error}");
+                engine.handle_aborted(flow, now);
+            }
+        }
+    }
+
+    /// Takes datagrams of a UDP forward's clients, within a budget.
+    pub(crate) fn take_datagrams(&mut self, index: usize, engine: &mut Engine, now: Instant) {
+        let mut failures = 0;
+        for _ in 0..BURST {
+            let Some(Listener::Udp(forward)) = self.listeners.get_mut(index) else { return };
+            match forward.receive(&mut self.buffer) {
+                Ok(Some((length, client))) => {
+                    self.forward_datagram(index, client, length, engine, now);
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    self.lost_datagrams.report(&error, now);
+                    failures += 1;
+                    if failures == BURST {
+                        forward.rest();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends the datagram at the front of the buffer through its client's flow, a new one if the
+    /// client has none or the one it had is over.
+    fn forward_datagram(
+        &mut self,
+        index: usize,
+        client: SocketAddr,
+        length: usize,
+        engine: &mut Engine,
+        now: Instant,
+    ) {
+        let Some(Listener::Udp(forward)) = self.listeners.get_mut(index) else { return };
+        let to = forward.to();
+        let payload = &self.buffer[..length];
+        if let Some(flow) = forward.flow(client)
+            && engine.send_datagram(flow, to, payload, now).is_ok()
+        {
+            return;
+        }
+        match engine.open_udp(to, now) {
+            Ok(flow) => {
+                log::debug!("{flow:?}: udp from {client} to {to}");
+                forward.add(client, flow);
+                self.legs.insert(flow, Leg::Client { listener: index, client });
+                // A flow that is over already has an action on the way that says so.
+                let _ = engine.send_datagram(flow, to, payload, now);
+            }
+            Err(error) => self.lost_datagrams.report(&io::Error::other(error), now),
+        }
+    }
+}

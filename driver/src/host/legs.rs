@@ -1,0 +1,111 @@
+//! The host legs of all flows, and which of them have something to do.
+//!
+//! A flow's id names it to core, a leg's key names it to mio. An id whose flow is over may still
+//! be known here until its last action comes, while core already uses its slot for another flow:
+//! so ids are looked up whole.
+
+use std::collections::{HashMap, VecDeque};
+
+use slab::Slab;
+use slipwire_core::FlowId;
+
+use super::Leg;
+
+#[derive(Debug)]
+struct Entry {
+    flow: FlowId,
+    leg: Leg,
+    /// Whether it is in the ready queue, so that it is there once.
+    queued: bool,
+}
+
+/// Every host leg.
+#[derive(Debug, Default)]
+pub(crate) struct Legs {
+    entries: Slab<Entry>,
+    keys: HashMap<FlowId, usize>,
+    /// Keys of legs with something to do, in the order of their turns. A key whose leg is gone is
+    /// skipped, and if another leg has it by now, that one finds nothing to do.
+    ready: VecDeque<usize>,
+    /// Keys of ready legs that have to wait for the tunnel.
+    stalled: Vec<usize>,
+    /// Legs that have a socket of their own.
+    sockets: usize,
+}
+
+impl Legs {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many of them have a socket of their own.
+    pub(crate) const fn sockets(&self) -> usize {
+        self.sockets
+    }
+
+    /// The key that the next leg gets.
+    pub(crate) fn next_key(&self) -> usize {
+        self.entries.vacant_key()
+    }
+
+    pub(crate) fn insert(&mut self, flow: FlowId, leg: Leg) {
+        self.sockets += usize::from(leg.has_socket());
+        let key = self.entries.insert(Entry { flow, leg, queued: false });
+        self.keys.insert(flow, key);
+    }
+
+    pub(crate) fn remove(&mut self, flow: FlowId) -> Option<Leg> {
+        let key = self.keys.remove(&flow)?;
+        let leg = self.entries.try_remove(key)?.leg;
+        self.sockets -= usize::from(leg.has_socket());
+        Some(leg)
+    }
+
+    pub(crate) fn by_flow(&mut self, flow: FlowId) -> Option<(usize, &mut Leg)> {
+        let key = *self.keys.get(&flow)?;
+        self.entries.get_mut(key).map(|entry| (key, &mut entry.leg))
+    }
+
+    pub(crate) fn by_key(&mut self, key: usize) -> Option<(FlowId, &mut Leg)> {
+        self.entries.get_mut(key).map(|entry| (entry.flow, &mut entry.leg))
+    }
+
+    /// Gives a leg a turn, after those that wait already.
+    pub(crate) fn wake(&mut self, key: usize) {
+        if let Some(entry) = self.entries.get_mut(key)
+            && !entry.queued
+        {
+            entry.queued = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// How many turns are waiting.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The leg whose turn it is.
+    pub(crate) fn next(&mut self) -> Option<usize> {
+        let key = self.ready.pop_front()?;
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.queued = false;
+        }
+        Some(key)
+    }
+
+    /// Takes a leg out of turn until [`resume`](Self::resume).
+    pub(crate) fn stall(&mut self, key: usize) {
+        if let Some(entry) = self.entries.get_mut(key)
+            && !entry.queued
+        {
+            entry.queued = true;
+            self.stalled.push(key);
+        }
+    }
+
+    /// Gives every stalled leg a turn.
+    pub(crate) fn resume(&mut self) {
+        self.ready.extend(self.stalled.drain(..));
+    }
+}

@@ -1,0 +1,277 @@
+//! The host side of flows: carries out core's actions on sockets of this host.
+//!
+//! ```text
+//!   open.rs       a peer's flow gets its host leg
+//!   forward.rs    a local client gets its flow
+//!   legs.rs       the table of host legs, and whose turn it is
+//!   tcp.rs        a leg of bytes
+//!   datagram.rs   a leg of datagrams, over the sockets of udp.rs and icmp.rs
+//! ```
+//!
+//! Which flow may reach what has been decided by core.
+
+mod datagram;
+mod forward;
+pub(crate) mod icmp;
+mod legs;
+mod open;
+mod tcp;
+mod udp;
+
+use std::net::SocketAddr;
+
+use log::Level;
+use mio::Registry;
+use mio::event::Event;
+use slipwire_core::{Abort, Datagram, Engine, FlowId, Instant};
+
+use self::datagram::DatagramLeg;
+use self::icmp::PingSockets;
+use self::legs::Legs;
+use self::tcp::Connection;
+use crate::incidents::Incidents;
+use crate::listen::Listener;
+use crate::service::Exchange;
+use crate::settings::Page;
+
+/// What a turn of a leg came to, and how many bytes it moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Work {
+    /// There is nothing to do before the next event or action.
+    Done { moved: usize },
+    /// The budget ended first.
+    More { moved: usize },
+    /// The leg is at its end, and core knows.
+    Over,
+}
+
+impl Work {
+    pub(crate) const NOTHING: Self = Self::Done { moved: 0 };
+}
+
+/// The host's end of one flow.
+#[derive(Debug)]
+pub(crate) enum Leg {
+    /// A connection, to a host or from a local client.
+    Tcp(Connection),
+    /// A socket for the datagrams of a mapping.
+    Datagrams(DatagramLeg),
+    /// One of the clients of a UDP forward, who share its socket.
+    Client { listener: usize, client: SocketAddr },
+    /// The embedder itself.
+    Service(Exchange),
+}
+
+impl Leg {
+    const fn has_socket(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Datagrams(_) => true,
+            Self::Client { .. } | Self::Service(_) => false,
+        }
+    }
+}
+
+/// The host side of all flows.
+pub(crate) struct Host {
+    registry: Registry,
+    legs: Legs,
+    listeners: Vec<Listener>,
+    services: Vec<(u16, Page)>,
+    ping: PingSockets,
+    /// How many legs may have a socket of their own.
+    sockets_max: usize,
+    /// Room for one datagram.
+    buffer: Vec<u8>,
+    lost_datagrams: Incidents,
+    lost_clients: Incidents,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host")
+            .field("legs", &self.legs)
+            .field("listeners", &self.listeners)
+            .field("ping", &self.ping)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// A host without flows, in which at most `sockets_max` flows have a socket.
+    pub(crate) fn new(
+        registry: Registry,
+        listeners: Vec<Listener>,
+        services: Vec<(u16, Page)>,
+        sockets_max: usize,
+    ) -> Self {
+        Self {
+            registry,
+            legs: Legs::default(),
+            listeners,
+            services,
+            ping: PingSockets::probe(),
+            sockets_max,
+            buffer: vec![0; datagram::BUFFER_LEN],
+            lost_datagrams: Incidents::new("datagrams lost at the host", Level::Debug),
+            lost_clients: Incidents::new("clients of a forward have to wait", Level::Warn),
+        }
+    }
+
+    pub(crate) fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    pub(crate) const fn ping(&self) -> &PingSockets {
+        &self.ping
+    }
+
+    /// How many flows have a host leg.
+    pub(crate) fn flows(&self) -> usize {
+        self.legs.len()
+    }
+}
+
+/// Events.
+impl Host {
+    pub(crate) fn note_listener(&mut self, index: usize, event: &Event) {
+        if let Some(listener) = self.listeners.get_mut(index) {
+            listener.note(event);
+        }
+    }
+
+    pub(crate) fn note_leg(&mut self, key: usize, event: &Event) {
+        match self.legs.by_key(key) {
+            Some((_, Leg::Tcp(connection))) => connection.note(event),
+            Some((_, Leg::Datagrams(leg))) => leg.note(event),
+            Some((_, Leg::Client { .. } | Leg::Service(_))) | None => return,
+        }
+        self.legs.wake(key);
+    }
+}
+
+/// Actions.
+impl Host {
+    pub(crate) fn established(&mut self, flow: FlowId) {
+        if let Some((key, Leg::Tcp(connection))) = self.legs.by_flow(flow) {
+            connection.handle_established();
+            self.legs.wake(key);
+        }
+    }
+
+    pub(crate) fn readable(&mut self, flow: FlowId) {
+        let Some((key, leg)) = self.legs.by_flow(flow) else { return };
+        match leg {
+            Leg::Tcp(connection) => connection.handle_readable(),
+            Leg::Service(_) => {}
+            Leg::Datagrams(_) | Leg::Client { .. } => return,
+        }
+        self.legs.wake(key);
+    }
+
+    pub(crate) fn writable(&mut self, flow: FlowId) {
+        let Some((key, leg)) = self.legs.by_flow(flow) else { return };
+        match leg {
+            Leg::Tcp(connection) => connection.handle_writable(),
+            Leg::Service(_) => {}
+            Leg::Datagrams(_) | Leg::Client { .. } => return,
+        }
+        self.legs.wake(key);
+    }
+
+    pub(crate) fn shut_down(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
+        match self.legs.by_flow(flow) {
+            Some((_, Leg::Tcp(connection))) => connection.shut_down(),
+            Some((_, Leg::Service(exchange))) => exchange.handle_end(flow, engine, now),
+            Some((_, Leg::Datagrams(_) | Leg::Client { .. })) | None => {}
+        }
+    }
+
+    pub(crate) fn close(&mut self, flow: FlowId) {
+        log::debug!("{flow:?}: closed");
+        // Whatever socket there is closes in good order by being dropped.
+        self.remove(flow);
+    }
+
+    pub(crate) fn abort(&mut self, flow: FlowId, why: Abort) {
+        log::debug!("{flow:?}: aborted, {why}");
+        if let Some(Leg::Tcp(connection)) = self.remove(flow) {
+            connection.reset();
+        }
+    }
+
+    /// Forgets a flow. Its socket leaves epoll by being closed.
+    fn remove(&mut self, flow: FlowId) -> Option<Leg> {
+        let leg = self.legs.remove(flow)?;
+        if let Leg::Client { listener, client } = leg
+            && let Some(Listener::Udp(forward)) = self.listeners.get_mut(listener)
+        {
+            forward.remove(client, flow);
+        }
+        Some(leg)
+    }
+
+    pub(crate) fn send_datagram(&mut self, datagram: &Datagram<'_>, now: Instant) {
+        let incidents = &mut self.lost_datagrams;
+        match self.legs.by_flow(datagram.flow) {
+            Some((_, Leg::Datagrams(leg))) => {
+                leg.send(datagram.remote, datagram.payload, incidents, now);
+            }
+            Some((_, Leg::Client { listener, client })) => {
+                if let Some(Listener::Udp(forward)) = self.listeners.get(*listener) {
+                    forward.reply(*client, datagram.payload, incidents, now);
+                }
+            }
+            Some((_, Leg::Tcp(_) | Leg::Service(_))) | None => {}
+        }
+    }
+}
+
+/// Turns of legs.
+impl Host {
+    /// How many legs wait for their turn.
+    pub(crate) fn ready(&self) -> usize {
+        self.legs.ready()
+    }
+
+    pub(crate) fn next(&mut self) -> Option<usize> {
+        self.legs.next()
+    }
+
+    /// Whether a leg's turn makes datagrams for the tunnel, which are lost when it has no room.
+    /// Bytes are not: they wait in their ring.
+    pub(crate) fn needs_room(&mut self, key: usize) -> bool {
+        matches!(self.legs.by_key(key), Some((_, Leg::Datagrams(_))))
+    }
+
+    pub(crate) fn stall(&mut self, key: usize) {
+        self.legs.stall(key);
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.legs.resume();
+    }
+
+    /// Gives a leg its turn. Returns how many bytes it moved.
+    pub(crate) fn work(&mut self, key: usize, engine: &mut Engine, now: Instant) -> usize {
+        let Some((flow, leg)) = self.legs.by_key(key) else { return 0 };
+        let work = match leg {
+            Leg::Tcp(connection) => connection.work(flow, engine, now),
+            Leg::Datagrams(leg) => {
+                leg.work(flow, &mut self.buffer, &mut self.lost_datagrams, engine, now)
+            }
+            Leg::Service(exchange) => exchange.work(flow, &self.services, engine, now),
+            Leg::Client { .. } => Work::NOTHING,
+        };
+        match work {
+            Work::Done { moved } => moved,
+            Work::More { moved } => {
+                self.legs.wake(key);
+                moved
+            }
+            Work::Over => {
+                self.remove(flow);
+                0
+            }
+        }
+    }
+}

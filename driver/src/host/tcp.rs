@@ -1,0 +1,293 @@
+//! The host leg of a TCP flow: a connection to a host, or from a local client.
+//!
+//! ```text
+//!   host socket  -- read -->   engine.send       send ring     -->  tunnel
+//!   host socket  <-- write --  engine.receive    receive ring  <--  tunnel
+//! ```
+//!
+//! Bytes go straight between the socket and core's rings. Whichever side has no bytes, or no room,
+//! stops its direction until it says otherwise: that is all there is to back-pressure.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use slipwire_core::{Engine, FlowId, Instant, NoFlow};
+use socket2::SockRef;
+
+use super::Work;
+use crate::refusal::refusal;
+
+/// Bytes that one flow moves each way before others have their turn.
+const BUDGET: usize = 256 << 10;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// The host has not answered yet.
+    Connecting,
+    /// A local client is there; the other end of the tunnel has not answered yet.
+    AwaitingTunnel,
+    /// Bytes may move.
+    Open,
+}
+
+/// A host socket and what is known about both of its sides.
+///
+/// The flags say "maybe": they are raised by events and actions, and lowered only by a read, write
+/// or loan that brought nothing. So no edge is lost, and one too many costs a system call.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    stage: Stage,
+    host_readable: bool,
+    host_writable: bool,
+    host_failed: bool,
+    flow_readable: bool,
+    flow_writable: bool,
+    /// The host has sent its last byte, and it was read.
+    read_ended: bool,
+    /// The host has been given its last byte.
+    write_ended: bool,
+}
+
+/// What one step of a direction came to.
+enum Step {
+    Moved(usize),
+    /// The flow has no bytes, or no room.
+    FlowExhausted,
+    /// The host has no more bytes, ever.
+    Ended,
+    Failed(io::Error),
+}
+
+impl Connection {
+    /// Starts to connect.
+    pub(crate) fn connect(
+        target: SocketAddr,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<Self> {
+        Self::register(TcpStream::connect(target)?, Stage::Connecting, token, registry)
+    }
+
+    /// Takes over a local client, to be served once the flow is
+    /// [`established`](Self::handle_established).
+    pub(crate) fn accepted(
+        stream: TcpStream,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<Self> {
+        Self::register(stream, Stage::AwaitingTunnel, token, registry)
+    }
+
+    fn register(
+        mut stream: TcpStream,
+        stage: Stage,
+        token: Token,
+        registry: &Registry,
+    ) -> io::Result<Self> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = registry.register(&mut stream, token, interest) {
+            reset(&stream);
+            return Err(error);
+        }
+        // Segments come from a TCP that has already gathered what is worth gathering. Where the
+        // option is refused the flow is slower, no more.
+        let _ = stream.set_nodelay(true);
+        Ok(Self {
+            stream,
+            stage,
+            host_readable: true,
+            host_writable: true,
+            host_failed: false,
+            flow_readable: true,
+            flow_writable: true,
+            read_ended: false,
+            write_ended: false,
+        })
+    }
+
+    /// Notes what the system says about the socket.
+    pub(crate) fn note(&mut self, event: &Event) {
+        self.host_readable |= event.is_readable() || event.is_read_closed();
+        self.host_writable |= event.is_writable() || event.is_write_closed();
+        self.host_failed |= event.is_error();
+    }
+
+    /// The flow has bytes.
+    pub(crate) const fn handle_readable(&mut self) {
+        self.flow_readable = true;
+    }
+
+    /// The flow has room.
+    pub(crate) const fn handle_writable(&mut self) {
+        self.flow_writable = true;
+    }
+
+    /// The other end of the tunnel has answered.
+    pub(crate) const fn handle_established(&mut self) {
+        self.stage = Stage::Open;
+    }
+
+    /// The flow has no more bytes, ever.
+    pub(crate) fn shut_down(&mut self) {
+        self.write_ended = true;
+        // It fails only if the host has reset the connection, which an event tells as well.
+        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Ends the connection with a reset.
+    pub(crate) fn reset(self) {
+        reset(&self.stream);
+    }
+
+    /// Does what there is to do, within a budget.
+    pub(crate) fn work(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) -> Work {
+        match self.stage {
+            Stage::Connecting => match self.connected() {
+                Ok(false) => return Work::NOTHING,
+                Ok(true) => {
+                    self.stage = Stage::Open;
+                    engine.handle_opened(flow, now);
+                }
+                Err(error) => {
+                    log::debug!("{flow:?}: {error}");
+                    engine.handle_refused(flow, refusal(&error), now);
+                    return Work::Over;
+                }
+            },
+            Stage::AwaitingTunnel | Stage::Open => {}
+        }
+        match self.exchange(flow, engine, now) {
+            Ok(work) => work,
+            Err(error) => {
+                log::debug!("{flow:?}: {error}");
+                engine.handle_aborted(flow, now);
+                Work::Over
+            }
+        }
+    }
+
+    /// Whether the connect is done; its error if it failed.
+    fn connected(&mut self) -> io::Result<bool> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error);
+        }
+        match self.stream.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn exchange(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) -> io::Result<Work> {
+        // Both directions may be stopped by the other side, and still a reset has to be noticed.
+        // Once both are complete there is nothing left that it could cut off.
+        if std::mem::take(&mut self.host_failed)
+            && !(self.read_ended && self.write_ended)
+            && let Some(error) = self.stream.take_error()?
+        {
+            return Err(error);
+        }
+        match self.stage {
+            Stage::Connecting | Stage::AwaitingTunnel => Ok(Work::NOTHING),
+            Stage::Open => {
+                let written = self.write_to_host(flow, engine, now)?;
+                let read = self.read_from_host(flow, engine, now)?;
+                let has_more = self.can_write() || self.can_read();
+                let moved = written + read;
+                Ok(if has_more { Work::More { moved } } else { Work::Done { moved } })
+            }
+        }
+    }
+
+    const fn can_write(&self) -> bool {
+        self.flow_readable && self.host_writable && !self.write_ended
+    }
+
+    const fn can_read(&self) -> bool {
+        self.host_readable && self.flow_writable && !self.read_ended
+    }
+
+    fn write_to_host(
+        &mut self,
+        flow: FlowId,
+        engine: &mut Engine,
+        now: Instant,
+    ) -> io::Result<usize> {
+        let mut moved = 0;
+        while self.can_write() && moved < BUDGET {
+            let stream = &mut self.stream;
+            let take = |bytes: &[u8]| {
+                if bytes.is_empty() {
+                    return (0, Step::FlowExhausted);
+                }
+                match stream.write(&bytes[..bytes.len().min(BUDGET)]) {
+                    Ok(0) => (0, Step::Failed(io::ErrorKind::WouldBlock.into())),
+                    Ok(count) => (count, Step::Moved(count)),
+                    Err(error) => (0, Step::Failed(error)),
+                }
+            };
+            match engine.receive(flow, take, now) {
+                Ok(Step::Moved(count)) => moved += count,
+                // Nothing comes any more without an action.
+                Ok(Step::FlowExhausted | Step::Ended) | Err(NoFlow) => self.flow_readable = false,
+                Ok(Step::Failed(error)) => self.host_writable = is_transient(error)?,
+            }
+        }
+        Ok(moved)
+    }
+
+    fn read_from_host(
+        &mut self,
+        flow: FlowId,
+        engine: &mut Engine,
+        now: Instant,
+    ) -> io::Result<usize> {
+        let mut moved = 0;
+        while self.can_read() && moved < BUDGET {
+            let stream = &mut self.stream;
+            let fill = |room: &mut [u8]| {
+                if room.is_empty() {
+                    return (0, Step::FlowExhausted);
+                }
+                let budget = room.len().min(BUDGET);
+                match stream.read(&mut room[..budget]) {
+                    Ok(0) => (0, Step::Ended),
+                    Ok(count) => (count, Step::Moved(count)),
+                    Err(error) => (0, Step::Failed(error)),
+                }
+            };
+            match engine.send(flow, fill, now) {
+                Ok(Step::Moved(count)) => moved += count,
+                Ok(Step::FlowExhausted) | Err(NoFlow) => self.flow_writable = false,
+                Ok(Step::Ended) => {
+                    self.read_ended = true;
+                    engine.handle_shutdown(flow, now);
+                }
+                Ok(Step::Failed(error)) => self.host_readable = is_transient(error)?,
+            }
+        }
+        Ok(moved)
+    }
+}
+
+/// Whether the call that failed is to be repeated at once, or only when the socket is ready again;
+/// any other error is the connection's end.
+fn is_transient(error: io::Error) -> io::Result<bool> {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Ok(true),
+        io::ErrorKind::WouldBlock => Ok(false),
+        _ => Err(error),
+    }
+}
+
+/// Makes the end of a socket a reset, so that nobody takes it for a clean end.
+pub(crate) fn reset(stream: &TcpStream) {
+    // It fails only for a socket whose connection is gone already.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}

@@ -1,0 +1,102 @@
+//! The local ends of forwards.
+//!
+//! ```text
+//!   tcp.rs   clients that connect
+//!   udp.rs   clients that send datagrams
+//! ```
+
+pub(crate) mod tcp;
+pub(crate) mod udp;
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::Registry;
+use mio::event::Event;
+use slipwire_core::Instant;
+
+use self::tcp::TcpForward;
+use self::udp::UdpForward;
+use crate::error::StartError;
+use crate::settings::{Forward, ForwardProtocol};
+use crate::token::Origin;
+
+/// The local end of one forward.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpForward),
+    Udp(UdpForward),
+}
+
+/// Binds every forward.
+pub(crate) fn bind_all(
+    forwards: &[Forward],
+    registry: &Registry,
+) -> Result<Vec<Listener>, StartError> {
+    let bind = |(index, forward): (usize, &Forward)| {
+        Listener::bind(forward, index, registry).map_err(|error| StartError::Forward {
+            name: forward.name.clone(),
+            address: forward.listen,
+            error,
+        })
+    };
+    forwards.iter().enumerate().map(bind).collect()
+}
+
+impl Listener {
+    fn bind(forward: &Forward, index: usize, registry: &Registry) -> io::Result<Self> {
+        let token = Origin::Forward(index).token();
+        Ok(match forward.protocol {
+            ForwardProtocol::Tcp => Self::Tcp(TcpForward::bind(forward, token, registry)?),
+            ForwardProtocol::Udp => Self::Udp(UdpForward::bind(forward, token, registry)?),
+        })
+    }
+
+    /// Where it really listens.
+    pub(crate) const fn local(&self) -> SocketAddr {
+        match self {
+            Self::Tcp(forward) => forward.local(),
+            Self::Udp(forward) => forward.local(),
+        }
+    }
+
+    /// Notes what the system says about the socket.
+    pub(crate) fn note(&mut self, event: &Event) {
+        match self {
+            Self::Tcp(forward) => forward.note(event),
+            Self::Udp(forward) => forward.note(event),
+        }
+    }
+
+    /// When it is to be looked at again without an event.
+    pub(crate) const fn due(&self) -> Option<Instant> {
+        match self {
+            Self::Tcp(forward) => forward.due(),
+            Self::Udp(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forward_whose_port_is_taken_is_named() {
+        let poll = mio::Poll::new().unwrap();
+        for protocol in [ForwardProtocol::Tcp, ForwardProtocol::Udp] {
+            let forward = |listen| Forward {
+                name: "web".into(),
+                protocol,
+                listen,
+                to: "10.0.0.1:80".parse().unwrap(),
+            };
+            let free = forward("127.0.0.1:0".parse().unwrap());
+            let first = bind_all(&[free], poll.registry()).unwrap();
+            let taken = first[0].local();
+            assert_ne!(taken.port(), 0);
+            let error = bind_all(&[forward(taken)], poll.registry()).unwrap_err();
+            assert_eq!(error.to_string(), format!("{taken} (forward web): address in use"));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What a failed connect or bind means to the peer that asked for it.
+
+use std::io;
+
+use rustix::io::Errno;
+use slipwire_core::Refusal;
+
+/// The refusal that an error of the host stands for.
+///
+/// Linux reports "host unreachable" for an ICMP "host prohibited" and "port prohibited" too: what
+/// the router meant is lost on the way.
+pub(crate) fn refusal(error: &io::Error) -> Refusal {
+    match Errno::from_io_error(error) {
+        Some(Errno::CONNREFUSED | Errno::CONNRESET | Errno::CONNABORTED) => Refusal::Refused,
+        Some(Errno::TIMEDOUT) => Refusal::TimedOut,
+        Some(Errno::HOSTUNREACH | Errno::HOSTDOWN | Errno::NONET) => Refusal::HostUnreachable,
+        Some(Errno::NETUNREACH | Errno::NETDOWN | Errno::AFNOSUPPORT) => {
+            Refusal::NetworkUnreachable
+        }
+        Some(Errno::ACCESS | Errno::PERM) => Refusal::Prohibited,
+        Some(
+            Errno::MFILE
+            | Errno::NFILE
+            | Errno::NOBUFS
+            | Errno::NOMEM
+            | Errno::NOSPC
+            | Errno::ADDRNOTAVAIL
+            | Errno::ADDRINUSE
+            | Errno::AGAIN,
+        ) => Refusal::Exhausted,
+        // What is left (an address that can't be connected to, for one) is no fault of the peer's
+        // packets, and no other host would answer either.
+        _ => Refusal::HostUnreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_means_what_a_direct_connection_would_show() {
+        let cases = [
+            (Errno::CONNREFUSED, Refusal::Refused),
+            (Errno::TIMEDOUT, Refusal::TimedOut),
+            (Errno::HOSTUNREACH, Refusal::HostUnreachable),
+            (Errno::NETUNREACH, Refusal::NetworkUnreachable),
+            (Errno::ACCESS, Refusal::Prohibited),
+            (Errno::PERM, Refusal::Prohibited),
+            (Errno::MFILE, Refusal::Exhausted),
+            (Errno::NFILE, Refusal::Exhausted),
+            (Errno::NOBUFS, Refusal::Exhausted),
+            (Errno::ADDRNOTAVAIL, Refusal::Exhausted),
+            (Errno::AGAIN, Refusal::Exhausted),
+            (Errno::AFNOSUPPORT, Refusal::NetworkUnreachable),
+            (Errno::INVAL, Refusal::HostUnreachable),
+        ];
+        for (errno, expected) in cases {
+            assert_eq!(refusal(&errno.into()), expected, "{errno:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_without_a_number_is_a_refusal_too() {
+        assert_eq!(refusal(&io::Error::other("odd")), Refusal::HostUnreachable);
+    }
+}

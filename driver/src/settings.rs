@@ -1,0 +1,77 @@
+//! What the driver needs to know beside core's configuration: everything that is about this host.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use slipwire_core::FlowMeta;
+
+/// The host's side of a configuration.
+pub struct Settings {
+    /// Addresses of this host at which WireGuard is spoken; by default every one, IPv4 and IPv6.
+    pub listen: Vec<IpAddr>,
+    /// The UDP port for that, the same at every address; without it any that is free.
+    pub port: Option<u16>,
+    /// Local ports that lead into the tunnel.
+    pub forwards: Vec<Forward>,
+    /// What answers at the TCP ports of our own tunnel addresses that
+    /// [`Gateway::services`](slipwire_core::config::Gateway::services) names.
+    pub services: Vec<(u16, Page)>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            port: None,
+            forwards: Vec::new(),
+            services: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ports: Vec<u16> = self.services.iter().map(|(port, _)| *port).collect();
+        f.debug_struct("Settings")
+            .field("listen", &self.listen)
+            .field("port", &self.port)
+            .field("forwards", &self.forwards)
+            .field("services", &ports)
+            .finish()
+    }
+}
+
+/// A local port that leads into the tunnel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Forward {
+    /// What people call it.
+    pub name: String,
+    /// What it carries.
+    pub protocol: ForwardProtocol,
+    /// Where local clients connect or send to. Port 0 is any free one. An IPv6 wildcard takes
+    /// IPv6 clients only.
+    pub listen: SocketAddr,
+    /// Where that leads, in the tunnel.
+    pub to: SocketAddr,
+}
+
+/// What a forward carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ForwardProtocol {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+impl fmt::Display for ForwardProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// Makes the answer to a request, a whole HTTP response for example, for whoever asked.
+pub type Page = Box<dyn Fn(&FlowMeta) -> Vec<u8>>;

@@ -1,0 +1,130 @@
+//! Getting the WireGuard sockets from the system.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use mio::{Interest, Registry};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::socket::TunnelSocket;
+use crate::error::StartError;
+use crate::token::Origin;
+
+/// Asked for each way. Most systems give less; whatever they give is fine.
+const SOCKET_BUFFER_LEN: usize = 7 << 20;
+
+/// How often a free port of the first address may turn out to be taken at another one.
+const ATTEMPTS: usize = 16;
+
+/// Binds a socket for each address, all to the same port.
+pub(crate) fn bind_all(
+    addresses: &[IpAddr],
+    port: Option<u16>,
+    registry: &Registry,
+) -> Result<Vec<TunnelSocket>, StartError> {
+    let mut attempts = if port.is_some() { 1 } else { ATTEMPTS };
+    let sockets = loop {
+        attempts -= 1;
+        match bind_each(addresses, port.unwrap_or(0)) {
+            Err(StartError::Tunnel { error, .. })
+                if attempts > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+            result => break result?,
+        }
+    };
+    sockets
+        .into_iter()
+        .enumerate()
+        .map(|(index, (address, socket))| {
+            adopt(socket, index, registry).map_err(|error| StartError::Tunnel { address, error })
+        })
+        .collect()
+}
+
+fn adopt(socket: UdpSocket, index: usize, registry: &Registry) -> io::Result<TunnelSocket> {
+    let mut socket = mio::net::UdpSocket::from_std(socket);
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    registry.register(&mut socket, Origin::Tunnel(index).token(), interest)?;
+    TunnelSocket::new(socket)
+}
+
+fn bind_each(
+    addresses: &[IpAddr],
+    mut port: u16,
+) -> Result<Vec<(SocketAddr, UdpSocket)>, StartError> {
+    let mut sockets = Vec::with_capacity(addresses.len());
+    for ip in addresses {
+        let address = SocketAddr::new(*ip, port);
+        let failed = |error| StartError::Tunnel { address, error };
+        match bind(address) {
+            Ok(socket) => {
+                let bound = socket.local_addr().map_err(failed)?;
+                port = bound.port();
+                sockets.push((bound, socket));
+            }
+            // A kernel without IPv6 is no reason not to speak IPv4, and the other way round.
+            Err(error) if addresses.len() > 1 && is_family_missing(&error) => {
+                log::info!("no WireGuard at {address}: {error}");
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    if sockets.is_empty() { Err(StartError::NoListenAddress) } else { Ok(sockets) }
+}
+
+fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    for (direction, result) in [
+        ("receive", socket.set_recv_buffer_size(SOCKET_BUFFER_LEN)),
+        ("send", socket.set_send_buffer_size(SOCKET_BUFFER_LEN)),
+    ] {
+        if let Err(error) = result {
+            log::debug!("the {direction} buffer of {address} stays small: {error}");
+        }
+    }
+    socket.bind(&address.into())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn is_family_missing(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::*;
+
+    const BOTH: [IpAddr; 2] =
+        [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+
+    #[test]
+    fn both_ip_versions_share_a_free_port() {
+        let poll = mio::Poll::new().unwrap();
+        let sockets = bind_all(&BOTH, None, poll.registry()).unwrap();
+        let port = sockets[0].local().port();
+        assert_ne!(port, 0);
+        assert!(sockets.iter().all(|socket| socket.local().port() == port));
+    }
+
+    #[test]
+    fn a_taken_port_is_named() {
+        let poll = mio::Poll::new().unwrap();
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let _socket = UdpSocket::bind(taken).unwrap();
+        let error = bind_all(&[taken.ip()], Some(taken.port()), poll.registry()).unwrap_err();
+        assert_eq!(error.to_string(), format!("{taken} (WireGuard): address in use"));
+    }
+
+    #[test]
+    fn nowhere_to_listen_is_an_error() {
+        let poll = mio::Poll::new().unwrap();
+        let error = bind_all(&[], None, poll.registry()).unwrap_err();
+        assert!(matches!(error, StartError::NoListenAddress));
+    }
+}

@@ -1,0 +1,180 @@
+//! The WireGuard side: all its UDP sockets together.
+//!
+//! ```text
+//!   socket.rs   one socket: offloads, batches in, sends out
+//!   train.rs    how much of a train goes into one send
+//!   bind.rs     getting the sockets from the system
+//! ```
+//!
+//! What the datagrams mean, and to whom they go, is core's matter.
+
+mod bind;
+mod socket;
+mod train;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use log::Level;
+use mio::Registry;
+use mio::event::Event;
+use slipwire_core::{Engine, Instant, Transmit};
+
+pub(crate) use self::socket::Received;
+use self::socket::{ReceiveBuffers, TunnelSocket};
+use crate::error::StartError;
+use crate::incidents::Incidents;
+
+/// Trains sent before the loop looks at anything else.
+const TRAINS_PER_FLUSH: usize = 32;
+
+/// Which offloads the WireGuard sockets use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offloads {
+    /// Trains leave as one (UDP GSO). Off when the system or a network device can't.
+    pub gso: bool,
+    /// Trains arrive as one (UDP GRO).
+    pub gro: bool,
+}
+
+/// Every WireGuard socket.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    sockets: Vec<TunnelSocket>,
+    buffers: ReceiveBuffers,
+    incidents: Incidents,
+    blocked: bool,
+}
+
+/// What came of sending a train.
+struct Progress {
+    /// Bytes sent, or given up.
+    bytes: usize,
+    /// Whether the rest waits for the socket.
+    blocked: bool,
+}
+
+impl Tunnel {
+    /// Binds a socket for each address, all to the same port.
+    pub(crate) fn bind(
+        addresses: &[IpAddr],
+        port: Option<u16>,
+        registry: &Registry,
+    ) -> Result<Self, StartError> {
+        Ok(Self {
+            sockets: bind::bind_all(addresses, port, registry)?,
+            buffers: ReceiveBuffers::new(),
+            incidents: Incidents::new("WireGuard socket", Level::Warn),
+            blocked: false,
+        })
+    }
+
+    /// Where the sockets listen.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.sockets.iter().map(TunnelSocket::local)
+    }
+
+    /// Whether there is a socket that can send to `address`.
+    pub(crate) fn reaches(&self, address: SocketAddr) -> bool {
+        self.addresses().any(|local| local.is_ipv4() == address.is_ipv4())
+    }
+
+    pub(crate) fn offloads(&self) -> Offloads {
+        Offloads {
+            gso: self.sockets.iter().any(TunnelSocket::has_gso),
+            gro: self.sockets.iter().any(TunnelSocket::has_gro),
+        }
+    }
+
+    /// Errors of the sockets so far.
+    pub(crate) const fn incidents(&self) -> u64 {
+        self.incidents.count()
+    }
+
+    /// Whether the train at the front waits until a socket has room.
+    pub(crate) const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Whether a socket may have more datagrams than were read.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.sockets.iter().any(TunnelSocket::is_readable)
+    }
+
+    /// Notes what the system says about a socket.
+    pub(crate) fn note(&mut self, index: usize, event: &Event) {
+        if let Some(socket) = self.sockets.get_mut(index) {
+            socket.note(event);
+        }
+    }
+
+    /// Hands one batch of each socket that has datagrams to core.
+    pub(crate) fn receive(&mut self, engine: &mut Engine, now: Instant) -> Received {
+        let mut received = Received::Nothing;
+        for socket in self.sockets.iter_mut().filter(|socket| socket.is_readable()) {
+            let batch = socket.receive(
+                &mut self.buffers,
+                |source, local, datagram| engine.handle_datagram(source, local, datagram, now),
+                |error| self.incidents.report(error, now),
+            );
+            if batch == Received::Datagrams {
+                received = batch;
+            }
+        }
+        received
+    }
+
+    /// Sends what core has ready, until there is nothing more, no room, or the loop has to look
+    /// after others. Returns how many trains it got rid of, wholly or in part.
+    pub(crate) fn flush(&mut self, engine: &mut Engine, now: Instant) -> usize {
+        for trains in 0..TRAINS_PER_FLUSH {
+            self.blocked = false;
+            let Some(train) = engine.poll_transmit() else { return trains };
+            let progress = self.send(&train, now);
+            if progress.bytes > 0 {
+                engine.transmitted(progress.bytes);
+            }
+            if progress.blocked {
+                self.blocked = true;
+                return trains + usize::from(progress.bytes > 0);
+            }
+        }
+        TRAINS_PER_FLUSH
+    }
+
+    /// Sends a train. An error ends the train, never the tunnel: WireGuard expects losses, and the
+    /// next train may go another way.
+    fn send(&mut self, train: &Transmit<'_>, now: Instant) -> Progress {
+        let length = train.contents.len();
+        let Some(socket) = route(&mut self.sockets, train.destination, train.source) else {
+            self.incidents.report(&io::ErrorKind::NetworkUnreachable.into(), now);
+            return Progress { bytes: length, blocked: false };
+        };
+        match socket.send(train) {
+            Ok(()) => Progress { bytes: length, blocked: false },
+            Err(unsent) if unsent.error.kind() == io::ErrorKind::WouldBlock => {
+                Progress { bytes: unsent.sent, blocked: true }
+            }
+            Err(unsent) => {
+                self.incidents.report(&unsent.error, now);
+                Progress { bytes: length, blocked: false }
+            }
+        }
+    }
+}
+
+/// The socket for a destination: of its IP version, and bound to the source if one is.
+fn route(
+    sockets: &mut [TunnelSocket],
+    destination: SocketAddr,
+    source: Option<IpAddr>,
+) -> Option<&mut TunnelSocket> {
+    let fits = |socket: &TunnelSocket| socket.local().is_ipv4() == destination.is_ipv4();
+    let bound_to =
+        |ip: IpAddr| sockets.iter().position(|socket| fits(socket) && socket.local().ip() == ip);
+    let index = source.and_then(bound_to).or_else(|| {
+        let wildcard = sockets.iter().position(|s| fits(s) && s.local().ip().is_unspecified());
+        wildcard.or_else(|| sockets.iter().position(fits))
+    })?;
+    sockets.get_mut(index)
+}

@@ -1,0 +1,104 @@
+//! A driver beside other things in one thread.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use slipwire_core::config::{Interface, Parts};
+use slipwire_core::{Config, Counter, PrivateKey};
+use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings};
+
+const SHORT: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn config() -> Config {
+    let parts = Parts {
+        interface: Interface {
+            private_key: PrivateKey::from_entropy([1; 32]),
+            addresses: vec!["10.77.0.1/24".parse().unwrap()],
+            mtu: 1420,
+        },
+        peers: Vec::new(),
+        gateway: None,
+        tcp: Default::default(),
+        mappings: Default::default(),
+        limits: Default::default(),
+    };
+    Config::new(parts).unwrap()
+}
+
+fn settings() -> Settings {
+    Settings { listen: vec!["127.0.0.1".parse().unwrap()], ..Settings::default() }
+}
+
+/// A driver that has done all there is to do.
+fn idle_driver() -> Driver {
+    let mut driver = Driver::new(config(), settings(), [7; 32]).unwrap();
+    while driver.next_timeout() == Some(Duration::ZERO) {
+        driver.turn(Some(Duration::ZERO)).unwrap();
+    }
+    driver
+}
+
+/// Sends what is no WireGuard message.
+fn send_noise(to: SocketAddr) {
+    UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"noise", to).unwrap();
+}
+
+#[test]
+fn an_idle_driver_can_be_left_alone() {
+    let mut driver = idle_driver();
+    assert_ne!(driver.next_timeout(), Some(Duration::ZERO));
+    let start = Instant::now();
+    driver.turn(Some(SHORT)).unwrap();
+    assert!(start.elapsed() >= SHORT);
+}
+
+#[test]
+fn a_wakeup_ends_a_turn() {
+    let mut driver = idle_driver();
+    let mut wakeup = mio::net::UdpSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    driver.add_wakeup(&mut wakeup).unwrap();
+    send_noise(wakeup.local_addr().unwrap());
+    let start = Instant::now();
+    driver.turn(Some(PATIENCE)).unwrap();
+    assert!(start.elapsed() < PATIENCE);
+    assert_eq!(wakeup.recv(&mut [0; 10]).unwrap(), 5);
+}
+
+#[test]
+fn a_driver_is_a_descriptor_in_another_loop() {
+    let mut driver = idle_driver();
+    let mut outer = Poll::new().unwrap();
+    let mut events = Events::with_capacity(8);
+    let fd = driver.as_raw_fd();
+    outer.registry().register(&mut SourceFd(&fd), Token(0), Interest::READABLE).unwrap();
+    outer.poll(&mut events, Some(SHORT)).unwrap();
+    assert!(events.is_empty());
+
+    for datagrams in 1..4 {
+        send_noise(driver.local_addresses().next().unwrap());
+        outer.poll(&mut events, Some(PATIENCE)).unwrap();
+        assert!(!events.is_empty());
+        driver.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(driver.engine().stats().value(Counter::DatagramsIn), datagrams);
+    }
+}
+
+#[test]
+fn a_driver_does_not_start_when_a_forward_can_not_listen() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let forward = Forward {
+        name: "web".into(),
+        protocol: ForwardProtocol::Tcp,
+        listen: taken.local_addr().unwrap(),
+        to: "10.0.0.1:80".parse().unwrap(),
+    };
+    let settings = Settings { forwards: vec![forward], ..settings() };
+    let error = Driver::new(config(), settings, [7; 32]).unwrap_err();
+    let expected = format!("{} (forward web): address in use", taken.local_addr().unwrap());
+    assert_eq!(error.to_string(), expected);
+}

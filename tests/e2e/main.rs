@@ -1,0 +1,68 @@
+//! End-to-end tests: slipwire against wireguard-go and against itself, in network namespaces.
+//!
+//! One file a subject; the name of a test is the promise that it keeps, before it the job that it
+//! was tried on. Run one by a part of its name:
+//!
+//! ```text
+//! cargo build && cargo test -p slipwire-tests --test e2e -- half_close
+//! ```
+//!
+//! `SLIPWIRE_BIN` names another slipwire than the one in the target directory. Slow tests run under
+//! `SLIPWIRE_TEST_SLOW=1`. Under `SLIPWIRE_TEST_ALL=1` they run too, and a test that cannot run for
+//! what the machine lacks is a failure; otherwise it is skipped with the reason.
+
+mod closing;
+mod common;
+mod gateway;
+mod handshake;
+mod hostile;
+mod icmp;
+mod memory;
+mod names;
+mod peers;
+mod process;
+mod programs;
+mod recovery;
+mod rekey;
+mod roaming;
+mod runner;
+mod transfer;
+mod udp;
+
+use std::{env, process::ExitCode};
+
+use libtest_mimic::Arguments;
+use slipwire_tests::sandbox;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let surroundings = if arguments.list { Ok(()) } else { sandbox::enter() };
+    if let Err(reason) = &surroundings {
+        eprintln!("no end-to-end test can run: {reason}");
+    }
+    let subjects = [
+        // First, because some of these wait until nothing else runs.
+        process::tests,
+        closing::tests,
+        gateway::tests,
+        handshake::tests,
+        hostile::tests,
+        icmp::tests,
+        memory::tests,
+        names::tests,
+        peers::tests,
+        programs::tests,
+        recovery::tests,
+        rekey::tests,
+        roaming::tests,
+        transfer::tests,
+        udp::tests,
+    ];
+    let is_set = |name| env::var_os(name).is_some_and(|value| value == "1");
+    let options = runner::Options {
+        all: is_set("SLIPWIRE_TEST_ALL"),
+        slow: is_set("SLIPWIRE_TEST_SLOW"),
+        surroundings,
+    };
+    runner::run(arguments, options, subjects.iter().flat_map(|tests| tests()).collect())
+}

@@ -1,0 +1,175 @@
+//! Two peers of one gateway: each has its own traffic and addresses, and they reach each other only
+//! where the gateway allows it.
+//!
+//! ```text
+//!   near  10.1.0.2 ----+
+//!    inner 10.77.0.2   mid ---- far
+//!   other 10.3.0.2 ----+
+//!    inner 10.77.0.3
+//! ```
+
+use std::{io::ErrorKind, net::SocketAddr, process::Command, thread, time::Duration};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use slipwire_tests::{
+    lab::Lab,
+    net::{Host, add_addresses, link},
+    payload::Payload,
+    peer::{Keys, Peer},
+    row::{EVERYTHING, Family, Row},
+    slipwire::{Config, Slipwire},
+    tcp,
+    tunnel::{WIREGUARD_PORT, owned},
+    udp::{self, Echo},
+    wireguard_go::{self, WireguardGo},
+};
+
+use crate::{
+    common::{PORT, is_answered, send_to_sink, sink},
+    runner::Test,
+};
+
+const OTHER_INNER: [&str; 2] = ["10.77.0.3", "fd77::3"];
+
+pub(crate) fn tests() -> Vec<Test> {
+    let ping = &["ping"];
+    vec![
+        Test::new("gateway::two_peers_at_once_get_their_own_bytes", at_once),
+        Test::new("gateway::peers_reach_each_other_if_allowed", overlay).with_tools(ping),
+        Test::new("gateway::peers_do_not_reach_each_other_by_default", no_overlay),
+        Test::new("gateway::a_peer_with_anothers_address_gets_nothing", wrong_source),
+    ]
+}
+
+/// Two peers with wireguard-go and a gateway between them.
+struct TwoPeers {
+    near_end: WireguardGo,
+    _other_end: WireguardGo,
+    _gateway: Slipwire,
+    other: Host,
+    row: Row,
+}
+
+impl TwoPeers {
+    fn start(lab: &Lab, gateway: &str) -> Result<Self> {
+        let row = Row::new(lab)?;
+        let other = lab.host("other")?;
+        link((&row.mid, "other", &["10.3.0.1/24"]), (&other, "out", &["10.3.0.2/24"]))?;
+        let [gateway_keys, near_keys, other_keys] =
+            [Keys::generate()?, Keys::generate()?, Keys::generate()?];
+        let peer = |name: &str, keys: &Keys, allowed_ips: &[&str]| Peer {
+            name: name.to_owned(),
+            public_key: keys.public.clone(),
+            allowed_ips: owned(allowed_ips),
+            ..Peer::default()
+        };
+        let config = Config {
+            listen_port: Some(WIREGUARD_PORT),
+            address: owned(&["10.77.0.1/24", "fd77::1/64"]),
+            peers: vec![
+                peer("near", &near_keys, &["10.77.0.2/32", "fd77::2/128"]),
+                peer("other", &other_keys, &OTHER_INNER),
+            ],
+            gateway: Some(gateway.to_owned()),
+            ..Config::default()
+        };
+        let gateway = Slipwire::start(lab, &row.mid, "gateway", &gateway_keys, &config)?;
+        let end = |host: &Host, name: &str, keys: &Keys, addresses: &[&str], endpoint: &str| {
+            let gateway = Peer {
+                endpoint: Some(format!("{endpoint}:{WIREGUARD_PORT}")),
+                // Opens the way back, so that either peer can be called first.
+                persistent_keepalive: 1,
+                ..peer("", &gateway_keys, &EVERYTHING)
+            };
+            let config = wireguard_go::Config {
+                listen_port: None,
+                addresses: owned(addresses),
+                routes: owned(&EVERYTHING),
+                peers: vec![gateway],
+            };
+            WireguardGo::start(lab, host, name, keys, config)
+        };
+        let near_inner = &["10.77.0.2/32", "fd77::2/128"];
+        let near_end = end(&row.near, "near", &near_keys, near_inner, "10.1.0.1")?;
+        let other_inner = &["10.77.0.3/32", "fd77::3/128"];
+        let _other_end = end(&other, "other", &other_keys, other_inner, "10.3.0.1")?;
+        Ok(Self { near_end, _other_end, _gateway: gateway, other, row })
+    }
+}
+
+fn far(port: u16) -> SocketAddr {
+    SocketAddr::new(Family::V4.far(), port)
+}
+
+fn at_once(lab: &Lab) -> Result<()> {
+    let peers = TwoPeers::start(lab, "default = \"relay\"")?;
+    let sinks = [sink(&peers.row.far, PORT)?, sink(&peers.row.far, PORT + 1)?];
+    let send =
+        |host, port, seed| send_to_sink(&tcp::connect(host, far(port))?, Payload::mib(32, seed));
+    let (from_near, from_other) = thread::scope(|scope| {
+        let near = scope.spawn(|| send(&peers.row.near, PORT, 20));
+        let other = send(&peers.other, PORT + 1, 21);
+        (near.join(), other)
+    });
+    let from_near = from_near.map_err(|_| anyhow!("the sender panicked"))??;
+    ensure!(sinks[0].result()? == from_near, "other bytes arrived than near sent");
+    ensure!(sinks[1].result()? == from_other?, "other bytes arrived than other sent");
+    Ok(())
+}
+
+fn overlay(lab: &Lab) -> Result<()> {
+    let peers = TwoPeers::start(lab, "default = \"relay\"\npeer_to_peer = true")?;
+    for address in OTHER_INNER {
+        let mut ping = Command::new("ping");
+        ping.args(["-n", "-c", "3", "-i", "0.2", "-W", "2", address]);
+        peers.row.near.output(Duration::from_secs(20), &mut ping)?;
+    }
+    let _echo = Echo::start(&peers.other, PORT)?;
+    let sink = sink(&peers.other, PORT)?;
+    for address in OTHER_INNER {
+        let target = SocketAddr::new(address.parse()?, PORT);
+        udp::ask(&udp::connect(&peers.row.near, target)?, b"over here")?;
+        let stream = tcp::connect(&peers.row.near, target)?;
+        let sent = send_to_sink(&stream, Payload::mib(8, 22))?;
+        ensure!(sink.result()? == sent, "other bytes arrived at {address} than were sent");
+    }
+    // The way to the outside stays open beside it.
+    let _echo = Echo::start(&peers.row.far, PORT)?;
+    udp::ask(&udp::connect(&peers.row.near, far(PORT))?, b"and out there")
+}
+
+fn no_overlay(lab: &Lab) -> Result<()> {
+    let peers = TwoPeers::start(lab, "default = \"relay\"")?;
+    let _outside = Echo::start(&peers.row.far, PORT)?;
+    udp::ask(&udp::connect(&peers.row.near, far(PORT))?, b"the tunnel works")?;
+    let echo = Echo::start(&peers.other, PORT)?;
+    let sink = sink(&peers.other, PORT)?;
+    for address in OTHER_INNER {
+        let target = SocketAddr::new(address.parse()?, PORT);
+        ensure!(is_answered(&peers.row.near, target).is_err(), "{address} answered");
+        let connected = tcp::try_connect(&peers.row.near, target)?;
+        let kind = connected.err().context("connected to the other peer")?.kind();
+        ensure!(kind != ErrorKind::TimedOut, "a hang where a refusal was due");
+    }
+    ensure!(echo.received() + sink.accepted() == 0, "something arrived at the other peer");
+    Ok(())
+}
+
+fn wrong_source(lab: &Lab) -> Result<()> {
+    let peers = TwoPeers::start(lab, "default = \"relay\"")?;
+    let near = &peers.row.near;
+    let echo = Echo::start(&peers.row.far, PORT)?;
+    let ask_from = |source: &str| -> Result<()> {
+        let socket = udp::bind(near, SocketAddr::new(source.parse()?, 0))?;
+        near.run(|| socket.connect(far(PORT)))??;
+        udp::ask(&socket, b"who am I?")
+    };
+    add_addresses(near, peers.near_end.interface(), ["10.77.0.3/32", "10.99.0.1/32"])?;
+    ask_from("10.77.0.2").context("with its own address")?;
+    let heard = echo.received();
+    for source in ["10.77.0.3", "10.99.0.1"] {
+        ensure!(ask_from(source).is_err(), "an answer to {source}");
+    }
+    ensure!(echo.received() == heard, "a datagram from a wrong source got out");
+    ask_from("10.77.0.2").context("with its own address again")
+}

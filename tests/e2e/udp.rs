@@ -1,0 +1,161 @@
+//! Datagrams pass both ways, of every size, and each client gets its own replies.
+
+use std::{io::ErrorKind, net::SocketAddr, thread};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use slipwire_tests::{
+    lab::Lab,
+    net::{Host, add_addresses},
+    payload::Random,
+    row::Family,
+    tunnel::{End, Job},
+    udp::{self, Echo},
+};
+
+use crate::{
+    common::{PORT, tunnel},
+    runner::Test,
+};
+
+/// The largest datagrams that fit into a packet of the tunnel's 1420 bytes.
+const fn largest(family: Family) -> usize {
+    match family {
+        Family::V4 => 1420 - 28,
+        Family::V6 => 1420 - 48,
+    }
+}
+
+pub(crate) fn tests() -> Vec<Test> {
+    let jobs = Job::WITH_BASELINE;
+    let routed = &[Job::Baseline, Job::Gateway];
+    [
+        Test::each(jobs, "datagrams_of_every_size_come_back", sizes),
+        Test::each(jobs, "datagrams_larger_than_the_mtu_come_back", fragments),
+        Test::each(jobs, "each_client_gets_only_its_own_replies", many_clients),
+        Test::each(jobs, "clients_on_several_addresses_are_answered", several_addresses),
+        Test::each(jobs, "two_services_are_kept_apart", two_services),
+        Test::each(routed, "closed_udp_port_is_refused", closed_port),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn sizes(lab: &Lab, job: Job) -> Result<()> {
+    let tunnel = tunnel(lab, job)?;
+    let _echo = Echo::start(&tunnel.row.far, PORT)?;
+    let mut random = Random::new(10);
+    for family in Family::BOTH {
+        let socket = udp::connect(&tunnel.row.near, tunnel.target(family, PORT))?;
+        for size in [1, 0, 2, 100, 512, 1200, largest(family) - 1, largest(family)] {
+            udp::ask(&socket, &random.bytes(size)).with_context(|| format!("{family:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn fragments(lab: &Lab, job: Job) -> Result<()> {
+    let tunnel = tunnel(lab, job)?;
+    let _echo = Echo::start(&tunnel.row.far, PORT)?;
+    let mut random = Random::new(11);
+    for family in Family::BOTH {
+        let socket = udp::connect(&tunnel.row.near, tunnel.target(family, PORT))?;
+        for size in [largest(family) + 1, 4000, 8000] {
+            udp::ask(&socket, &random.bytes(size)).with_context(|| format!("{family:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn many_clients(lab: &Lab, job: Job) -> Result<()> {
+    const CLIENTS: u8 = 32;
+    let tunnel = tunnel(lab, job)?;
+    let _echo = Echo::start(&tunnel.row.far, PORT)?;
+    let (near, target) = (&tunnel.row.near, tunnel.target(Family::V4, PORT));
+    thread::scope(|scope| {
+        let client = |name| scope.spawn(move || converse(near, target, name));
+        let clients: Vec<_> = (0..CLIENTS).map(client).collect();
+        clients
+            .into_iter()
+            .try_for_each(|client| client.join().map_err(|_| anyhow!("a client panicked"))?)
+    })
+}
+
+/// Sends numbered messages under a name and wants each of them back, and nobody else's.
+fn converse(host: &Host, target: SocketAddr, name: u8) -> Result<()> {
+    const MESSAGES: u8 = 40;
+    const ROUNDS: usize = 10;
+    let socket = udp::connect(host, target)?;
+    let mut missing: Vec<u8> = (0..MESSAGES).collect();
+    for _ in 0..ROUNDS {
+        for &number in &missing {
+            socket.send(&[name, number])?;
+        }
+        while !missing.is_empty() {
+            let Some(reply) = udp::receive(&socket)? else { break };
+            let &[whose, number] = reply.as_slice() else { bail!("a reply of another length") };
+            ensure!(whose == name, "client {name} got a reply to client {whose}");
+            missing.retain(|&other| other != number);
+        }
+    }
+    ensure!(missing.is_empty(), "client {name}: no reply to {} messages", missing.len());
+    Ok(())
+}
+
+fn several_addresses(lab: &Lab, job: Job) -> Result<()> {
+    let tunnel = tunnel(lab, job)?;
+    let near = &tunnel.row.near;
+    let _echo = Echo::start(&tunnel.row.far, PORT)?;
+    let sources = match &tunnel.near_end {
+        End::Slipwire(_) => ["127.0.0.2:0", "127.0.0.3:0", "127.0.0.4:0"],
+        End::WireguardGo(end) => {
+            add_addresses(near, end.interface(), ["10.77.0.16/32", "10.77.0.31/32"])?;
+            ["10.77.0.2:0", "10.77.0.16:0", "10.77.0.31:0"]
+        }
+    };
+    let sockets = sources
+        .iter()
+        .map(|source| {
+            let socket = udp::bind(near, source.parse()?)?;
+            near.run(|| socket.connect(tunnel.target(Family::V4, PORT)))??;
+            Ok(socket)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    for round in 0..3 {
+        for (socket, source) in sockets.iter().zip(sources) {
+            udp::ask(socket, format!("{source} {round}").as_bytes()).context(source)?;
+        }
+    }
+    Ok(())
+}
+
+fn two_services(lab: &Lab, job: Job) -> Result<()> {
+    let tunnel = tunnel(lab, job)?;
+    let (near, far) = (&tunnel.row.near, &tunnel.row.far);
+    let services = [Echo::start(far, PORT)?, Echo::start(far, PORT + 1)?];
+    let socket = udp::bind(near, "0.0.0.0:0".parse()?)?;
+    for (index, service) in services.iter().enumerate() {
+        let target = tunnel.target(Family::V4, PORT + u16::try_from(index)?);
+        near.run(|| socket.connect(target))??;
+        for _ in 0..3 {
+            udp::ask(&socket, target.to_string().as_bytes())?;
+        }
+        ensure!(service.received() >= 3, "{target} did not get what was sent to it");
+    }
+    Ok(())
+}
+
+fn closed_port(lab: &Lab, job: Job) -> Result<()> {
+    let tunnel = tunnel(lab, job)?;
+    for family in Family::BOTH {
+        let socket = udp::connect(&tunnel.row.near, tunnel.target(family, PORT))?;
+        let mut kinds = Vec::new();
+        for _ in 0..6 {
+            // The error of an earlier datagram may show at either call.
+            let reply = socket.send(b"?").and_then(|_| socket.recv(&mut [0; 16]));
+            kinds.extend(reply.err().map(|error| error.kind()));
+        }
+        ensure!(kinds.contains(&ErrorKind::ConnectionRefused), "{family:?}: {kinds:?}");
+    }
+    Ok(())
+}

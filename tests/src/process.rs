@@ -1,0 +1,187 @@
+//! Child processes whose output is kept, and which never outlive the test.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{deadline::eventually, locked};
+
+/// The lines that a process wrote so far, shared with whoever reports them.
+#[derive(Clone, Debug, Default)]
+pub struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    /// Whether any line has this word in it.
+    pub fn has_word(&self, word: &str) -> bool {
+        let in_line = |line: &str| line.split(|c: char| !c.is_alphanumeric()).any(|w| w == word);
+        self.count_lines(in_line) > 0
+    }
+
+    /// How many lines are as `wanted`.
+    pub fn count_lines(&self, wanted: impl Fn(&str) -> bool) -> usize {
+        locked(&self.0).iter().filter(|line| wanted(line)).count()
+    }
+
+    /// The last `count` lines.
+    pub fn tail(&self, count: usize) -> Vec<String> {
+        let lines = locked(&self.0);
+        lines[lines.len().saturating_sub(count)..].to_vec()
+    }
+
+    /// Everything, as one text.
+    pub fn text(&self) -> String {
+        locked(&self.0).join("\n")
+    }
+
+    fn collect(&self, from: impl Read + Send + 'static) -> JoinHandle<()> {
+        let lines = self.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
+                locked(&lines.0).push(String::from_utf8_lossy(&line).into_owned());
+            }
+        })
+    }
+}
+
+/// A running child; dropping it kills it.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    readers: Vec<JoinHandle<()>>,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+impl Process {
+    /// Starts `command` with its output collected and nothing to read.
+    pub fn spawn(command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {:?}", command.get_program()))?;
+        let (stdout, stderr) = (Lines::default(), Lines::default());
+        let mut readers = Vec::new();
+        readers.extend(child.stdout.take().map(|pipe| stdout.collect(pipe)));
+        readers.extend(child.stderr.take().map(|pipe| stderr.collect(pipe)));
+        Ok(Self { child, readers, stdout, stderr })
+    }
+
+    /// What it wrote to standard output.
+    pub fn stdout(&self) -> &Lines {
+        &self.stdout
+    }
+
+    /// What it wrote to standard error.
+    pub fn stderr(&self) -> &Lines {
+        &self.stderr
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits for a line on standard error with `word` in it; an early end of the process ends the wait.
+    pub fn wait_for_word(&mut self, word: &str, within: Duration) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let running = self.is_running();
+            if self.stderr.has_word(word) {
+                return Ok(());
+            }
+            ensure!(running, "ended without saying {word:?}: {}", self.stderr.text());
+            ensure!(start.elapsed() < within, "did not say {word:?} within {within:?}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits for its end; kills it when that does not come `within` the time.
+    pub fn wait(&mut self, within: Duration) -> Result<ExitStatus> {
+        let ended = eventually("end of the process", within, || {
+            self.child.try_wait()?.context("still running")
+        });
+        if ended.is_err() {
+            self.kill();
+        }
+        for reader in self.readers.drain(..) {
+            // A reader cannot fail in a way that matters more than what it has read.
+            let _ = reader.join();
+        }
+        ended
+    }
+
+    /// Asks it to end by SIGTERM and waits for that.
+    pub fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("pid out of range")?, Signal::TERM)?;
+        self.wait(within)
+    }
+
+    /// Kills it as kill -9 does.
+    pub fn kill(&mut self) {
+        // Fails only for a process that has been waited for already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()).context("no VmRSS")?;
+        Ok(kib.parse::<u64>()? * 1024)
+    }
+
+    /// User and system time that it has used so far.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
+        // The second field is the name in brackets and may hold spaces; utime and stime are fields 14 and 15.
+        let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+        let ticks = fields
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(str::parse::<u64>)
+            .sum::<Result<u64, _>>()?;
+        let per_second = rustix::param::clock_ticks_per_second();
+        Ok(Duration::from_millis(ticks * 1000 / per_second))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Runs `command` to its end and returns its standard output; failing it is an error with all it wrote.
+pub fn output(command: &mut Command, within: Duration) -> Result<String> {
+    finish(Process::spawn(command)?, within)
+        .with_context(|| format!("running {}", command.get_program().to_string_lossy()))
+}
+
+/// Waits for the success of `process` and returns its standard output.
+pub fn finish(mut process: Process, within: Duration) -> Result<String> {
+    let status = process.wait(within);
+    let (stdout, stderr) = (process.stdout.text(), process.stderr.text());
+    match status {
+        Ok(status) if status.success() => Ok(stdout),
+        Ok(status) => bail!("{status}\n{stdout}\n{stderr}"),
+        Err(error) => Err(error.context(format!("{stdout}\n{stderr}"))),
+    }
+}
