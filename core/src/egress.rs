@@ -113,7 +113,6 @@ impl Egress {
         let waiting = self.trains.len();
         let needed = std::mem::replace(&mut self.peak, waiting).max(TRAINS_IDLE);
         self.spare.truncate(needed.saturating_sub(waiting));
-        self.spare.shrink_to_fit();
     }
 }
 
@@ -276,7 +275,7 @@ mod tests {
                 push(&mut egress, &format!("192.0.2.1:{port}"), 100, mark);
             }
         }
-        let mut seen = vec![0; TRAINS_OPEN_MAX + 2];
+        let mut seen = [0; TRAINS_OPEN_MAX + 2];
         for (destination, _, marks) in drain(&mut egress) {
             let port: usize = destination.split(':').nth(1).unwrap().parse().unwrap();
             for mark in marks {

@@ -276,6 +276,25 @@ impl Engine {
         let now = wire.now;
         stack.send_datagram(flow, remote, payload, &mut wire, now)
     }
+
+    /// The system says that a datagram of a UDP flow to `remote` did not arrive (an ICMP error on
+    /// the host leg): the peer gets the matching ICMP error. The flow goes on. For a flow that the
+    /// embedder opened nothing happens.
+    ///
+    /// # Errors
+    /// [`NoFlow`] if the flow is over.
+    pub fn handle_datagram_refused(
+        &mut self,
+        flow: FlowId,
+        remote: SocketAddr,
+        refusal: Refusal,
+        now: Instant,
+    ) -> Result<(), NoFlow> {
+        self.advance(now);
+        let (stack, mut wire) = split!(self);
+        let now = wire.now;
+        stack.handle_datagram_refused(flow, remote, refusal, &mut wire, now)
+    }
 }
 
 /// Outputs. Drain them after inputs, until there are none: actions, then datagrams, then

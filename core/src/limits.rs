@@ -43,6 +43,20 @@ pub(crate) const TIME_WAIT: Duration = Duration::from_secs(30);
 pub(crate) const TIME_WAITS_MAX: usize = 8_192;
 /// Hosts that a UDP mapping remembers having sent to.
 pub(crate) const CONTACTS_MAX: usize = 64;
+/// The largest IP packet.
+pub(crate) const PACKET_LEN_MAX: usize = 65_535;
+/// How long the fragments of a packet wait for each other (RFC 8200 allows 60 s, Linux 30 s).
+pub(crate) const FRAGMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Fragments of one packet: the largest packet in the smallest pieces that somebody sends.
+pub(crate) const FRAGMENT_PIECES_MAX: usize = 256;
+/// Packets that wait for fragments: of one peer, and of all.
+pub(crate) const FRAGMENTED_PEER_MAX: usize = 32;
+/// See [`FRAGMENTED_PEER_MAX`].
+pub(crate) const FRAGMENTED_MAX: usize = 256;
+/// Bytes of those: of one peer, and of all.
+pub(crate) const FRAGMENTED_LEN_PEER_MAX: usize = 1 << 20;
+/// See [`FRAGMENTED_LEN_PEER_MAX`].
+pub(crate) const FRAGMENTED_LEN_MAX: usize = 4 << 20;
 /// ICMP errors to one peer: a burst, and a rate for each second.
 pub(crate) const ICMP_ERRORS_BURST: u32 = 100;
 /// See [`ICMP_ERRORS_BURST`].
@@ -61,6 +75,9 @@ pub(crate) const HANDSHAKE_SOURCES_MAX: usize = 1024;
 /// last 8 sessions, and the one in use must stay among them.
 pub(crate) const UNCONFIRMED_SESSIONS_BURST: u32 = 5;
 
+const _: () = assert!(PACKET_LEN_MAX + 15 < SCRATCH_LEN, "the tunnel pads in place");
+const _: () = assert!(FRAGMENTED_PEER_MAX < FRAGMENTED_MAX);
+const _: () = assert!(FRAGMENTED_LEN_PEER_MAX < FRAGMENTED_LEN_MAX);
 const _: () = assert!(TRAIN_LEN_MAX < SCRATCH_LEN);
 const _: () = assert!(TRAIN_LEN_MAX <= DATAGRAM_LEN_MAX && DATAGRAM_LEN_MAX < SCRATCH_LEN);
 const _: () = assert!(TRAINS_MAX >= TRAINS_RESERVED + 2, "one train fills while another drains");

@@ -136,11 +136,17 @@ pub(crate) fn comes_up(tunnel: &Tunnel, within: Duration) -> Result<()> {
 /// Wants nothing to pass through the tunnel for a while.
 pub(crate) fn stays_shut(tunnel: &Tunnel) -> Result<()> {
     let echo = Echo::start(&tunnel.row.far, PROBE_PORT)?;
+    stays_silent(tunnel)?;
+    ensure!(echo.received() == 0, "a datagram came through the tunnel");
+    Ok(())
+}
+
+/// Wants no reply of an [`Echo`] to come through the tunnel for a while.
+pub(crate) fn stays_silent(tunnel: &Tunnel) -> Result<()> {
     for _ in 0..6 {
         if is_answered(&tunnel.row.near, tunnel.target(Family::V4, PROBE_PORT)).is_ok() {
             bail!("a reply came through the tunnel");
         }
     }
-    ensure!(echo.received() == 0, "a datagram came through the tunnel");
     Ok(())
 }

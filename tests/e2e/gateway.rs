@@ -128,7 +128,8 @@ fn special_addresses(lab: &Lab) -> Result<()> {
     let echo = Echo::start(far, PORT)?;
     let sink = sink(far, PORT)?;
     let metadata = SocketAddr::new(METADATA.parse()?, PORT);
-    tcp::connect(mid, metadata).context("from the gateway's host itself")?;
+    let stream = tcp::connect(mid, metadata).context("from the gateway's host itself")?;
+    send_to_sink(&stream, Payload { bytes: 0, seed: 0 })?;
     let accepted = sink.accepted();
 
     is_refused(&tunnel, METADATA.parse()?)?;

@@ -6,14 +6,15 @@ use std::{thread, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use slipwire_tests::{
     deadline::eventually,
-    lab::Lab,
+    lab::{Lab, write_secret},
     peer::Keys,
     row::Family,
     tunnel::{Job, Plan, PresharedKey, Side, Tunnel},
+    udp::Echo,
 };
 
 use crate::{
-    common::{comes_up, stays_shut},
+    common::{PROBE_PORT, comes_up, stays_shut, stays_silent},
     runner::Test,
 };
 
@@ -75,15 +76,18 @@ fn different_keys(lab: &Lab, job: Job) -> Result<()> {
     Ok(())
 }
 
+/// wireguard-go becomes somebody else and asks for a new session.
 fn unknown_key(lab: &Lab, job: Job) -> Result<()> {
-    let mut tunnel = Tunnel::start(lab, Plan { keepalive: 1, ..Plan::new(job) })?;
+    let initiator = if job.forwards() { Side::Mid } else { Side::Near };
+    let mut tunnel = Tunnel::start(lab, Plan { initiator, keepalive: 1, ..Plan::new(job) })?;
     comes_up(&tunnel, LIMIT)?;
-    // wireguard-go becomes somebody else; sessions of its old key are gone with it.
     let stranger = lab.directory("stranger")?.join("key");
-    slipwire_tests::lab::write_secret(&stranger, &Keys::generate()?.private)?;
+    write_secret(&stranger, &Keys::generate()?.private)?;
     let end = tunnel.wireguard_go().context("no other implementation here")?;
     end.set(&["private-key", &stranger.display().to_string()])?;
-    stays_shut(&tunnel)?;
+    // It sends nothing in its old session any more, but goes on to take what comes there.
+    let _echo = Echo::start(&tunnel.row.far, PROBE_PORT)?;
+    stays_silent(&tunnel)?;
     ensure!(tunnel.slipwires().all(|end| end.is_running()), "slipwire has ended");
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use smoltcp::wire::TcpPacket;
 
 use crate::action::{FlowId, NoFlow, OpenError, PeerId, Protocol, Refusal, Target};
+use crate::limits::PACKET_LEN_MAX;
 use crate::stack::flow::{FlowKey, FlowKind};
 use crate::stack::icmp::{self, HEADER_LEN, Reason, Version};
 use crate::stack::mapping::Mapping;
@@ -58,17 +59,47 @@ impl Stack {
         });
         match syn {
             Some(mut syn) => self.refuse_syn(&key, &mut syn, refusal, outlet, now),
-            None if key.protocol == Protocol::Udp && refusal != Refusal::TimedOut => {
-                // What was sent is gone; its headers are all that an error has to quote.
-                let mut quote = [0; 64];
-                let Some(len) = write_udp(&mut quote, key.inner, destination, &[]) else { return };
-                let (offending, reason) = (&quote[..len], Reason::of_refusal(refusal));
-                let (to, from) = (key.inner.ip(), destination.ip());
-                self.send_error(key.peer, offending, from, to, reason, outlet, now);
-            }
-            None => {}
+            None => self.refuse_datagram(&key, destination, refusal, outlet, now),
         }
         self.remove(id);
+    }
+
+    /// A datagram of a mapping did not arrive.
+    pub(crate) fn handle_datagram_refused(
+        &mut self,
+        id: FlowId,
+        remote: SocketAddr,
+        refusal: Refusal,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) -> Result<(), NoFlow> {
+        let flow = self.flows.get_mut(id).ok_or(NoFlow)?;
+        let key = flow.key;
+        // Nobody gets an error about a host that was never written to.
+        if flow.mapping_mut().ok_or(NoFlow)?.admits(remote) && key.outer.is_none() {
+            self.refuse_datagram(&key, remote, refusal, outlet, now);
+        }
+        Ok(())
+    }
+
+    /// Tells a peer that what it sent by UDP did not arrive. That datagram is gone: its headers are
+    /// all that there is to quote, and all that finds the socket that it came from.
+    fn refuse_datagram(
+        &mut self,
+        key: &FlowKey,
+        remote: SocketAddr,
+        refusal: Refusal,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) {
+        if key.protocol != Protocol::Udp || refusal == Refusal::TimedOut {
+            return;
+        }
+        let mut quote = [0; 64];
+        let Some(len) = write_udp(&mut quote, key.inner, remote, &[]) else { return };
+        let (offending, reason) = (&quote[..len], Reason::of_refusal(refusal));
+        let (from, to) = (remote.ip(), key.inner.ip());
+        self.send_error(key.peer, offending, from, to, reason, outlet, now);
     }
 
     fn refuse_syn(
@@ -239,9 +270,7 @@ impl Stack {
             write_udp(&mut self.scratch, source, key.inner, payload)
         };
         match written {
-            Some(len) if len <= usize::from(self.mtu) => {
-                outlet.send(key.peer, &mut self.scratch, len);
-            }
+            Some(len) if len <= PACKET_LEN_MAX => self.send_packet(key.peer, len, outlet),
             Some(_) | None => outlet.count(Counter::DropTooBig),
         }
         Ok(())

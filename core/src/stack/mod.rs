@@ -11,6 +11,7 @@
 
 mod datagrams;
 mod flow;
+mod fragments;
 mod host_side;
 mod icmp;
 mod mapping;
@@ -39,6 +40,7 @@ use crate::timer::Timers;
 
 use datagrams::Datagrams;
 use flow::{FlowKind, FlowTable};
+use fragments::Fragments;
 use policy::Policy;
 use tcp::{Exit, Next, Stage, TimeWaits};
 
@@ -77,6 +79,7 @@ pub(crate) struct Stack {
     policy: Policy,
     flows: FlowTable,
     time_waits: TimeWaits,
+    fragments: Fragments,
     /// Flows to be serviced, in turn.
     ready: VecDeque<FlowId>,
     /// Flows with more to send than there is room for.
@@ -88,8 +91,15 @@ pub(crate) struct Stack {
     icmp_errors: Vec<Bucket>,
     rng: ChaCha20Rng,
     next_port: u16,
+    next_identification: u32,
+    /// Where packets are written.
     scratch: Vec<u8>,
+    /// Where fragments of them are written.
+    piece: Vec<u8>,
 }
+
+/// What the tunnel may add to a packet in place.
+const PADDING_MAX: usize = 15;
 
 impl Stack {
     pub(crate) fn new(config: &Config, seed: [u8; 32]) -> Self {
@@ -104,6 +114,7 @@ impl Stack {
             policy: Policy::new(parts.gateway.clone()),
             flows: FlowTable::new(parts.limits.clone(), hash_key),
             time_waits: TimeWaits::new(hash_key),
+            fragments: Fragments::new(hash_key),
             ready: VecDeque::new(),
             blocked: VecDeque::new(),
             tcp_timers: Timers::default(),
@@ -112,8 +123,10 @@ impl Stack {
             datagrams: Datagrams::default(),
             icmp_errors: Vec::new(),
             next_port: rng.next_u32() as u16,
+            next_identification: rng.next_u32(),
             rng,
             scratch: vec![0; SCRATCH_LEN],
+            piece: vec![0; usize::from(parts.interface.mtu) + PADDING_MAX],
         }
     }
 
@@ -137,8 +150,22 @@ impl Stack {
         }
     }
 
+    /// Sends the packet at the start of the scratch buffer, in fragments if it is too large.
+    fn send_packet(&mut self, peer: PeerId, len: usize, outlet: &mut dyn Outlet) {
+        let mtu = usize::from(self.mtu);
+        if len <= mtu {
+            return outlet.send(peer, &mut self.scratch, len);
+        }
+        self.next_identification = self.next_identification.wrapping_add(1);
+        let packet = &self.scratch[..len];
+        fragments::cut(packet, mtu, self.next_identification, &mut self.piece, |piece, len| {
+            outlet.send(peer, piece, len);
+        });
+    }
+
     /// Lets time pass: wakes the flows whose deadlines are due.
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.fragments.handle_timeout(now);
         while let Some(slot) = self.tcp_timers.pop_due(now) {
             if let Some(id) = self.flows.current(slot) {
                 self.make_ready(id);
@@ -161,7 +188,8 @@ impl Stack {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        [self.tcp_timers.next(), self.mapping_timers.next()].into_iter().flatten().min()
+        let fragments = self.fragments.poll_timeout();
+        [self.tcp_timers.next(), self.mapping_timers.next(), fragments].into_iter().flatten().min()
     }
 
     /// Services every flow that is ready, once. Says whether there was any.

@@ -1,6 +1,6 @@
 //! IP packets: read into one plain shape, and written.
 //!
-//! [`Packet::parse`] walks IPv6 extension headers and takes them out, so that nobody behind it
+//! Fragments have been put together before. [`Packet::parse`] walks IPv6 extension headers and takes them out, so that nobody behind it
 //! meets any; it verifies every checksum, so that nothing is allocated for a damaged packet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -95,7 +95,10 @@ impl<'a> Packet<'a> {
         let (source, destination) = (header.src_addr(), header.dst_addr());
         let ttl = header.hop_limit();
         let mut end = IPV6_HEADER_LEN + usize::from(header.payload_len());
-        let (protocol, start) = skip_extension_headers(&bytes[..end], header.next_header())?;
+        let (protocol, start) = ip_protocol_start(&bytes[..end], header.next_header())?;
+        if protocol == IpProtocol::Ipv6Frag {
+            return Err(Counter::DropFragment);
+        }
         if start > IPV6_HEADER_LEN {
             bytes.copy_within(start..end, IPV6_HEADER_LEN);
             end -= start - IPV6_HEADER_LEN;
@@ -148,8 +151,8 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// The upper-layer protocol and where it starts (RFC 8200, section 4).
-fn skip_extension_headers(bytes: &[u8], first: IpProtocol) -> Result<(IpProtocol, usize), Counter> {
+/// The upper-layer protocol, or the fragment header, and where it starts (RFC 8200, section 4).
+pub(crate) fn ip_protocol_start(bytes: &[u8], first: IpProtocol) -> Result<(IpProtocol, usize), Counter> {
     let (mut protocol, mut at) = (first, IPV6_HEADER_LEN);
     for _ in 0..=EXTENSION_HEADERS_MAX {
         match protocol {
@@ -169,7 +172,6 @@ fn skip_extension_headers(bytes: &[u8], first: IpProtocol) -> Result<(IpProtocol
                 }
                 protocol = IpProtocol::from(next);
             }
-            IpProtocol::Ipv6Frag => return Err(Counter::DropFragment),
             _ => return Ok((protocol, at)),
         }
     }

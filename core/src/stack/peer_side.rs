@@ -6,6 +6,7 @@ use smoltcp::wire::TcpPacket;
 
 use crate::action::{Abort, Action, FlowId, FlowMeta, PeerId, Protocol, Target};
 use crate::stack::flow::{Flow, FlowKey, FlowKind, Full};
+use crate::stack::fragments::Intake;
 use crate::stack::icmp::{self, HEADER_LEN, Message, QuotedProtocol, Reason, Version};
 use crate::stack::mapping::Mapping;
 use crate::stack::packet::{Packet, Transport, UDP_HEADER_LEN, write_icmp};
@@ -36,6 +37,21 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
+        match self.fragments.take_in(peer, bytes, now) {
+            Intake::Whole => self.handle_whole_packet(peer, bytes, outlet, now),
+            Intake::Complete(mut whole) => self.handle_whole_packet(peer, &mut whole, outlet, now),
+            Intake::Held => {}
+            Intake::Dropped(reason) => outlet.count(reason),
+        }
+    }
+
+    fn handle_whole_packet(
+        &mut self,
+        peer: PeerId,
+        bytes: &mut [u8],
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) {
         let mut packet = match Packet::parse(bytes) {
             Ok(packet) => packet,
             Err(reason) => return outlet.count(reason),
@@ -57,7 +73,7 @@ impl Stack {
                     outlet.count(Counter::PacketsOverlay);
                     let len = packet.bytes().len();
                     self.scratch[..len].copy_from_slice(packet.bytes());
-                    return outlet.send(route.peer, &mut self.scratch, len);
+                    return self.send_packet(route.peer, len, outlet);
                 }
                 // A peer that takes everything is a way out, not the owner of each address.
                 if route.prefix_len > 0 {
@@ -333,7 +349,7 @@ impl Stack {
                 let (from, to) = (packet.destination, packet.source);
                 let body = &message[HEADER_LEN..];
                 if let Some(len) = write_icmp(&mut self.scratch, from, to, &head, body) {
-                    outlet.send(peer, &mut self.scratch, len);
+                    self.send_packet(peer, len, outlet);
                 }
             }
             (Message::EchoRequest { identifier }, Direction::Host) => {

@@ -21,14 +21,6 @@ impl AllowedIps {
         self.0.insert(prefix.trunc(), peer);
     }
 
-    /// Takes a prefix from a peer; nothing happens if it belongs to another one.
-    pub(super) fn remove(&mut self, prefix: IpNet, peer: PeerId) {
-        let prefix = prefix.trunc();
-        if self.0.get(&prefix) == Some(&peer) {
-            self.0.remove(&prefix);
-        }
-    }
-
     /// The peer with the longest prefix that contains the address.
     pub(super) fn owner(&self, address: IpAddr) -> Option<PeerId> {
         self.route(address).map(|route| route.peer)
@@ -72,14 +64,5 @@ mod tests {
         assert_eq!(owner(&table, "10.1.2.3"), Some(4));
         assert_eq!(owner(&table, "fd12::1"), Some(5));
         assert_eq!(owner(&table, "2001:db8::1"), None);
-    }
-
-    #[test]
-    fn a_removed_prefix_falls_back_to_the_next_longest() {
-        let mut table = table(&[("10.0.0.0/8", 2), ("10.1.0.0/16", 3)]);
-        table.remove("10.1.0.0/16".parse().unwrap(), PeerId(2));
-        assert_eq!(owner(&table, "10.1.0.1"), Some(3));
-        table.remove("10.1.0.0/16".parse().unwrap(), PeerId(3));
-        assert_eq!(owner(&table, "10.1.0.1"), Some(2));
     }
 }

@@ -25,6 +25,7 @@ mod peer;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -44,7 +45,8 @@ use self::admission::{Gate, HandshakeKind, Verdict};
 use self::allowed_ips::AllowedIps;
 use self::clock::Clock;
 use self::demux::{Demux, Message};
-use self::peer::{Path, Peer, Wire, deliver};
+use self::peer::Peer;
+use self::wire::{Path, Wire, deliver};
 use crate::action::{Identity, PeerId};
 use crate::config::{self, Config};
 use crate::egress::Egress;
@@ -120,7 +122,7 @@ impl Tunnel {
     }
 
     /// Adds a peer. Its prefixes and its key are no other peer's.
-    pub(crate) fn add_peer(&mut self, peer: &config::Peer, now: Instant) -> PeerId {
+    fn add_peer(&mut self, peer: &config::Peer, now: Instant) -> PeerId {
         let now = self.clock.set(now);
         let index = self.demux.unused_index(&mut self.rng);
         let limiter = Arc::clone(&self.no_limit);
@@ -133,26 +135,10 @@ impl Tunnel {
         self.arm(id, Instant::ZERO);
         id
     }
-
-    /// Forgets a peer and its sessions. Its id may be given to another peer later.
-    pub(crate) fn remove_peer(&mut self, id: PeerId) {
-        let Some(peer) = self.peers.try_remove(id.0 as usize) else { return };
-        self.demux.remove(peer.index(), &peer.identity().public_key);
-        for prefix in peer.allowed_ips() {
-            self.allowed_ips.remove(*prefix, id);
-        }
-        self.timers.set(id.0 as usize, None);
-        self.questions.retain(|asked| *asked != id);
-    }
 }
 
 /// Getters.
 impl Tunnel {
-    /// The peer that owns an inner address.
-    pub(crate) fn owner(&self, address: IpAddr) -> Option<PeerId> {
-        self.allowed_ips.owner(address)
-    }
-
     /// The peer that owns an inner address, and how specific its claim is.
     pub(crate) fn route(&self, address: IpAddr) -> Option<Route> {
         self.allowed_ips.route(address)
@@ -169,24 +155,9 @@ impl Tunnel {
         self.peer(peer).map(Peer::identity)
     }
 
-    /// Every peer.
-    pub(crate) fn peers(&self) -> impl Iterator<Item = (PeerId, &Arc<Identity>)> {
-        self.peers.iter().map(|(slot, peer)| (PeerId(slot as u32), peer.identity()))
-    }
-
     /// The host name and port of a peer's endpoint, if it is given by name.
     pub(crate) fn endpoint_name(&self, peer: PeerId) -> Option<(&str, u16)> {
         self.peer(peer)?.endpoint().name()
-    }
-
-    /// Where datagrams to a peer go now.
-    pub(crate) fn endpoint(&self, peer: PeerId) -> Option<SocketAddr> {
-        self.peer(peer)?.endpoint().in_use()
-    }
-
-    /// When the session that is in use with a peer was agreed on; `None` without one.
-    pub(crate) fn session_since(&self, peer: PeerId) -> Option<Instant> {
-        self.peer(peer)?.session_since()
     }
 
     fn peer(&self, peer: PeerId) -> Option<&Peer> {

@@ -13,18 +13,17 @@ use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
-use ipnet::IpNet;
 
 use super::bucket::{Bucket, Rate};
 use super::demux::{is_initiation, sender_index};
 use super::endpoint::{Endpoint, Resolution};
 use super::inner::holds_its_header;
 use super::supervisor::{Rise, Supervisor};
+use super::wire::{Path, Wire, deliver};
 use crate::action::Identity;
 use crate::config;
-use crate::egress::{Egress, Reservation};
 use crate::limits::{QUEUED_PACKETS_MAX, UNCONFIRMED_SESSIONS_BURST};
-use crate::stats::{Counter, Stats};
+use crate::stats::Counter;
 use crate::time::Instant;
 
 /// What WireGuard adds to a packet: header and tag.
@@ -36,24 +35,6 @@ const UNANSWERED_LOST: u32 = 3;
 /// Sessions that the peer does not use: see [`UNCONFIRMED_SESSIONS_BURST`].
 const UNCONFIRMED_SESSIONS: Rate = Rate::new(UNCONFIRMED_SESSIONS_BURST, Duration::from_secs(30));
 
-/// What a peer needs to hear and to say something.
-pub(super) struct Wire<'a> {
-    /// Where packets are decrypted to.
-    pub(super) plaintext: &'a mut [u8],
-    /// Where boringtun writes its messages.
-    pub(super) scratch: &'a mut [u8],
-    pub(super) egress: &'a mut Egress,
-    pub(super) stats: &'a mut Stats,
-    pub(super) now: Instant,
-}
-
-/// Where a datagram came from, and the address of ours that it was sent to.
-#[derive(Clone, Copy)]
-pub(super) struct Path {
-    pub(super) source: SocketAddr,
-    pub(super) local: Option<IpAddr>,
-}
-
 /// A decrypted packet, at the start of [`Wire::plaintext`].
 pub(super) struct Inner {
     pub(super) len: usize,
@@ -63,8 +44,6 @@ pub(super) struct Inner {
 /// A peer.
 pub(super) struct Peer {
     identity: Arc<Identity>,
-    allowed_ips: Vec<IpNet>,
-    index: u32,
     tunn: Tunn,
     endpoint: Endpoint,
     supervisor: Supervisor,
@@ -88,8 +67,6 @@ impl Peer {
         let identity = Identity { name: peer.name.clone(), public_key: peer.public_key };
         Self {
             identity: Arc::new(identity),
-            allowed_ips: peer.allowed_ips.clone(),
-            index,
             tunn: Tunn::new(
                 private_key.clone(),
                 peer.public_key.point(),
@@ -109,18 +86,12 @@ impl Peer {
         &self.identity
     }
 
-    pub(super) fn allowed_ips(&self) -> &[IpNet] {
-        &self.allowed_ips
-    }
-
-    pub(super) const fn index(&self) -> u32 {
-        self.index
-    }
-
     pub(super) const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
+    /// When the session in use was agreed on.
+    #[cfg(test)]
     pub(super) fn session_since(&self) -> Option<Instant> {
         self.supervisor.session_since()
     }
@@ -454,18 +425,6 @@ impl Peer {
         let room = wire.egress.reserve_control(destination, self.endpoint.local(), len);
         deliver(&wire.scratch[..len], room, wire.stats);
     }
-}
-
-/// Copies a datagram to where it leaves, if there is room.
-pub(super) fn deliver(datagram: &[u8], room: Option<Reservation<'_>>, stats: &mut Stats) {
-    let Some(mut reservation) = room else {
-        stats.count(Counter::DropEgressFull);
-        return;
-    };
-    reservation.buffer().copy_from_slice(datagram);
-    reservation.commit(datagram.len());
-    stats.count(Counter::DatagramsOut);
-    stats.add(Counter::BytesOut, datagram.len() as u64);
 }
 
 /// How much boringtun has written for the network.

@@ -215,6 +215,7 @@ impl Supervisor {
         let is_old = |since: Instant| since + REJECT_AFTER_TIME <= now;
         self.session.take_if(|session| is_old(session.since));
         self.grant.take_if(|grant| is_old(grant.since));
+        self.asked_at.take_if(|at| *at + ASKED_FOR <= now);
         // Had boringtun still waited for an answer, it would have sent another initiation.
         self.initiated_at.take_if(|at| *at + REKEY_TIMEOUT <= now);
     }
@@ -233,6 +234,7 @@ impl Supervisor {
     }
 
     /// When the session in use was agreed on.
+    #[cfg(test)]
     pub(super) fn session_since(&self) -> Option<Instant> {
         self.session.map(|session| session.since)
     }
@@ -337,6 +339,16 @@ mod tests {
         supervisor.initiated(at(55));
         supervisor.expired(at(145));
         assert_eq!(supervisor.handshake_start(), None);
+    }
+
+    #[test]
+    fn traffic_of_long_ago_asks_for_nothing() {
+        let mut supervisor = idle();
+        supervisor.asked(at(0));
+        supervisor.answered(at(0));
+        supervisor.looked(at(181));
+        supervisor.handle_timeout(at(181));
+        assert_eq!((supervisor.session_since(), supervisor.handshake_start()), (None, None));
     }
 
     #[test]

@@ -84,6 +84,29 @@ fn datagrams_of_a_refused_mapping_are_gone_and_the_peer_is_told() {
 }
 
 #[test]
+fn a_datagram_that_did_not_arrive_is_an_icmp_error_about_it() {
+    for (client, host, kind, code) in
+        [(CLIENT, "192.0.2.1:1000", 3, 3), ("[fd00::2]:5", "[2001:db8::9]:6", 1, 4)]
+    {
+        let mut world = World::new();
+        world.receive(ALICE, &udp(client, host, b""));
+        let flow = world.offered();
+        let mut refuse = |remote: &str| {
+            let World { stack, wire, now } = &mut world;
+            let refusal = Refusal::Refused;
+            stack.handle_datagram_refused(flow, socket(remote), refusal, wire, *now).unwrap();
+        };
+        refuse("192.0.2.7:1000");
+        refuse(host);
+        let (_, mut bytes) = world.only_sent();
+        let packet = Packet::parse(&mut bytes).unwrap();
+        assert_eq!(packet.source, socket(host).ip());
+        assert_eq!(packet.transport_bytes()[..2], [kind, code]);
+        assert_eq!(packet.transport_bytes()[8..], udp(client, host, b""));
+    }
+}
+
+#[test]
 fn protected_targets_are_answered_as_prohibited() {
     let mut world = World::new();
     world.receive(ALICE, &udp(CLIENT, "127.0.0.1:53", b"x"));

@@ -113,7 +113,7 @@ fn replayed_handshakes_are_counted_and_dropped() {
     for end in &net.ends {
         assert_eq!(end.count(Counter::DropHandshake), 1);
     }
-    assert_eq!(net.ends[1].tunnel.endpoint(PeerId(0)), Some(outer(0)));
+    assert_eq!(net.ends[1].endpoint(), Some(outer(0)));
     assert_unharmed(&mut net);
 }
 
@@ -212,7 +212,7 @@ fn a_cookie_reply_moves_no_endpoint() {
     let reply = Datagram { source: attacker(), ..reply.unwrap() };
     net.deliver(0, &reply);
     assert_eq!(net.ends[0].count(Counter::DropHandshake), 0, "it was a good one");
-    assert_eq!(net.ends[0].tunnel.endpoint(PeerId(0)), Some(outer(1)));
+    assert_eq!(net.ends[0].endpoint(), Some(outer(1)));
 }
 
 #[test]

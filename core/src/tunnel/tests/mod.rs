@@ -107,6 +107,8 @@ impl Datagram {
     }
 }
 
+type Loss = dyn FnMut(Instant, &Datagram) -> bool;
+
 struct End {
     tunnel: Tunnel,
     egress: Egress,
@@ -120,6 +122,11 @@ struct End {
 impl End {
     fn numbers(&self) -> Vec<u32> {
         self.received.iter().map(|packet| number_of(packet)).collect()
+    }
+
+    /// Where its first peer is.
+    fn endpoint(&self) -> Option<SocketAddr> {
+        self.tunnel.peers[0].endpoint().in_use()
     }
 
     fn count(&self, counter: Counter) -> u64 {
@@ -136,7 +143,7 @@ struct Net {
     /// Everything that was sent, lost or not.
     sent: Vec<(Instant, Datagram)>,
     /// Whether a datagram is lost.
-    loses: Box<dyn FnMut(Instant, &Datagram) -> bool>,
+    loses: Box<Loss>,
 }
 
 impl Net {
@@ -197,7 +204,7 @@ impl Net {
         packet.resize(len + 15, 0xff);
         let destination: [u8; 4] = packet[16..20].try_into().unwrap();
         let End { tunnel, egress, stats, .. } = &mut self.ends[from];
-        let id = tunnel.owner(destination.into()).unwrap();
+        let id = tunnel.route(destination.into()).unwrap().peer;
         tunnel.send(id, &mut packet, len, egress, stats, now);
         self.drain(from);
     }
@@ -313,6 +320,6 @@ impl Net {
     }
 
     fn is_up(&self, end: usize) -> bool {
-        self.ends[end].tunnel.session_since(PeerId(0)).is_some()
+        self.ends[end].tunnel.peers[0].session_since().is_some()
     }
 }

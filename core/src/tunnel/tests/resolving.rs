@@ -118,7 +118,7 @@ fn answers_for_peers_that_asked_for_nothing_change_nothing() {
     let mut net = net(reachable(1));
     let elsewhere: SocketAddr = "198.51.100.9:1234".parse().unwrap();
     net.resolve(0, &[elsewhere]);
-    assert_eq!(net.ends[0].tunnel.endpoint(PeerId(0)), Some(outer(1)));
+    assert_eq!(net.ends[0].endpoint(), Some(outer(1)));
     let End { tunnel, egress, stats, .. } = &mut net.ends[0];
     tunnel.handle_resolved(PeerId(99), &[elsewhere], egress, stats, net.now);
 }

@@ -141,8 +141,9 @@ fn a_quiet_session_costs_a_handful_of_wakeups() {
     while let Some(due) = net.deadline(0) {
         net.run(due.saturating_duration_since(net.now));
         wakeups += 1;
+        assert!(wakeups < 30, "in the life of a session");
     }
-    assert!(wakeups < 30, "{wakeups} in the life of a session");
+    assert!(!net.is_up(0));
 }
 
 #[test]
@@ -181,23 +182,4 @@ fn time_that_runs_backwards_stands_still() {
     net.send(0, 1, 1);
     net.run(seconds(1));
     assert_eq!(net.ends[1].numbers(), [1]);
-}
-
-#[test]
-fn peers_come_and_go_at_run_time() {
-    let mut net = Net::new([config(0, vec![]), config(1, vec![peer(0)])]);
-    let now = net.now;
-    let id = net.ends[0].tunnel.add_peer(&reachable(1), now);
-    net.send(0, 1, 1);
-    net.run(seconds(1));
-    assert_eq!(net.ends[1].numbers(), [1]);
-    assert_eq!(net.ends[0].tunnel.peers().count(), 1);
-    net.ends[0].tunnel.remove_peer(id);
-    assert!(net.ends[0].tunnel.owner(inner_address(1).into()).is_none());
-    assert!(net.ends[0].tunnel.identity(id).is_none());
-    assert_eq!(net.deadline(0), None);
-    net.send(1, 0, 2);
-    net.run(seconds(1));
-    assert!(net.ends[0].received.is_empty());
-    assert_eq!(net.ends[0].count(Counter::DropNoSession), 1);
 }
