@@ -30,6 +30,11 @@ pub(crate) const DATAGRAMS_LEN_MAX: usize = 1 << 20;
 
 /// Segments that one TCP flow may send before the next has its turn.
 pub(crate) const SEGMENTS_PER_TURN: usize = 64;
+/// Bytes of a TCP flow that may be in flight on any path: they fit into the default receive buffer
+/// of a UDP socket on Linux (212,992 bytes, of which a datagram of 1,452 takes 2,304).
+pub(crate) const FLIGHT_MIN: usize = 96 << 10;
+/// Bytes that may be in flight beyond twice what the path holds: acknowledgements come in clumps.
+pub(crate) const FLIGHT_SPARE: usize = 32 << 10;
 /// The shortest rest of a TCP flow that has nothing to send.
 pub(crate) const TCP_REST_MIN: Duration = Duration::from_millis(1);
 /// How long a TCP flow into the tunnel may take to be established: long enough for a tunnel that

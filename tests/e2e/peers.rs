@@ -53,6 +53,7 @@ struct TwoPeers {
 impl TwoPeers {
     fn start(lab: &Lab, gateway: &str) -> Result<Self> {
         let row = Row::new(lab)?;
+        row.allow_ping_sockets()?;
         let other = lab.host("other")?;
         link((&row.mid, "other", &["10.3.0.1/24"]), (&other, "out", &["10.3.0.2/24"]))?;
         let [gateway_keys, near_keys, other_keys] =

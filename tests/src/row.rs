@@ -123,7 +123,11 @@ impl Row {
                 neighbour add fd02::77 lladdr 02:00:00:00:00:77 dev in nud permanent")?;
         far.ip("route add 10.77.0.0/24 via 10.2.0.1\n\
                 route add fd77::/64 via fd02::1")?;
-        mid.sysctl("ipv4/ping_group_range", sandbox::ping_groups())?;
         Ok(row)
+    }
+
+    /// Allows ping sockets on the middle host, which forbids them to everybody at first.
+    pub fn allow_ping_sockets(&self) -> Result<()> {
+        self.mid.sysctl("ipv4/ping_group_range", sandbox::ping_groups())
     }
 }

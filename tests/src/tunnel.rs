@@ -101,6 +101,8 @@ pub struct Plan {
     pub keepalive: u16,
     /// The preshared keys.
     pub preshared_key: PresharedKey,
+    /// Whether the middle host allows ping sockets.
+    pub ping_sockets: bool,
     /// The endpoint that the initiator is given, where it is not simply the other end's.
     pub endpoint: Option<String>,
     /// A file that slipwire sees as `/etc/hosts`.
@@ -108,7 +110,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// IPv4 outside, the near end initiates, neither keepalives nor preshared keys.
+    /// IPv4 outside, the near end initiates, neither keepalives nor preshared keys, ping sockets allowed.
     pub fn new(job: Job) -> Self {
         Self {
             job,
@@ -116,6 +118,7 @@ impl Plan {
             initiator: Side::Near,
             keepalive: 0,
             preshared_key: PresharedKey::None,
+            ping_sockets: true,
             endpoint: None,
             hosts_file: None,
         }
@@ -173,6 +176,9 @@ impl Tunnel {
     /// Builds the hosts and starts both ends, first the one that waits for the other.
     pub fn start(lab: &Lab, plan: Plan) -> Result<Self> {
         let row = Row::new(lab)?;
+        if plan.ping_sockets {
+            row.allow_ping_sockets()?;
+        }
         let keys = [Keys::generate()?, Keys::generate()?];
         let preshared_keys = preshared_keys(plan.preshared_key)?;
         let ends = Ends { lab, plan: &plan, row: &row, keys, preshared_keys };

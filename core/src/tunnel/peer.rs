@@ -290,10 +290,10 @@ impl Peer {
         self.say(written(&result), wire);
     }
 
-    /// Sends what boringtun has queued. It does so only on request, and only with a session,
-    /// without which it would queue again.
+    /// Sends what boringtun has queued, which it does only on request. There must be a session,
+    /// without which it would queue again: there is, after whatever proves one.
     fn flush(&mut self, wire: &mut Wire<'_>) {
-        let Some(destination) = self.endpoint.in_use().filter(|_| self.has_session()) else {
+        let Some(destination) = self.endpoint.in_use() else {
             return;
         };
         while let TunnResult::WriteToNetwork(datagram) =
@@ -324,7 +324,6 @@ impl Peer {
             ),
             Resolution::Unchanged => {}
             Resolution::Found => {
-                self.supervisor.hurry(wire.now);
                 self.refresh(wire);
                 self.keep_alive(wire);
             }

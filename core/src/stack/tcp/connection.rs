@@ -213,6 +213,7 @@ impl Connection {
             received: Some(packet.bytes()),
             budget: 1,
             guard,
+            now,
             outlet: exit.outlet,
             scratch: exit.scratch,
         };
@@ -237,6 +238,7 @@ impl Connection {
             received: None,
             budget,
             guard,
+            now,
             outlet: exit.outlet,
             scratch: exit.scratch,
         };

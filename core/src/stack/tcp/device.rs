@@ -1,13 +1,14 @@
 //! smoltcp's view of the tunnel: one packet in, packets out through the stack's outlet.
 
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
-use smoltcp::time::Instant;
+use smoltcp::time::Instant as EngineInstant;
 use smoltcp::wire::TcpPacket;
 
 use crate::action::PeerId;
 use crate::stack::Outlet;
 use crate::stack::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN};
 use crate::stack::tcp::guard::Guard;
+use crate::time::Instant;
 
 /// The device of one connection, for one call into smoltcp.
 pub(crate) struct Device<'a> {
@@ -17,6 +18,7 @@ pub(crate) struct Device<'a> {
     /// Packets that may still be sent in this call.
     pub(crate) budget: usize,
     pub(crate) guard: &'a mut Guard,
+    pub(crate) now: Instant,
     pub(crate) outlet: &'a mut dyn Outlet,
     /// Where packets are written before they are encrypted.
     pub(crate) scratch: &'a mut [u8],
@@ -41,11 +43,11 @@ impl phy::Device for Blueprint {
     type RxToken<'t> = Never;
     type TxToken<'t> = Never;
 
-    fn receive(&mut self, _: Instant) -> Option<(Never, Never)> {
+    fn receive(&mut self, _: EngineInstant) -> Option<(Never, Never)> {
         None
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<Never> {
+    fn transmit(&mut self, _: EngineInstant) -> Option<Never> {
         None
     }
 
@@ -79,12 +81,12 @@ impl<'a> phy::Device for Device<'a> {
     where
         Self: 't;
 
-    fn receive(&mut self, _: Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+    fn receive(&mut self, _: EngineInstant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
         let packet = self.received.take()?;
         Some((Received(packet), Sending(self)))
     }
 
-    fn transmit(&mut self, _: Instant) -> Option<Self::TxToken<'_>> {
+    fn transmit(&mut self, _: EngineInstant) -> Option<Self::TxToken<'_>> {
         (self.budget > 0 && self.outlet.has_room()).then_some(Sending(self))
     }
 
@@ -117,7 +119,8 @@ impl phy::TxToken for Sending<'_, '_> {
             _ => IPV6_HEADER_LEN,
         };
         // smoltcp writes neither IPv4 options nor extension headers.
-        device.guard.handle_sent(&TcpPacket::new_unchecked(&device.scratch[header_len..len]));
+        let segment = TcpPacket::new_unchecked(&device.scratch[header_len..len]);
+        device.guard.handle_sent(&segment, device.now);
         device.outlet.send(device.peer, device.scratch, len);
         result
     }

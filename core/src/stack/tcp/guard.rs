@@ -8,12 +8,14 @@
 //! - challenges a SYN on a live connection (RFC 5961, section 4);
 //! - drops what exceeds the window that was offered, and takes the FIN off a segment that
 //!   overlaps its end, so that a cut never looks like an end;
-//! - raises a stale acknowledgement on a segment with data, which smoltcp would drop whole.
+//! - raises a stale acknowledgement on a segment with data, which smoltcp would drop whole;
+//! - lowers the far end's window to what the [`path`](super::path) holds.
 //!
 //! It leaves reassembly, retransmission and congestion control to smoltcp.
 
 use smoltcp::wire::{TcpOption, TcpPacket, TcpSeqNumber};
 
+use crate::stack::tcp::path::Path;
 use crate::time::Instant;
 
 /// Challenge ACKs are sent at most this often (RFC 5961, section 7), in nanoseconds.
@@ -55,6 +57,9 @@ pub(crate) struct Guard {
     offered_to: TcpSeqNumber,
     /// Bytes of the window that was last offered.
     window_len: usize,
+    /// The scale of the far end's windows.
+    far_shift: u8,
+    path: Path,
     /// The sequence number after the far end's FIN.
     fin_end: Option<TcpSeqNumber>,
     challenged_at: Option<Instant>,
@@ -83,6 +88,8 @@ impl Guard {
             received_to: zero,
             offered_to: zero,
             window_len: 0,
+            far_shift: 0,
+            path: Path::default(),
             fin_end: None,
             challenged_at: None,
         }
@@ -109,14 +116,19 @@ impl Guard {
     }
 
     /// Looks at a segment that leaves.
-    pub(crate) fn handle_sent(&mut self, segment: &TcpPacket<&[u8]>) {
+    pub(crate) fn handle_sent(&mut self, segment: &TcpPacket<&[u8]>, now: Instant) {
         let end = segment.seq_number() + segment.segment_len();
         if !self.started {
             self.started = true;
             self.acknowledged = segment.seq_number();
             self.send_next = end;
+            self.path.handle_sent(end, now);
+        } else if end > self.send_next {
+            self.send_next = end;
+            self.path.handle_sent(end, now);
+        } else if segment.segment_len() > 0 {
+            self.path.handle_repeated();
         }
-        self.send_next = self.send_next.max(end);
         // A SYN's window is never scaled (RFC 7323, section 2.2).
         let shift = if segment.syn() { 0 } else { self.shift };
         self.window_len = usize::from(segment.window_len()) << shift;
@@ -164,11 +176,17 @@ impl Guard {
         }
         let acknowledgement = segment.ack_number();
         let stale = segment.ack() && acknowledgement < self.acknowledged;
+        let window = segment.window_len();
         if segment.ack() && acknowledgement > self.acknowledged && acknowledgement <= self.send_next
         {
+            self.path.handle_acknowledged(acknowledgement, acknowledgement - self.acknowledged, now);
             self.acknowledged = acknowledgement;
         }
+        let flight_limit = self.path.flight_limit() >> self.far_shift;
         let mut segment = TcpPacket::new_unchecked(bytes);
+        if usize::from(window) > flight_limit {
+            segment.set_window_len(flight_limit as u16);
+        }
         if cut {
             segment.set_fin(false);
         }
@@ -185,8 +203,9 @@ impl Guard {
             return if due { Admission::Reset } else { Admission::Drop };
         }
         if segment.syn() {
-            if !offers_window_scale(segment) {
-                self.shift = 0;
+            match window_scale(segment) {
+                Some(shift) => self.far_shift = shift,
+                None => self.shift = 0,
             }
             self.received_to = segment.seq_number() + 1;
             if self.initiator && segment.ack() && segment.ack_number() == self.send_next {
@@ -235,15 +254,16 @@ fn window_shift(capacity: usize) -> u8 {
     bits.saturating_sub(16) as u8
 }
 
-/// Whether a SYN carries the window scale option (RFC 7323, section 2).
-fn offers_window_scale(segment: &TcpPacket<&[u8]>) -> bool {
+/// The window scale that a SYN offers (RFC 7323, section 2).
+fn window_scale(segment: &TcpPacket<&[u8]>) -> Option<u8> {
     let mut options = segment.options();
     while !options.is_empty() {
         match TcpOption::parse(options) {
-            Ok((_, TcpOption::WindowScale(_))) => return true,
-            Ok((_, TcpOption::EndOfList)) | Err(_) => return false,
+            // RFC 7323, section 2.3: more than 14 means 14, as smoltcp takes it too.
+            Ok((_, TcpOption::WindowScale(shift))) => return Some(shift.min(14)),
+            Ok((_, TcpOption::EndOfList)) | Err(_) => return None,
             Ok((rest, _)) => options = rest,
         }
     }
-    false
+    None
 }

@@ -1,11 +1,12 @@
 //! TCP flows: what the embedder is told of a connection, and when it is over.
 //!
-//! [`connection`] is the engine, [`guard`] stands before it, [`device`] carries its packets, and
-//! [`time_wait`] answers for connections that have ended.
+//! [`connection`] is the engine, [`guard`] stands before it, [`path`] measures, [`device`] carries
+//! packets, and [`time_wait`] answers for connections that have ended.
 
 mod connection;
 mod device;
 mod guard;
+mod path;
 mod time_wait;
 
 use std::collections::VecDeque;

@@ -125,9 +125,18 @@ fn packets_waiting_for_a_session_are_bounded() {
     assert_eq!(net.ends[0].count(Counter::DropNoSession), excess.into());
     net.run(seconds(1));
     assert_eq!(net.ends[1].received.len(), QUEUED_PACKETS_MAX);
-    net.send(0, 1, 0);
-    net.run(seconds(1));
-    assert_eq!(net.ends[1].received.len(), QUEUED_PACKETS_MAX + 1);
+
+    net.clear_received();
+    net.loses = Box::new(|_, _| true);
+    net.run(seconds(400));
+    let fill = |net: &mut Net| (0..QUEUED_PACKETS_MAX as u32).for_each(|n| net.send(0, 1, n));
+    fill(&mut net);
+    net.run(seconds(400));
+    fill(&mut net);
+    net.loses = Box::new(|_, _| false);
+    net.run(seconds(10));
+    assert_eq!(net.ends[1].received.len(), QUEUED_PACKETS_MAX, "those given up make room");
+    assert_eq!(net.ends[0].count(Counter::DropNoSession), excess.into());
 }
 
 #[test]

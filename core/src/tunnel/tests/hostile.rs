@@ -1,5 +1,8 @@
 //! Datagrams of outsiders, and of peers that misbehave.
 
+use blake2::digest::Mac;
+use blake2::digest::consts::U16;
+use blake2::{Blake2s256, Blake2sMac, Digest as _};
 use rand_chacha::rand_core::RngCore as _;
 
 use super::*;
@@ -155,27 +158,73 @@ fn a_flood_from_one_source_does_not_hinder_another() {
     assert!(net.is_up(0) && net.is_up(1));
 }
 
-/// Initiations that anybody can make who knows both public keys: with the right first MAC, and with
-/// the name of the peer, but without its private key.
+/// An initiation that anybody can make who knows both public keys: it names end 0, and its first MAC
+/// is right, but it does not prove to come from there.
+fn forged_initiation() -> Vec<u8> {
+    let mut net = Net::pair();
+    net.send(0, 1, 1);
+    let mut bytes = last_sent(&net, 1).bytes;
+    bytes[100] ^= 1;
+    let key = Blake2s256::new().chain_update(b"mac1----").chain_update(public_key(1)).finalize();
+    let mac: Blake2sMac<U16> = Mac::new_from_slice(&key).unwrap();
+    let mac = mac.chain_update(&bytes[..116]);
+    bytes[116..132].copy_from_slice(&mac.finalize().into_bytes());
+    bytes
+}
+
+fn public_key(end: usize) -> [u8; 32] {
+    *private_key(end).public_key().as_bytes()
+}
+
+#[test]
+fn an_initiation_that_only_names_a_peer_changes_nothing() {
+    let mut net = Net::connected();
+    let forged = from_attacker(forged_initiation());
+    net.sent.clear();
+    for number in 1..=100 {
+        net.deliver(1, &forged);
+        assert_eq!(net.ends[1].count(Counter::DropHandshake), number);
+        net.run(seconds(1));
+    }
+    assert!(net.sent.iter().all(|(_, datagram)| datagram.destination != attacker()));
+    assert_eq!(net.ends[1].endpoint(), Some(outer(0)));
+    assert_eq!(net.ends[1].count(Counter::DropHandshakeRate), 0, "the peer's share is untouched");
+    net.send(0, 1, 1);
+    net.run(seconds(1));
+    assert_eq!(net.ends[1].numbers(), [0, 1]);
+}
+
 #[test]
 fn forged_initiations_from_everywhere_do_not_lock_a_peer_out() {
-    let mut net = Net::new([config(0, vec![kept_alive(1)]), config(1, vec![peer(0)])]);
+    let configs = [config(0, vec![kept_alive(1)]), config(1, vec![peer(0)])];
+    let mut net = Net::new(configs.clone());
     net.run(seconds(1));
-    let mut impostor = Net::new([config(0, vec![reachable(1)])]);
-    impostor.send(0, 1, 1);
-    let stale = last_sent(&impostor, 1);
-    let configuration = config(0, vec![kept_alive(1)]);
-    net.restart(0, &configuration);
+    let forged = forged_initiation();
+    net.restart(0, &configs[0]);
     for second in 0..12 {
         for source in 0..2 * HANDSHAKES_UNPROVEN_RATE {
             let [_, _, a, b] = source.to_be_bytes();
             let source = SocketAddr::from(([10, second, a, b], 1));
-            net.deliver(1, &Datagram { source, ..stale.clone() });
+            net.deliver(1, &Datagram { source, bytes: forged.clone(), destination: outer(1) });
         }
         net.run(seconds(1));
     }
     assert!(net.ends[1].count(Counter::CookieReplies) > 0);
     assert!(net.is_up(0) && net.is_up(1));
+}
+
+#[test]
+fn cookie_replies_leave_room_for_handshakes() {
+    let mut net = Net::connected();
+    let forged = forged_initiation();
+    let End { tunnel, egress, stats, .. } = &mut net.ends[1];
+    for source in 0..2 * HANDSHAKES_UNPROVEN_RATE {
+        let [_, _, a, b] = source.to_be_bytes();
+        let source = SocketAddr::from(([10, 0, a, b], 1));
+        tunnel.handle_datagram(source, None, &forged, egress, stats, net.now);
+    }
+    assert!(stats.value(Counter::DropEgressFull) > 0);
+    assert!(egress.reserve_control(outer(0), None, 148).is_some());
 }
 
 #[test]

@@ -108,6 +108,17 @@ fn either_end_may_restart() {
     }
 }
 
+#[test]
+fn a_peer_may_restart_again_and_again() {
+    let configs = [config(0, vec![kept_alive(1)]), config(1, vec![peer(0)])];
+    let mut net = Net::new(configs.clone());
+    for _ in 0..20 {
+        net.restart(0, &configs[0]);
+        net.run(seconds(1));
+        assert!(net.is_up(0));
+    }
+}
+
 /// Timestamps of handshakes must grow, and a restarted end takes them from the wall clock.
 #[test]
 fn an_end_whose_clock_was_set_back_is_refused_until_it_has_caught_up() {

@@ -27,9 +27,9 @@ fn a_name_is_resolved_and_the_handshake_follows_at_once() {
     net.run(seconds(7));
     assert!(net.sent.is_empty());
     net.resolve(0, &[outer(1)]);
+    assert_eq!(net.initiations_of(0), [7]);
     net.run(seconds(1));
     assert!(net.is_up(0));
-    assert_eq!(net.initiations_of(0), [7]);
 }
 
 #[test]
@@ -102,12 +102,11 @@ fn a_name_is_resolved_again_when_handshakes_fail() {
     let configuration = config(1, vec![peer(0)]);
     net.restart(1, &configuration);
     net.ends[1].address = elsewhere;
-    let mut waited = 0;
-    while net.ends[0].tunnel.poll_resolve().is_none() {
+    let asked = (0..200).any(|_| {
         net.run(seconds(1));
-        waited += 1;
-    }
-    assert!(waited <= 200, "{waited} seconds");
+        net.ends[0].tunnel.poll_resolve().is_some()
+    });
+    assert!(asked);
     net.resolve(0, &[elsewhere]);
     net.run(seconds(20));
     assert!(net.is_up(0) && net.is_up(1));

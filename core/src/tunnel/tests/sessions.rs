@@ -95,6 +95,8 @@ fn keepalives_alone_keep_a_session_without_a_gap() {
         net.run(Duration::from_millis(999));
         assert!(net.is_up(0) && net.is_up(1), "after {number} seconds");
     }
+    let initiations = net.initiations_of(0);
+    assert!(initiations.windows(2).all(|pair| pair[1] - pair[0] < 180), "{initiations:?}");
     let keepalives = net.sent.iter().filter(|(_, d)| d.bytes.len() == DATA_OVERHEAD).count();
     assert!((40..=60).contains(&keepalives), "{keepalives} in 1000 seconds");
 }

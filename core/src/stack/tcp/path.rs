@@ -1,0 +1,150 @@
+//! What the path of a connection holds, measured from the outside: the round-trip time and the
+//! rate of delivery, and from them how much may be in flight.
+//!
+//! smoltcp's congestion control grows until something is lost, and what is lost costs it dearly:
+//! it repairs one segment for each loss it notices. A path that is kept at about twice what it
+//! holds (as BBR does it) is as fast, and its queues don't overflow. The limit is an upper bound
+//! only; congestion control goes on below it.
+
+use std::time::Duration;
+
+use smoltcp::wire::TcpSeqNumber;
+
+use crate::limits::{FLIGHT_MIN, FLIGHT_SPARE};
+use crate::time::Instant;
+
+/// Rate samples that are remembered; there is about one for each round trip.
+const RATES: usize = 8;
+/// How long the shortest round trip is believed (draft-cardwell-iccrg-bbr, MinRTTFilterLen).
+const ROUND_TRIP_LIFETIME: Duration = Duration::from_secs(10);
+
+/// The measurements of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Path {
+    shortest: Option<RoundTrip>,
+    /// Bytes a second, latest samples.
+    rates: [u64; RATES],
+    next_rate: usize,
+    delivered: u64,
+    probe: Option<Probe>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RoundTrip {
+    time: Duration,
+    measured_at: Instant,
+}
+
+/// A segment whose acknowledgement is awaited to measure.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    end: TcpSeqNumber,
+    sent_at: Instant,
+    /// What had been delivered when it was sent.
+    delivered: u64,
+}
+
+impl Path {
+    /// Something was sent for the first time, up to `end`.
+    pub(crate) fn handle_sent(&mut self, end: TcpSeqNumber, now: Instant) {
+        if self.probe.is_none() {
+            self.probe = Some(Probe { end, sent_at: now, delivered: self.delivered });
+        }
+    }
+
+    /// Something was sent again: whose acknowledgement comes next can't be told (Karn).
+    pub(crate) const fn handle_repeated(&mut self) {
+        self.probe = None;
+    }
+
+    /// The far end acknowledged `len` more bytes, up to `acknowledgement`.
+    pub(crate) fn handle_acknowledged(
+        &mut self,
+        acknowledgement: TcpSeqNumber,
+        len: usize,
+        now: Instant,
+    ) {
+        self.delivered += len as u64;
+        let Some(probe) = self.probe.filter(|probe| acknowledgement >= probe.end) else { return };
+        self.probe = None;
+        let time = now.saturating_duration_since(probe.sent_at).max(Duration::from_micros(1));
+        let stale = |best: RoundTrip| {
+            now.saturating_duration_since(best.measured_at) > ROUND_TRIP_LIFETIME
+        };
+        if self.shortest.is_none_or(|best| time <= best.time || stale(best)) {
+            self.shortest = Some(RoundTrip { time, measured_at: now });
+        }
+        let bytes = u128::from(self.delivered - probe.delivered);
+        let rate = bytes * 1_000_000_000 / time.as_nanos();
+        self.rates[self.next_rate] = u64::try_from(rate).unwrap_or(u64::MAX);
+        self.next_rate = (self.next_rate + 1) % RATES;
+    }
+
+    /// How many bytes may be in flight.
+    pub(crate) fn flight_limit(&self) -> usize {
+        let Some(shortest) = self.shortest else { return usize::MAX };
+        let rate = self.rates.iter().copied().max().unwrap_or(0);
+        let held = u128::from(rate) * shortest.time.as_nanos() / 1_000_000_000;
+        let held = usize::try_from(held).unwrap_or(usize::MAX);
+        held.saturating_mul(2).saturating_add(FLIGHT_SPARE).max(FLIGHT_MIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays a path that delivers `rate` bytes a second after `round_trip`, with a sender that
+    /// keeps it as full as it may.
+    fn settle(round_trip: Duration, rate: u64) -> Path {
+        let mut path = Path::default();
+        let (mut now, mut sequence) = (Instant::from_nanos(1), TcpSeqNumber(0));
+        for round in 0..50 {
+            // A SYN comes first.
+            let flight = if round == 0 { 1 } else { path.flight_limit() };
+            path.handle_sent(sequence + flight, now);
+            // What exceeds the path waits in its queue.
+            let drain = Duration::from_nanos(flight as u64 * 1_000_000_000 / rate);
+            now += round_trip.max(drain);
+            sequence += flight;
+            path.handle_acknowledged(sequence, flight, now);
+        }
+        path
+    }
+
+    #[test]
+    fn a_long_fat_path_is_filled() {
+        let path = settle(Duration::from_millis(50), 100_000_000);
+        let held = 5_000_000;
+        let limit = path.flight_limit();
+        assert!(limit >= held && limit <= 3 * held, "{limit}");
+    }
+
+    #[test]
+    fn a_short_path_is_not_flooded() {
+        let path = settle(Duration::from_micros(200), 60_000_000);
+        assert!(path.flight_limit() <= 2 * FLIGHT_MIN, "{}", path.flight_limit());
+    }
+
+    #[test]
+    fn what_was_repeated_is_not_measured() {
+        let mut path = Path::default();
+        path.handle_sent(TcpSeqNumber(100), Instant::from_nanos(1));
+        path.handle_repeated();
+        path.handle_acknowledged(TcpSeqNumber(100), 100, Instant::from_nanos(2));
+        assert_eq!(path.flight_limit(), usize::MAX);
+    }
+
+    #[test]
+    fn a_shortest_round_trip_is_not_believed_for_ever() {
+        let mut path = Path::default();
+        let mut now = Instant::from_nanos(1);
+        for (round_trip, pause) in [(1, 11), (100, 0)] {
+            path.handle_sent(TcpSeqNumber(100), now);
+            now += Duration::from_millis(round_trip);
+            path.handle_acknowledged(TcpSeqNumber(100), 100, now);
+            now += Duration::from_secs(pause);
+        }
+        assert_eq!(path.shortest.unwrap().time, Duration::from_millis(100));
+    }
+}
