@@ -1,10 +1,9 @@
 //! Starts a driver, and leads what the system refuses back to the line that asked for it.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 
 use slipwire_core::Config;
-use slipwire_driver::{Driver, Forward, Settings, StartError};
+use slipwire_driver::{Driver, Settings, StartError};
 
 use crate::config::Origin;
 use crate::entropy;
@@ -17,7 +16,6 @@ pub(crate) fn start(
     origin: &Origin,
 ) -> Result<Driver, Failure> {
     let seed = entropy::secret_bytes()?;
-    let forwards = settings.forwards.clone();
     Driver::new(engine, settings, *seed).map_err(|error| {
         let (line, key, mend) = match &error {
             StartError::Tunnel { error, .. } => {
@@ -28,8 +26,8 @@ pub(crate) fn start(
                 "interface.listen_address",
                 mend_tunnel(ErrorKind::AddrNotAvailable),
             ),
-            StartError::Forward { name, address, error } => {
-                let line = line_of(name, *address, &forwards, origin);
+            StartError::Forward { index, error, .. } => {
+                let line = origin.forward_lines.get(*index).copied().unwrap_or(1);
                 (line, "forward.listen", mend_forward(error.kind()))
             }
             StartError::System { .. } => return Failure::System(format!("slipwire: {error}")),
@@ -37,12 +35,6 @@ pub(crate) fn start(
         let file = origin.file.display();
         Failure::System(format!("{file}:{line}: {key}: {error}; {mend}"))
     })
-}
-
-fn line_of(name: &str, listen: SocketAddr, forwards: &[Forward], origin: &Origin) -> usize {
-    let mut places = forwards.iter().zip(&origin.forward_lines);
-    let found = places.find(|(forward, _)| forward.name == name && forward.listen == listen);
-    found.map_or(1, |(_, line)| *line)
 }
 
 fn mend_tunnel(kind: ErrorKind) -> &'static str {

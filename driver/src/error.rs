@@ -18,7 +18,9 @@ pub enum StartError {
     },
     /// The listener of a forward.
     Forward {
-        /// The forward.
+        /// Its place in [`Settings::forwards`](crate::Settings::forwards).
+        index: usize,
+        /// Its name.
         name: String,
         /// Where it should have listened.
         address: SocketAddr,
@@ -41,7 +43,7 @@ impl fmt::Display for StartError {
             Self::Tunnel { address, error } => {
                 write!(f, "{address} (WireGuard): {}", Reason(error))
             }
-            Self::Forward { name, address, error } => {
+            Self::Forward { name, address, error, .. } => {
                 write!(f, "{address} (forward {name}): {}", Reason(error))
             }
             Self::System { what, error } => write!(f, "{what}: {}", Reason(error)),
@@ -81,6 +83,7 @@ mod tests {
     #[test]
     fn a_message_names_the_address_its_use_and_the_reason() {
         let error = StartError::Forward {
+            index: 0,
             name: "web".into(),
             address: "127.0.0.1:8080".parse().unwrap(),
             error: io::ErrorKind::AddrInUse.into(),

@@ -15,6 +15,11 @@
 //! 4. accepts clients of forwards, and takes their datagrams,
 //! 5. sends what has come of that.
 //!
+//! What core has to say is taken in the order that core asks for: actions until there are none,
+//! then the datagrams that waited behind them, then trains. Trains that leave make room for flows
+//! that wait, so after them actions are looked at once more, until nothing is left or it is enough
+//! for one turn.
+//!
 //! Each step is bounded, so that no socket, flow or timer keeps the others waiting. With nothing to
 //! do a turn blocks.
 //!

@@ -1,11 +1,11 @@
-//! What a failed connect or bind means to the peer that asked for it.
+//! What a failed system call means to the peer that asked for it.
 
 use std::io;
 
 use rustix::io::Errno;
 use slipwire_core::Refusal;
 
-/// The refusal that an error of the host stands for.
+/// The refusal that a failed connect or bind stands for.
 ///
 /// Linux reports "host unreachable" for an ICMP "host prohibited" and "port prohibited" too: what
 /// the router meant is lost on the way.
@@ -34,6 +34,19 @@ pub(crate) fn refusal(error: &io::Error) -> Refusal {
     }
 }
 
+/// The refusal that a datagram meets at the host itself; `None` if it is simply lost.
+///
+/// "Connection refused" is not among them: a socket that is connected to nobody reports it about
+/// some earlier datagram.
+pub(crate) fn datagram_refusal(error: &io::Error) -> Option<Refusal> {
+    match Errno::from_io_error(error)? {
+        Errno::HOSTUNREACH => Some(Refusal::HostUnreachable),
+        Errno::NETUNREACH => Some(Refusal::NetworkUnreachable),
+        Errno::ACCESS | Errno::PERM => Some(Refusal::Prohibited),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +70,23 @@ mod tests {
         ];
         for (errno, expected) in cases {
             assert_eq!(refusal(&errno.into()), expected, "{errno:?}");
+        }
+    }
+
+    #[test]
+    fn a_datagram_that_is_merely_lost_is_not_refused() {
+        let cases = [
+            (Errno::HOSTUNREACH, Some(Refusal::HostUnreachable)),
+            (Errno::NETUNREACH, Some(Refusal::NetworkUnreachable)),
+            (Errno::ACCESS, Some(Refusal::Prohibited)),
+            (Errno::PERM, Some(Refusal::Prohibited)),
+            (Errno::CONNREFUSED, None),
+            (Errno::MSGSIZE, None),
+            (Errno::NOBUFS, None),
+            (Errno::AGAIN, None),
+        ];
+        for (errno, expected) in cases {
+            assert_eq!(datagram_refusal(&errno.into()), expected, "{errno:?}");
         }
     }
 

@@ -7,56 +7,76 @@ use std::net::{SocketAddr, UdpSocket as StdSocket};
 use mio::event::Event;
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
-use slipwire_core::{Engine, FlowId, Instant, NoFlow};
+use slipwire_core::{Engine, FlowId, Instant, NoFlow, Refusal};
 
 use super::Work;
+use super::error_queue::{self, Entry};
+use super::icmp::Family;
 use crate::incidents::Incidents;
+use crate::refusal::datagram_refusal;
 
 /// Datagrams that one socket hands over before the tunnel is flushed and others have their turn:
 /// no more than the trains that core holds, should each differ in size from the one before.
 pub(crate) const BURST: usize = 32;
 
+/// Of those, at most so many errors: who sends to closed ports does not starve their neighbours.
+const ERRORS: usize = BURST / 4;
+
 /// Room for the largest datagram, and for the whole of an ICMP message.
 pub(crate) const BUFFER_LEN: usize = 1 << 16;
 
-/// A host socket of datagrams.
+/// A host socket of datagrams. The flags say "maybe": events raise them, and only a call that
+/// brought nothing lowers them.
 #[derive(Debug)]
 pub(crate) struct DatagramLeg {
     socket: UdpSocket,
+    family: Family,
     readable: bool,
+    /// Errors about datagrams that were sent are waiting.
+    has_errors: bool,
 }
 
 impl DatagramLeg {
-    /// Takes over a bound socket that does not block.
+    /// Takes over a socket that does not block.
     pub(crate) fn register(
         socket: StdSocket,
+        family: Family,
         token: Token,
         registry: &Registry,
     ) -> io::Result<Self> {
         let mut socket = UdpSocket::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self { socket, readable: true })
+        Ok(Self { socket, family, readable: true, has_errors: false })
     }
 
     /// Notes what the system says about the socket.
     pub(crate) fn note(&mut self, event: &Event) {
         self.readable |= event.is_readable() || event.is_error();
+        self.has_errors |= event.is_error();
     }
 
-    /// Sends one datagram. If the host can't take it now it is lost, as a network would lose it.
+    /// Sends one datagram. If the host can't take it now it is lost, as a network would lose it;
+    /// if the host has no way for it, returns what the peer is to be told.
     pub(crate) fn send(
         &self,
         remote: SocketAddr,
         payload: &[u8],
         incidents: &mut Incidents,
         now: Instant,
-    ) {
-        if let Err(error) = self.socket.send_to(payload, remote) {
-            incidents.report(&error, now);
-        }
+    ) -> Option<Refusal> {
+        let send = || self.socket.send_to(payload, remote);
+        let again = |error: io::Error| match error.kind() {
+            io::ErrorKind::WouldBlock => Err(error),
+            // It may be about an earlier datagram: then it is in the error queue too, and has been
+            // cleared by being seen here.
+            _ => send(),
+        };
+        let error = send().or_else(again).err()?;
+        incidents.report(&error, now);
+        datagram_refusal(&error)
     }
 
-    /// Hands datagrams to core, within a budget.
+    /// Hands datagrams to core, and what is said about those that were sent, within a budget.
     pub(crate) fn work(
         &mut self,
         flow: FlowId,
@@ -65,11 +85,12 @@ impl DatagramLeg {
         engine: &mut Engine,
         now: Instant,
     ) -> Work {
+        self.take_errors(flow, engine, now);
         let mut moved = 0;
         let mut failures = 0;
-        for _ in 0..BURST {
+        for _ in 0..BURST - ERRORS {
             if !self.readable {
-                return Work::Done { moved };
+                break;
             }
             match self.socket.recv_from(buffer) {
                 Ok((length, remote)) => {
@@ -86,10 +107,96 @@ impl DatagramLeg {
                 }
             }
         }
-        if failures == BURST {
+        // An error about a datagram fails one call; a socket that fails all of them is broken.
+        if failures == BURST - ERRORS {
             engine.handle_aborted(flow, now);
             return Work::Over;
         }
-        Work::More { moved }
+        let has_more = self.readable || self.has_errors;
+        if has_more { Work::More { moved } } else { Work::Done { moved } }
+    }
+
+    /// Tells core which datagrams did not arrive, within a budget.
+    fn take_errors(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
+        for _ in 0..ERRORS {
+            if !self.has_errors {
+                return;
+            }
+            match error_queue::pop(&self.socket, self.family) {
+                Some(Entry::Refused(remote, refusal)) => {
+                    // A flow that is over has its last action on the way.
+                    let told = engine.handle_datagram_refused(flow, remote, refusal, now);
+                    self.has_errors = told != Err(NoFlow);
+                }
+                Some(Entry::Other) => {}
+                None => self.has_errors = false,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use log::Level;
+    use mio::{Events, Poll};
+
+    use super::*;
+    use crate::host::udp;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn leg(registry: &Registry) -> DatagramLeg {
+        let socket = udp::open("127.0.0.1:0".parse().unwrap()).unwrap();
+        DatagramLeg::register(socket, Family::V4, Token(0), registry).unwrap()
+    }
+
+    fn send(leg: &DatagramLeg, remote: SocketAddr) -> (Option<Refusal>, u64) {
+        let mut incidents = Incidents::new("test", Level::Debug);
+        let refusal = leg.send(remote, b"hello", &mut incidents, Instant::ZERO);
+        (refusal, incidents.count())
+    }
+
+    fn closed_port() -> SocketAddr {
+        StdSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
+    /// Waits until the system says that there is an error.
+    fn wait_for_error(leg: &mut DatagramLeg, poll: &mut Poll) {
+        let mut events = Events::with_capacity(8);
+        while !leg.has_errors {
+            poll.poll(&mut events, Some(PATIENCE)).unwrap();
+            assert!(!events.is_empty(), "no error came");
+            events.iter().for_each(|event| leg.note(event));
+        }
+    }
+
+    #[test]
+    fn an_error_about_one_host_does_not_cost_the_datagram_to_another() {
+        let mut poll = Poll::new().unwrap();
+        let mut leg = leg(poll.registry());
+        let listener = StdSocket::bind("127.0.0.1:0").unwrap();
+        listener.set_read_timeout(Some(PATIENCE)).unwrap();
+        let closed = closed_port();
+
+        assert_eq!(send(&leg, closed), (None, 0));
+        wait_for_error(&mut leg, &mut poll);
+        assert_eq!(send(&leg, listener.local_addr().unwrap()), (None, 0));
+        assert_eq!(listener.recv(&mut [0; 10]).unwrap(), 5);
+
+        let refused = Entry::Refused(closed, Refusal::Refused);
+        assert_eq!(error_queue::pop(&leg.socket, Family::V4), Some(refused));
+    }
+
+    #[test]
+    fn what_the_host_itself_forbids_is_refused_at_once() {
+        let poll = Poll::new().unwrap();
+        // Broadcasts need a permission that the socket does not ask for.
+        let broadcast = "255.255.255.255:9".parse().unwrap();
+        let (refusal, incidents) = send(&leg(poll.registry()), broadcast);
+        // Without any route the answer is another one.
+        assert!(matches!(refusal, Some(Refusal::Prohibited | Refusal::NetworkUnreachable)));
+        assert_eq!(incidents, 1);
     }
 }

@@ -1,16 +1,18 @@
 //! The host side of flows: carries out core's actions on sockets of this host.
 //!
 //! ```text
-//!   open.rs       a peer's flow gets its host leg
-//!   forward.rs    a local client gets its flow
-//!   legs.rs       the table of host legs, and whose turn it is
-//!   tcp.rs        a leg of bytes
-//!   datagram.rs   a leg of datagrams, over the sockets of udp.rs and icmp.rs
+//!   open.rs          a peer's flow gets its host leg
+//!   forward.rs       a local client gets its flow
+//!   legs.rs          the table of host legs, and whose turn it is
+//!   tcp.rs           a leg of bytes
+//!   datagram.rs      a leg of datagrams, over the sockets of udp.rs and icmp.rs
+//!   error_queue.rs   which of its datagrams did not arrive
 //! ```
 //!
 //! Which flow may reach what has been decided by core.
 
 mod datagram;
+mod error_queue;
 mod forward;
 pub(crate) mod icmp;
 mod legs;
@@ -23,7 +25,7 @@ use std::net::SocketAddr;
 use log::Level;
 use mio::Registry;
 use mio::event::Event;
-use slipwire_core::{Abort, Datagram, Engine, FlowId, Instant};
+use slipwire_core::{Abort, Datagram, Engine, FlowId, Instant, Refusal};
 
 use self::datagram::DatagramLeg;
 use self::icmp::PingSockets;
@@ -210,11 +212,16 @@ impl Host {
         Some(leg)
     }
 
-    pub(crate) fn send_datagram(&mut self, datagram: &Datagram<'_>, now: Instant) {
+    /// Sends a datagram to the host. Returns what its peer is to be told if that can't be.
+    pub(crate) fn send_datagram(
+        &mut self,
+        datagram: &Datagram<'_>,
+        now: Instant,
+    ) -> Option<Refusal> {
         let incidents = &mut self.lost_datagrams;
         match self.legs.by_flow(datagram.flow) {
             Some((_, Leg::Datagrams(leg))) => {
-                leg.send(datagram.remote, datagram.payload, incidents, now);
+                return leg.send(datagram.remote, datagram.payload, incidents, now);
             }
             Some((_, Leg::Client { listener, client })) => {
                 if let Some(Listener::Udp(forward)) = self.listeners.get(*listener) {
@@ -223,6 +230,7 @@ impl Host {
             }
             Some((_, Leg::Tcp(_) | Leg::Service(_))) | None => {}
         }
+        None
     }
 }
 

@@ -66,16 +66,15 @@ impl Host {
         target: SocketAddr,
     ) -> io::Result<Leg> {
         let token = Origin::Leg(self.legs.next_key()).token();
+        let family = Family::of(target);
         let socket = match protocol {
             Protocol::Tcp => {
                 return Connection::connect(target, token, &self.registry).map(Leg::Tcp);
             }
             Protocol::Udp => udp::open(source)?,
-            Protocol::Icmp => {
-                icmp::open(Family::of(target)).inspect_err(|error| self.ping.warn(error))?
-            }
+            Protocol::Icmp => icmp::open(family).inspect_err(|error| self.ping.warn(error))?,
         };
-        DatagramLeg::register(socket, token, &self.registry).map(Leg::Datagrams)
+        DatagramLeg::register(socket, family, token, &self.registry).map(Leg::Datagrams)
     }
 
     fn serves(&self, port: u16) -> bool {

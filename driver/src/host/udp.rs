@@ -6,6 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::error_queue;
+use super::icmp::Family;
+
 /// Opens the socket for the mapping of an inner source.
 pub(crate) fn open(source: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(source), Type::DGRAM, Some(Protocol::UDP))?;
@@ -20,7 +23,10 @@ pub(crate) fn open(source: SocketAddr) -> io::Result<UdpSocket> {
     // Taken by somebody else, or reserved for root: any other port does as well.
     bind(source.port()).or_else(|_| bind(0))?;
     socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    let socket = socket.into();
+    // Where it is refused peers do not hear what did not arrive, and all else goes on.
+    let _ = error_queue::enable(&socket, Family::of(source));
+    Ok(socket)
 }
 
 #[cfg(test)]

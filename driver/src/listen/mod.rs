@@ -35,6 +35,7 @@ pub(crate) fn bind_all(
 ) -> Result<Vec<Listener>, StartError> {
     let bind = |(index, forward): (usize, &Forward)| {
         Listener::bind(forward, index, registry).map_err(|error| StartError::Forward {
+            index,
             name: forward.name.clone(),
             address: forward.listen,
             error,
@@ -95,7 +96,9 @@ mod tests {
             let first = bind_all(&[free], poll.registry()).unwrap();
             let taken = first[0].local();
             assert_ne!(taken.port(), 0);
-            let error = bind_all(&[forward(taken)], poll.registry()).unwrap_err();
+            let free = forward("127.0.0.1:0".parse().unwrap());
+            let error = bind_all(&[free, forward(taken)], poll.registry()).unwrap_err();
+            assert!(matches!(error, StartError::Forward { index: 1, .. }));
             assert_eq!(error.to_string(), format!("{taken} (forward web): address in use"));
         }
     }

@@ -5,6 +5,7 @@
 //! socket for every packet.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
@@ -63,7 +64,13 @@ pub(crate) struct Connection {
     /// Over, and the far end knows, or gone: smoltcp's timers have nothing left to do, and must
     /// not, since they would clear the receive ring.
     at_rest: bool,
+    /// How far smoltcp's clock is ahead of ours. Moving it on is the only way to make its
+    /// retransmission timer fire when we know better than it does.
+    ahead: Duration,
 }
+
+/// More than smoltcp's longest retransmission timeout.
+const GO_BACK: Duration = Duration::from_secs(61);
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -82,9 +89,9 @@ const fn ring_len(configured: usize) -> usize {
     if configured.is_power_of_two() { configured - 1 } else { (1 << (bits - 1)) - 1 }
 }
 
-fn engine_instant(now: Instant) -> EngineInstant {
+fn engine_instant(now: Instant, ahead: Duration) -> EngineInstant {
     // 2^63 microseconds are far beyond what 2^64 nanoseconds can say.
-    EngineInstant::from_micros((now.as_nanos() / 1_000) as i64)
+    EngineInstant::from_micros(((now + ahead).as_nanos() / 1_000) as i64)
 }
 
 impl Connection {
@@ -137,7 +144,7 @@ impl Connection {
         let mut settings = Config::new(HardwareAddress::Ip);
         settings.random_seed = seed;
         let mut blueprint = Blueprint { mtu: usize::from(mtu) };
-        let mut interface = Interface::new(settings, &mut blueprint, engine_instant(now));
+        let mut interface = Interface::new(settings, &mut blueprint, engine_instant(now, Duration::ZERO));
         let local = match ends.local.ip() {
             IpAddr::V4(v4) => IpCidr::new(v4.into(), 32),
             IpAddr::V6(v6) => IpCidr::new(v6.into(), 128),
@@ -157,7 +164,8 @@ impl Connection {
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
         let guard = Guard::new(initiator, receive_len);
-        Self { ends, interface, sockets, handle, guard, at_rest: false }
+        let ahead = Duration::ZERO;
+        Self { ends, interface, sockets, handle, guard, at_rest: false, ahead }
     }
 
     fn socket(&self) -> &tcp::Socket<'static> {
@@ -207,6 +215,7 @@ impl Connection {
             }
             return Ok(());
         }
+        let at = engine_instant(now, self.ahead);
         let Self { ends, interface, sockets, guard, .. } = self;
         let mut device = Device {
             peer: ends.peer,
@@ -218,7 +227,7 @@ impl Connection {
             scratch: exit.scratch,
         };
         // One packet in, at most one out, whatever the result says.
-        interface.poll_ingress_single(engine_instant(now), &mut device, sockets);
+        interface.poll_ingress_single(at, &mut device, sockets);
         Ok(())
     }
 
@@ -232,6 +241,10 @@ impl Connection {
         if self.at_rest {
             return false;
         }
+        if self.guard.take_go_back(now) {
+            self.ahead += GO_BACK;
+        }
+        let at = engine_instant(now, self.ahead);
         let Self { ends, interface, sockets, guard, .. } = self;
         let mut device = Device {
             peer: ends.peer,
@@ -242,7 +255,6 @@ impl Connection {
             outlet: exit.outlet,
             scratch: exit.scratch,
         };
-        let at = engine_instant(now);
         while interface.poll_egress(at, &mut device, sockets) == PollResult::SocketStateChanged {
             if device.budget == 0 {
                 return true;
@@ -265,9 +277,13 @@ impl Connection {
         if self.at_rest {
             return None;
         }
-        let at = self.interface.poll_at(engine_instant(now), &self.sockets)?;
-        let micros = u64::try_from(at.total_micros()).unwrap_or(0);
-        Some(Instant::from_nanos(micros.saturating_mul(1_000)))
+        let at = self.interface.poll_at(engine_instant(now, self.ahead), &self.sockets);
+        let at = at.map(|at| {
+            let micros = u64::try_from(at.total_micros()).unwrap_or(0);
+            let at = Duration::from_micros(micros).saturating_sub(self.ahead);
+            Instant::ZERO + at
+        });
+        at.into_iter().chain(self.guard.repeat_at()).min()
     }
 
     /// Lends the free part of the send ring, which is empty before the connection is established.

@@ -11,11 +11,13 @@
 //! - raises a stale acknowledgement on a segment with data, which smoltcp would drop whole;
 //! - lowers the far end's window to what the [`path`](super::path) holds.
 //!
-//! It leaves reassembly, retransmission and congestion control to smoltcp.
+//! It says when to go back and send again ([`recovery`](super::recovery)), and leaves reassembly,
+//! retransmission itself and congestion control to smoltcp.
 
 use smoltcp::wire::{TcpOption, TcpPacket, TcpSeqNumber};
 
 use crate::stack::tcp::path::Path;
+use crate::stack::tcp::recovery::Recovery;
 use crate::time::Instant;
 
 /// Challenge ACKs are sent at most this often (RFC 5961, section 7), in nanoseconds.
@@ -60,6 +62,7 @@ pub(crate) struct Guard {
     /// The scale of the far end's windows.
     far_shift: u8,
     path: Path,
+    recovery: Recovery,
     /// The sequence number after the far end's FIN.
     fin_end: Option<TcpSeqNumber>,
     challenged_at: Option<Instant>,
@@ -90,6 +93,7 @@ impl Guard {
             window_len: 0,
             far_shift: 0,
             path: Path::default(),
+            recovery: Recovery::default(),
             fin_end: None,
             challenged_at: None,
         }
@@ -115,6 +119,16 @@ impl Guard {
         sequence >= self.acknowledged && sequence < self.send_next
     }
 
+    /// When something has to be sent again unless it is acknowledged.
+    pub(crate) fn repeat_at(&self) -> Option<Instant> {
+        self.recovery.deadline(self.path.round_trip())
+    }
+
+    /// Whether it is time to send everything again that is not acknowledged.
+    pub(crate) fn take_go_back(&mut self, now: Instant) -> bool {
+        self.recovery.take_go_back(self.path.round_trip(), now)
+    }
+
     /// Looks at a segment that leaves.
     pub(crate) fn handle_sent(&mut self, segment: &TcpPacket<&[u8]>, now: Instant) {
         let end = segment.seq_number() + segment.segment_len();
@@ -128,6 +142,10 @@ impl Guard {
             self.path.handle_sent(end, now);
         } else if segment.segment_len() > 0 {
             self.path.handle_repeated();
+        }
+        // A keepalive repeats what was acknowledged long ago.
+        if self.synchronized && end > self.acknowledged {
+            self.recovery.handle_sent(now);
         }
         // A SYN's window is never scaled (RFC 7323, section 2.2).
         let shift = if segment.syn() { 0 } else { self.shift };
@@ -180,7 +198,14 @@ impl Guard {
         if segment.ack() && acknowledgement > self.acknowledged && acknowledgement <= self.send_next
         {
             self.path.handle_acknowledged(acknowledgement, acknowledgement - self.acknowledged, now);
+            self.recovery.handle_acknowledged(acknowledgement, self.send_next, now);
             self.acknowledged = acknowledgement;
+        } else if segment.ack()
+            && acknowledgement == self.acknowledged
+            && acknowledgement < self.send_next
+            && length == 0
+        {
+            self.recovery.handle_duplicate(self.send_next);
         }
         let flight_limit = self.path.flight_limit() >> self.far_shift;
         let mut segment = TcpPacket::new_unchecked(bytes);

@@ -7,6 +7,7 @@ mod connection;
 mod device;
 mod guard;
 mod path;
+mod recovery;
 mod time_wait;
 
 use std::collections::VecDeque;

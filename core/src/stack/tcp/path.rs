@@ -22,6 +22,8 @@ const ROUND_TRIP_LIFETIME: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(crate) struct Path {
     shortest: Option<RoundTrip>,
+    /// The usual round trip, smoothed (RFC 6298, section 2).
+    smoothed: Option<Duration>,
     /// Bytes a second, latest samples.
     rates: [u64; RATES],
     next_rate: usize,
@@ -71,6 +73,7 @@ impl Path {
         let stale = |best: RoundTrip| {
             now.saturating_duration_since(best.measured_at) > ROUND_TRIP_LIFETIME
         };
+        self.smoothed = Some(self.smoothed.map_or(time, |smoothed| (smoothed * 7 + time) / 8));
         if self.shortest.is_none_or(|best| time <= best.time || stale(best)) {
             self.shortest = Some(RoundTrip { time, measured_at: now });
         }
@@ -78,6 +81,11 @@ impl Path {
         let rate = bytes * 1_000_000_000 / time.as_nanos();
         self.rates[self.next_rate] = u64::try_from(rate).unwrap_or(u64::MAX);
         self.next_rate = (self.next_rate + 1) % RATES;
+    }
+
+    /// The usual round trip, once one was measured.
+    pub(crate) const fn round_trip(&self) -> Option<Duration> {
+        self.smoothed
     }
 
     /// How many bytes may be in flight.
