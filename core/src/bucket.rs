@@ -1,58 +1,92 @@
 //! A token bucket: a burst at once, then a steady rate.
+//!
+//! A bucket is a single instant, up to which what was taken has been paid for (the generic cell
+//! rate algorithm), so that a full bucket needs no memory and may be forgotten.
+
+use std::time::Duration;
 
 use crate::time::Instant;
 
-const NANOS_PER_SEC: u64 = 1_000_000_000;
-
-/// A bucket that starts full.
+/// How fast a bucket fills, and how much it holds.
 #[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    interval: Duration,
+    tolerance: Duration,
+}
+
+impl Rate {
+    /// A bucket of `burst` tokens that gets a new one each `interval`.
+    pub(crate) const fn new(burst: u32, interval: Duration) -> Self {
+        Self { interval, tolerance: interval.saturating_mul(burst) }
+    }
+
+    /// A bucket of `burst` tokens that gets `tokens` of them back each second.
+    pub(crate) const fn per_second(burst: u32, tokens: u32) -> Self {
+        let tokens = if tokens == 0 { 1 } else { tokens };
+        Self::new(burst, Duration::from_nanos(1_000_000_000 / tokens as u64))
+    }
+}
+
+/// A bucket, full at first.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bucket {
-    /// Nanoseconds that one token takes to come back.
-    interval_ns: u64,
-    /// Nanoseconds of credit that a full bucket holds.
-    capacity_ns: u64,
-    credit_ns: u64,
-    updated_at: Instant,
+    pub(crate) paid_until: Instant,
 }
 
 impl Bucket {
-    /// A bucket of `burst` tokens that gains `rate` tokens a second. Neither may be zero.
-    pub(crate) const fn full(burst: u32, rate: u32, now: Instant) -> Self {
-        let interval_ns = NANOS_PER_SEC / rate as u64;
-        let capacity_ns = interval_ns * burst as u64;
-        Self { interval_ns, capacity_ns, credit_ns: capacity_ns, updated_at: now }
+    /// Whether there is a token.
+    pub(crate) fn has_token(&self, rate: Rate, now: Instant) -> bool {
+        self.after_taking(rate, now).saturating_duration_since(now) <= rate.tolerance
     }
 
-    /// Takes one token, if there is one.
-    pub(crate) fn take(&mut self, now: Instant) -> bool {
-        let passed = now.as_nanos().saturating_sub(self.updated_at.as_nanos());
-        self.credit_ns = self.credit_ns.saturating_add(passed).min(self.capacity_ns);
-        self.updated_at = self.updated_at.max(now);
-        let enough = self.credit_ns >= self.interval_ns;
-        if enough {
-            self.credit_ns -= self.interval_ns;
+    /// Takes a token, if there is one.
+    pub(crate) fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        let has_token = self.has_token(rate, now);
+        if has_token {
+            self.paid_until = self.after_taking(rate, now);
         }
-        enough
+        has_token
+    }
+
+    /// Fills the bucket.
+    pub(crate) fn fill(&mut self) {
+        *self = Self::default();
+    }
+
+    fn after_taking(&self, rate: Rate, now: Instant) -> Instant {
+        self.paid_until.max(now) + rate.interval
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
-    fn a_burst_passes_then_the_rate() {
-        let mut now = Instant::ZERO;
-        let mut bucket = Bucket::full(5, 10, now);
-        let mut take = |now| (0..100).filter(|_| bucket.take(now)).count();
-        assert_eq!(take(now), 5);
-        now += Duration::from_millis(99);
-        assert_eq!(take(now), 0);
-        now += Duration::from_millis(1);
-        assert_eq!(take(now), 1);
-        now += Duration::from_secs(3600);
-        assert_eq!(take(now), 5);
+    fn a_burst_then_a_rate() {
+        let rate = Rate::per_second(5, 20);
+        let mut bucket = Bucket::default();
+        let mut now = Instant::ZERO + SECOND;
+        assert_eq!((0..10).filter(|_| bucket.take(rate, now)).count(), 5);
+        now += SECOND;
+        assert_eq!((0..10).filter(|_| bucket.take(rate, now)).count(), 5);
+        let taken = (0..1000).filter(|_| {
+            now += Duration::from_millis(10);
+            bucket.take(rate, now)
+        });
+        assert_eq!(taken.count(), 200);
+    }
+
+    #[test]
+    fn a_refusal_costs_nothing() {
+        let rate = Rate::new(1, SECOND);
+        let mut bucket = Bucket::default();
+        assert!(bucket.take(rate, Instant::ZERO));
+        for _ in 0..100 {
+            assert!(!bucket.take(rate, Instant::ZERO));
+        }
+        assert!(bucket.take(rate, Instant::ZERO + SECOND));
     }
 }

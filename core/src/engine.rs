@@ -42,7 +42,6 @@ impl Outlet for Wire<'_> {
     }
 
     fn send(&mut self, peer: PeerId, buffer: &mut [u8], len: usize) {
-        self.stats.count(Counter::PacketsOut);
         self.tunnel.send(peer, buffer, len, self.egress, self.stats, self.now);
     }
 

@@ -1,6 +1,8 @@
 //! Two engines over a link in memory, in virtual time: a forward at one end, a gateway at the
 //! other. Everything is done as an embedder does it, through the public contract.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on ends")]
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -322,11 +324,8 @@ fn a_reset_at_either_end_is_a_reset_at_the_other() {
             world.gateway.engine.handle_aborted(far, now);
         }
         world.run(Duration::from_millis(100));
-        let (actions, flow) = if at_client {
-            (&world.gateway.actions, far)
-        } else {
-            (&world.client.actions, near)
-        };
+        let (actions, flow) =
+            if at_client { (&world.gateway.actions, far) } else { (&world.client.actions, near) };
         assert_eq!(actions[..], [Action::Aborted(flow, Abort::Reset)]);
     }
 }
@@ -371,7 +370,8 @@ fn datagrams_pass_both_ways() {
         panic!("{:?}", world.gateway.actions)
     };
     world.gateway.engine.handle_opened(far, world.now);
-    let payloads: Vec<_> = world.gateway.datagrams.iter().map(|(_, _, bytes)| bytes.len()).collect();
+    let payloads: Vec<_> =
+        world.gateway.datagrams.iter().map(|(_, _, bytes)| bytes.len()).collect();
     assert_eq!(payloads, [3, 1392, 0]);
     world.gateway.engine.send_datagram(far, socket(SERVER), b"answer", world.now).unwrap();
     world.run(Duration::from_secs(1));

@@ -71,7 +71,11 @@ pub(crate) fn read(version: Version, message: &[u8]) -> Message<'_> {
         Version::V4 => kind == 3 && code != 4,
         Version::V6 => kind == 1,
     };
-    if unreachable { Message::Unreachable { quote: &message[HEADER_LEN..] } } else { Message::Other }
+    if unreachable {
+        Message::Unreachable { quote: &message[HEADER_LEN..] }
+    } else {
+        Message::Other
+    }
 }
 
 /// Whether a message is an error, to which no error may answer (RFC 1122, section 3.2.2).

@@ -29,17 +29,13 @@ enum Kind {
 impl Mapping {
     /// A peer's UDP mapping.
     pub(crate) fn udp(config: &Mappings, now: Instant) -> Self {
-        let kind = Kind::Gateway {
-            contacts: Contacts::default(),
-            filtering: config.udp_filtering,
-        };
+        let kind = Kind::Gateway { contacts: Contacts::default(), filtering: config.udp_filtering };
         Self { kind, timeout: config.dns_idle_timeout, active_at: now }
     }
 
     /// A peer's echo mapping. Replies come from the address that was asked.
     pub(crate) fn echo(config: &Mappings, now: Instant) -> Self {
-        let kind =
-            Kind::Gateway { contacts: Contacts::default(), filtering: Filtering::Address };
+        let kind = Kind::Gateway { contacts: Contacts::default(), filtering: Filtering::Address };
         Self { kind, timeout: config.icmp_idle_timeout, active_at: now }
     }
 

@@ -31,7 +31,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::action::{Abort, Action, Datagram, FlowId, FlowMeta, Identity, PeerId};
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, Rate};
 use crate::config::{self, Config};
 use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, SCRATCH_LEN};
 use crate::stats::Counter;
@@ -291,9 +291,8 @@ impl Stack {
     fn may_send_error(&mut self, peer: PeerId, now: Instant) -> bool {
         let index = peer.0 as usize;
         if self.icmp_errors.len() <= index {
-            let full = Bucket::full(ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, now);
-            self.icmp_errors.resize(index + 1, full);
+            self.icmp_errors.resize(index + 1, Bucket::default());
         }
-        self.icmp_errors[index].take(now)
+        self.icmp_errors[index].take(Rate::per_second(ICMP_ERRORS_BURST, ICMP_ERRORS_RATE), now)
     }
 }

@@ -29,8 +29,14 @@ const EXTENSION_HEADERS_MAX: usize = 8;
 /// What a transport header says of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Transport {
-    Tcp { source_port: u16, destination_port: u16 },
-    Udp { source_port: u16, destination_port: u16 },
+    Tcp {
+        source_port: u16,
+        destination_port: u16,
+    },
+    Udp {
+        source_port: u16,
+        destination_port: u16,
+    },
     /// ICMP over IPv4 or ICMPv6 over IPv6.
     Icmp,
 }
@@ -152,7 +158,10 @@ impl<'a> Packet<'a> {
 }
 
 /// The upper-layer protocol, or the fragment header, and where it starts (RFC 8200, section 4).
-pub(crate) fn ip_protocol_start(bytes: &[u8], first: IpProtocol) -> Result<(IpProtocol, usize), Counter> {
+pub(crate) fn ip_protocol_start(
+    bytes: &[u8],
+    first: IpProtocol,
+) -> Result<(IpProtocol, usize), Counter> {
     let (mut protocol, mut at) = (first, IPV6_HEADER_LEN);
     for _ in 0..=EXTENSION_HEADERS_MAX {
         match protocol {
@@ -257,13 +266,8 @@ fn write_ip(
             if total_len > buffer.len() || total_len > usize::from(u16::MAX) {
                 return None;
             }
-            let repr = Ipv4Repr {
-                src_addr,
-                dst_addr,
-                next_header: protocol,
-                payload_len,
-                hop_limit: TTL,
-            };
+            let repr =
+                Ipv4Repr { src_addr, dst_addr, next_header: protocol, payload_len, hop_limit: TTL };
             let checksums = ChecksumCapabilities::default();
             repr.emit(&mut Ipv4Packet::new_unchecked(&mut buffer[..total_len]), &checksums);
             IPV4_HEADER_LEN
@@ -273,13 +277,8 @@ fn write_ip(
             if total_len > buffer.len() || payload_len > usize::from(u16::MAX) {
                 return None;
             }
-            let repr = Ipv6Repr {
-                src_addr,
-                dst_addr,
-                next_header: protocol,
-                payload_len,
-                hop_limit: TTL,
-            };
+            let repr =
+                Ipv6Repr { src_addr, dst_addr, next_header: protocol, payload_len, hop_limit: TTL };
             repr.emit(&mut Ipv6Packet::new_unchecked(&mut buffer[..total_len]));
             IPV6_HEADER_LEN
         }
@@ -356,7 +355,8 @@ pub(crate) fn write_icmp(
 /// or compatible, 6to4, NAT64's well-known prefix, ISATAP, Teredo's server) is what it wraps.
 pub(crate) fn unwrap_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let octets = address.octets();
-    let v4_at = |at: usize| Ipv4Addr::new(octets[at], octets[at + 1], octets[at + 2], octets[at + 3]);
+    let v4_at =
+        |at: usize| Ipv4Addr::new(octets[at], octets[at + 1], octets[at + 2], octets[at + 3]);
     match address.segments() {
         // RFC 4291, sections 2.5.5.1 (compatible; ::0 and ::1 are not) and 2.5.5.2 (mapped).
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => Some(v4_at(12)),
@@ -390,7 +390,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for (source, destination) in [("10.0.0.2:1000", "1.2.3.4:53"), ("[fd00::2]:9", "[fd00::3]:10")]
+        for (source, destination) in
+            [("10.0.0.2:1000", "1.2.3.4:53"), ("[fd00::2]:9", "[fd00::3]:10")]
         {
             let mut bytes = datagram(source, destination, b"hello");
             let packet = Packet::parse(&mut bytes).unwrap();
@@ -409,7 +410,8 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_anywhere_is_noticed() {
-        for (source, destination) in [("10.0.0.2:1000", "1.2.3.4:53"), ("[fd00::2]:9", "[fd00::3]:10")]
+        for (source, destination) in
+            [("10.0.0.2:1000", "1.2.3.4:53"), ("[fd00::2]:9", "[fd00::3]:10")]
         {
             let good = datagram(source, destination, b"hello");
             // Traffic class, flow label and hop limit of IPv6 are covered by no checksum.
@@ -424,7 +426,8 @@ mod tests {
 
     #[test]
     fn every_truncation_is_an_error_and_no_panic() {
-        for (source, destination) in [("10.0.0.2:1000", "1.2.3.4:53"), ("[fd00::2]:9", "[fd00::3]:10")]
+        for (source, destination) in
+            [("10.0.0.2:1000", "1.2.3.4:53"), ("[fd00::2]:9", "[fd00::3]:10")]
         {
             let good = datagram(source, destination, b"hello");
             for len in 0..good.len() {
@@ -469,7 +472,8 @@ mod tests {
 
     #[test]
     fn a_hop_is_counted_and_the_checksum_follows() {
-        for (source, destination) in [("10.0.0.2:1000", "1.2.3.4:53"), ("[fd00::2]:9", "[fd00::3]:10")]
+        for (source, destination) in
+            [("10.0.0.2:1000", "1.2.3.4:53"), ("[fd00::2]:9", "[fd00::3]:10")]
         {
             let mut bytes = datagram(source, destination, b"x");
             Packet::parse(&mut bytes).unwrap().decrement_ttl();
@@ -489,7 +493,11 @@ mod tests {
             "fe80::5efe:127.0.0.1",
             "2001:db8::200:5efe:127.0.0.1",
         ] {
-            assert_eq!(unwrap_ipv4(wrapped.parse().unwrap()), Some(Ipv4Addr::LOCALHOST), "{wrapped}");
+            assert_eq!(
+                unwrap_ipv4(wrapped.parse().unwrap()),
+                Some(Ipv4Addr::LOCALHOST),
+                "{wrapped}"
+            );
         }
         for plain in ["::", "::1", "fd00::1", "2001:db8::7f00:1", "fe80::1"] {
             assert_eq!(unwrap_ipv4(plain.parse().unwrap()), None, "{plain}");

@@ -410,7 +410,15 @@ impl Stack {
         if is_error || !is_one_host(packet.destination) {
             return;
         }
-        self.send_error(peer, packet.bytes(), packet.destination, packet.source, reason, outlet, now);
+        self.send_error(
+            peer,
+            packet.bytes(),
+            packet.destination,
+            packet.source,
+            reason,
+            outlet,
+            now,
+        );
     }
 
     /// Sends an ICMP error about `offending`, which `destination` could not be given.

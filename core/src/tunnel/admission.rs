@@ -19,7 +19,8 @@ use boringtun::x25519;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::RngCore as _;
 
-use super::bucket::{Bucket, Rate, SourceBuckets};
+use super::sources::SourceBuckets;
+use crate::bucket::{Bucket, Rate};
 use crate::limits::{
     HANDSHAKE_SOURCES_MAX, HANDSHAKES_PER_SOURCE_BURST, HANDSHAKES_PER_SOURCE_RATE,
     HANDSHAKES_UNPROVEN_RATE,

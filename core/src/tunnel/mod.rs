@@ -16,12 +16,12 @@
 
 mod admission;
 mod allowed_ips;
-mod bucket;
 mod clock;
 mod demux;
 mod endpoint;
 mod inner;
 mod peer;
+mod sources;
 mod supervisor;
 #[cfg(test)]
 mod tests;

@@ -14,13 +14,13 @@ use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
 
-use super::bucket::{Bucket, Rate};
 use super::demux::{is_initiation, sender_index};
 use super::endpoint::{Endpoint, Resolution};
 use super::inner::holds_its_header;
 use super::supervisor::{Rise, Supervisor};
 use super::wire::{Path, Wire, deliver};
 use crate::action::Identity;
+use crate::bucket::{Bucket, Rate};
 use crate::config;
 use crate::limits::{QUEUED_PACKETS_MAX, UNCONFIRMED_SESSIONS_BURST};
 use crate::stats::Counter;

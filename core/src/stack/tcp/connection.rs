@@ -10,9 +10,7 @@ use std::time::Duration;
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::time::Instant as EngineInstant;
-use smoltcp::wire::{
-    HardwareAddress, IpAddress, IpCidr, TcpControl, TcpRepr, TcpSeqNumber,
-};
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, TcpControl, TcpRepr, TcpSeqNumber};
 
 use crate::action::PeerId;
 use crate::config;
@@ -96,13 +94,7 @@ fn engine_instant(now: Instant, ahead: Duration) -> EngineInstant {
 
 impl Connection {
     /// Waits for the far end's SYN, which is to be handed in next.
-    pub(crate) fn accept(
-        ends: Ends,
-        tcp: &config::Tcp,
-        mtu: u16,
-        seed: u64,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn accept(ends: Ends, tcp: &config::Tcp, mtu: u16, seed: u64, now: Instant) -> Self {
         let mut connection = Self::new(ends, tcp, mtu, seed, false, now);
         let local = (IpAddress::from(ends.local.ip()), ends.local.port());
         // Fails only for port 0, whose SYN simply finds no listener and is answered by a reset.
@@ -144,7 +136,8 @@ impl Connection {
         let mut settings = Config::new(HardwareAddress::Ip);
         settings.random_seed = seed;
         let mut blueprint = Blueprint { mtu: usize::from(mtu) };
-        let mut interface = Interface::new(settings, &mut blueprint, engine_instant(now, Duration::ZERO));
+        let mut interface =
+            Interface::new(settings, &mut blueprint, engine_instant(now, Duration::ZERO));
         let local = match ends.local.ip() {
             IpAddr::V4(v4) => IpCidr::new(v4.into(), 32),
             IpAddr::V6(v6) => IpCidr::new(v6.into(), 128),

@@ -197,7 +197,11 @@ impl Guard {
         let window = segment.window_len();
         if segment.ack() && acknowledgement > self.acknowledged && acknowledgement <= self.send_next
         {
-            self.path.handle_acknowledged(acknowledgement, acknowledgement - self.acknowledged, now);
+            self.path.handle_acknowledged(
+                acknowledgement,
+                acknowledgement - self.acknowledged,
+                now,
+            );
             self.recovery.handle_acknowledged(acknowledgement, self.send_next, now);
             self.acknowledged = acknowledgement;
         } else if segment.ack()
@@ -261,9 +265,9 @@ impl Guard {
     }
 
     fn challenge(&mut self, now: Instant) -> Admission {
-        let recently = self.challenged_at.is_some_and(|at| {
-            now.as_nanos().saturating_sub(at.as_nanos()) < CHALLENGE_INTERVAL_NS
-        });
+        let recently = self
+            .challenged_at
+            .is_some_and(|at| now.as_nanos().saturating_sub(at.as_nanos()) < CHALLENGE_INTERVAL_NS);
         if recently {
             return Admission::Drop;
         }

@@ -135,12 +135,7 @@ impl TcpFlow {
     }
 
     /// Takes one segment of the far end.
-    pub(crate) fn handle_segment(
-        &mut self,
-        packet: Packet<'_>,
-        exit: &mut Exit<'_>,
-        now: Instant,
-    ) {
+    pub(crate) fn handle_segment(&mut self, packet: Packet<'_>, exit: &mut Exit<'_>, now: Instant) {
         let Stage::Live(connection) = &mut self.stage else { return };
         self.active_at = now;
         if connection.handle_segment(packet, exit, now) == Err(WasReset) {

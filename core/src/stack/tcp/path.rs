@@ -70,9 +70,8 @@ impl Path {
         let Some(probe) = self.probe.filter(|probe| acknowledgement >= probe.end) else { return };
         self.probe = None;
         let time = now.saturating_duration_since(probe.sent_at).max(Duration::from_micros(1));
-        let stale = |best: RoundTrip| {
-            now.saturating_duration_since(best.measured_at) > ROUND_TRIP_LIFETIME
-        };
+        let stale =
+            |best: RoundTrip| now.saturating_duration_since(best.measured_at) > ROUND_TRIP_LIFETIME;
         self.smoothed = Some(self.smoothed.map_or(time, |smoothed| (smoothed * 7 + time) / 8));
         if self.shortest.is_none_or(|best| time <= best.time || stale(best)) {
             self.shortest = Some(RoundTrip { time, measured_at: now });

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 
 use smoltcp::wire::TcpPacket;
 
-use crate::limits::{TIME_WAITS_MAX, TIME_WAIT};
+use crate::limits::{TIME_WAIT, TIME_WAITS_MAX};
 use crate::stack::flow::{FlowKey, KeyedState};
 use crate::stack::tcp::Standing;
 use crate::time::Instant;
@@ -66,11 +66,7 @@ impl TimeWaits {
             return Some(Straggler::NewConnection);
         }
         let says_something = segment.syn() || segment.fin() || !segment.payload().is_empty();
-        Some(if says_something {
-            Straggler::Acknowledge(standing)
-        } else {
-            Straggler::Ignore
-        })
+        Some(if says_something { Straggler::Acknowledge(standing) } else { Straggler::Ignore })
     }
 
     /// Whether an ended connection is remembered by this key.

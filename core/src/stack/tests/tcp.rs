@@ -175,7 +175,7 @@ fn a_repeated_fin_after_the_end_is_acknowledged() {
     let answer = client.received(&mut world);
     assert_eq!((answer.len(), answer[0].control), (1, Ack));
     assert_eq!(answer[0].acknowledgement, Some(client.next));
-    client.next = client.next + 100_000;
+    client.next += 100_000;
     client.send(&mut world, Syn, &[]);
     world.offered();
 }
@@ -295,7 +295,7 @@ fn segments_out_of_order_are_put_in_order() {
     let mut segments: Vec<_> = (0..20_u8)
         .map(|index| {
             let segment = client.segment(Ack, &[index; 100]);
-            client.next = client.next + 100;
+            client.next += 100;
             segment
         })
         .collect();
@@ -449,7 +449,7 @@ fn answer_syn(world: &mut World) -> (Client, TcpSeqNumber) {
     world.sent();
     syn_ack.ack_number = Some(isn + 1);
     world.receive(ALICE, &server.write(&syn_ack));
-    server.next = server.next + 1;
+    server.next += 1;
     server.acknowledged = isn + 1;
     (server, isn)
 }

@@ -41,8 +41,7 @@ fn replies_come_from_the_host_that_sent_them() {
 
 #[test]
 fn req_8_unknown_hosts_are_filtered() {
-    let mut world =
-        World::with(|parts| parts.mappings.udp_filtering = Filtering::AddressAndPort);
+    let mut world = World::with(|parts| parts.mappings.udp_filtering = Filtering::AddressAndPort);
     world.receive(ALICE, &udp(CLIENT, "192.0.2.1:1000", b"question"));
     let flow = world.offered();
     reply(&mut world, flow, "192.0.2.1:1001", b"unasked").unwrap();
