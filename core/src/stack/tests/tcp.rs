@@ -517,3 +517,57 @@ fn a_silent_flow_ends_after_the_idle_timeout() {
     world.wait(Duration::from_secs(1));
     assert_eq!(world.actions(), [Action::Aborted(flow, Abort::Idle)]);
 }
+
+#[test]
+fn what_the_host_has_not_read_survives_the_end_of_the_connection() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    world.stack.handle_shutdown(flow);
+    world.actions();
+    client.received(&mut world);
+    let fin = client.segment(Fin, b"unread");
+    client.send(&mut world, Fin, b"unread");
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    client.received(&mut world);
+    for _ in 0..6 {
+        world.wait(Duration::from_secs(5));
+        world.receive(ALICE, &fin);
+        assert_eq!(world.actions(), []);
+        let answer = client.received(&mut world);
+        assert_eq!(answer.last().unwrap().acknowledgement, Some(client.next));
+    }
+    assert_eq!(read_all(&mut world, flow), b"unread");
+    assert_eq!(world.actions(), [Action::Shutdown(flow), Action::Closed(flow)]);
+}
+
+#[test]
+fn a_flow_that_is_over_leaves_no_timer() {
+    let mut world = World::new();
+    let (mut client, _) = Client::connect(&mut world, CLIENT, HOST);
+    assert!(world.stack.poll_timeout().is_some());
+    client.send(&mut world, Rst, &[]);
+    world.actions();
+    assert_eq!(world.stack.poll_timeout(), None);
+}
+
+/// The first flight after an idle time may fill every window; it must not fill every queue.
+#[test]
+fn a_flight_is_held_to_what_the_path_delivered() {
+    let mut world = World::with(|parts| parts.tcp.send_buffer = 1 << 20);
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    let mut largest = 0;
+    for _ in 0..40 {
+        write_all(&mut world, flow, &[5; 1 << 20]);
+        world.actions();
+        let segments = client.received(&mut world);
+        largest = largest.max(segments.iter().map(|segment| segment.payload.len()).sum());
+        // A slow path: each segment takes a tenth of a millisecond, behind those before it.
+        for segment in segments {
+            world.wait(Duration::from_micros(100));
+            client.acknowledged = segment.sequence + segment.payload.len();
+            client.send(&mut world, Ack, &[]);
+        }
+    }
+    assert!(largest > 64 << 10, "{largest}: the windows did open");
+    assert!(largest < 192 << 10, "{largest} bytes at once");
+}
