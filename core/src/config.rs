@@ -111,7 +111,7 @@ pub struct Tcp {
     pub connect_timeout: Duration,
     /// How long an established flow may stay silent (RFC 5382, REQ-5).
     pub idle_timeout: Duration,
-    /// How long a handshake in the tunnel, or a flow closed on one side, may take.
+    /// How long a peer may take to complete its handshake.
     pub half_open_timeout: Duration,
     /// The interval of keepalives inside the tunnel on a silent flow.
     pub keepalive: Duration,

@@ -297,7 +297,8 @@ impl Engine {
 }
 
 /// Outputs. Drain them after inputs, until there are none: actions, then datagrams, then
-/// transmits; then sleep until [`poll_timeout`](Self::poll_timeout).
+/// transmits, then once more actions, which transmits may bring about; then sleep until
+/// [`poll_timeout`](Self::poll_timeout).
 impl Engine {
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {

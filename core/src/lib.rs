@@ -18,7 +18,7 @@
 //! 5. Drain [`poll_datagram`](Engine::poll_datagram): send datagrams of UDP and ICMP flows.
 //! 6. Drain [`poll_transmit`](Engine::poll_transmit): send trains of WireGuard datagrams, and say
 //!    so with [`transmitted`](Engine::transmitted).
-//! 7. Go on with 2.
+//! 7. Go on with 4 as long as that brought about anything, then with 2.
 //!
 //! ```
 //! use std::net::SocketAddr;

@@ -10,9 +10,10 @@ use slipwire_tests::{
 
 use crate::{
     common::{comes_up, duplex},
-    runner::Test,
+    runner::{Test, soak_seconds},
 };
 
+/// How long each transfer takes, unless a longer soak is asked for.
 const SECONDS: u64 = 145;
 const RATE: u64 = MIB;
 
@@ -35,7 +36,8 @@ fn across_a_rekey(lab: &Lab, plan: Plan) -> Result<()> {
     comes_up(&tunnel, std::time::Duration::from_secs(20))?;
     let handshake = || tunnel.wireguard_go().map(|end| end.latest_handshake()).transpose();
     let before = handshake()?;
-    duplex(&tunnel, Family::V4, Payload { bytes: SECONDS * RATE, seed: 60 }, Some(RATE))?;
+    let seconds = SECONDS.max(soak_seconds());
+    duplex(&tunnel, Family::V4, Payload { bytes: seconds * RATE, seed: 60 }, Some(RATE))?;
     ensure!(before.is_none() || before != handshake()?, "there was no new handshake");
     Ok(())
 }

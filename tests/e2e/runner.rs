@@ -2,6 +2,7 @@
 //! shown of a failure.
 
 use std::{
+    env,
     process::ExitCode,
     sync::{
         Arc, PoisonError, RwLock,
@@ -65,8 +66,13 @@ impl Test {
     }
 
     fn limit(&self) -> Duration {
-        Duration::from_secs(if self.is_slow { 400 } else { 180 })
+        Duration::from_secs(if self.is_slow { 400 + soak_seconds() } else { 180 })
     }
+}
+
+/// How long tests that can go on for longer are asked to, by `SLIPWIRE_SOAK_SECONDS`.
+pub(crate) fn soak_seconds() -> u64 {
+    env::var("SLIPWIRE_SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// What the caller and the machine allow.
