@@ -137,6 +137,8 @@ pub enum Abort {
     Limit,
     /// The peer was removed.
     PeerRemoved,
+    /// The engine was shut down.
+    ShutDown,
 }
 
 impl fmt::Display for Abort {
@@ -148,6 +150,7 @@ impl fmt::Display for Abort {
             Self::Idle => "idle for too long",
             Self::Limit => "a limit was reached",
             Self::PeerRemoved => "the peer was removed",
+            Self::ShutDown => "shut down",
         })
     }
 }

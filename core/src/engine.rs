@@ -137,7 +137,9 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
         self.tunnel.handle_timeout(&mut self.egress, &mut self.stats, self.now);
-        self.stack.handle_timeout(self.now);
+        let (stack, mut wire) = split!(self);
+        let now = wire.now;
+        stack.handle_timeout(&mut wire, now);
     }
 
     /// Takes the addresses of a peer's endpoint; none if the name did not resolve.

@@ -89,6 +89,8 @@ counters! {
     DropTooBig => "drop_too_big",
     /// A datagram that found the queue to the embedder full.
     DropQueueFull => "drop_queue_full",
+    /// A TCP segment for which there was no memory.
+    DropMemory => "drop_memory",
     /// A TCP segment that the guard held back from the TCP engine.
     DropTcpGuard => "drop_tcp_guard",
     /// ICMP errors not sent, to keep their rate.

@@ -197,8 +197,10 @@ impl Stack {
         fill: impl FnOnce(&mut [u8]) -> (usize, R),
         now: Instant,
     ) -> Result<R, NoFlow> {
+        let room = self.memory.room();
         let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()).ok_or(NoFlow)?;
-        let result = tcp.send(fill, now).ok_or(NoFlow)?;
+        let result = tcp.send(fill, room, now).ok_or(NoFlow)?;
+        self.account(id);
         self.make_ready(id);
         Ok(result)
     }
@@ -212,6 +214,7 @@ impl Stack {
     ) -> Result<R, NoFlow> {
         let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()).ok_or(NoFlow)?;
         let result = tcp.receive(take, now).ok_or(NoFlow)?;
+        self.account(id);
         self.make_ready(id);
         Ok(result)
     }
@@ -226,11 +229,7 @@ impl Stack {
 
     /// The host leg of a flow failed.
     pub(crate) fn handle_aborted(&mut self, id: FlowId, outlet: &mut dyn Outlet) {
-        if let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut())
-            && let Some(connection) = tcp.connection_mut()
-        {
-            connection.send_reset(&mut Exit { outlet, scratch: &mut self.scratch });
-        }
+        self.send_reset(id, outlet);
         self.remove(id);
     }
 

@@ -15,6 +15,7 @@ mod fragments;
 mod host_side;
 mod icmp;
 mod mapping;
+mod memory;
 mod packet;
 mod peer_side;
 mod policy;
@@ -41,8 +42,9 @@ use crate::timer::Timers;
 use datagrams::Datagrams;
 use flow::{FlowKind, FlowTable};
 use fragments::Fragments;
+use memory::Memory;
 use policy::Policy;
-use tcp::{Exit, Next, Stage, TimeWaits};
+use tcp::{Exit, Next, Stage, TcpFlow, TimeWaits};
 
 /// Who owns an inner address, by the longest matching prefix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,6 +82,7 @@ pub(crate) struct Stack {
     flows: FlowTable,
     time_waits: TimeWaits,
     fragments: Fragments,
+    memory: Memory,
     /// Flows to be serviced, in turn.
     ready: VecDeque<FlowId>,
     /// Flows with more to send than there is room for.
@@ -115,6 +118,7 @@ impl Stack {
             flows: FlowTable::new(parts.limits.clone(), hash_key),
             time_waits: TimeWaits::new(hash_key),
             fragments: Fragments::new(hash_key),
+            memory: Memory::new(parts.limits.memory),
             ready: VecDeque::new(),
             blocked: VecDeque::new(),
             tcp_timers: Timers::default(),
@@ -141,12 +145,7 @@ impl Stack {
     /// Ends every flow, with resets where there is somebody to hear them.
     pub(crate) fn shut_down(&mut self, outlet: &mut dyn Outlet) {
         for id in self.flows.ids() {
-            let Some(flow) = self.flows.get_mut(id) else { continue };
-            if let Some(connection) = flow.tcp_mut().and_then(|tcp| tcp.connection_mut()) {
-                connection.send_reset(&mut Exit { outlet, scratch: &mut self.scratch });
-            }
-            self.actions.push_back(Action::Aborted(id, Abort::Limit));
-            self.remove(id);
+            self.abort(id, Abort::ShutDown, outlet);
         }
     }
 
@@ -164,8 +163,11 @@ impl Stack {
     }
 
     /// Lets time pass: wakes the flows whose deadlines are due.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    pub(crate) fn handle_timeout(&mut self, outlet: &mut dyn Outlet, now: Instant) {
         self.fragments.handle_timeout(now);
+        if self.memory.must_shed(now) {
+            self.shed(outlet);
+        }
         while let Some(slot) = self.tcp_timers.pop_due(now) {
             if let Some(id) = self.flows.current(slot) {
                 self.make_ready(id);
@@ -188,14 +190,58 @@ impl Stack {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let fragments = self.fragments.poll_timeout();
-        [self.tcp_timers.next(), self.mapping_timers.next(), fragments].into_iter().flatten().min()
+        let deadlines = [
+            self.tcp_timers.next(),
+            self.mapping_timers.next(),
+            self.fragments.poll_timeout(),
+            self.memory.shed_at(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Ends the flow that holds the most bytes. It looks at every flow, which is why it is done so
+    /// rarely.
+    fn shed(&mut self, outlet: &mut dyn Outlet) {
+        let held = |id: FlowId| self.flows.get(id)?.tcp().map(TcpFlow::accounted);
+        let ids = self.flows.ids();
+        let Some(id) = ids.into_iter().max_by_key(|id| held(*id)) else { return };
+        outlet.count(Counter::LimitReached);
+        self.abort(id, Abort::Limit, outlet);
+    }
+
+    /// Ends a flow in both directions.
+    fn abort(&mut self, id: FlowId, reason: Abort, outlet: &mut dyn Outlet) {
+        self.send_reset(id, outlet);
+        self.actions.push_back(Action::Aborted(id, reason));
+        self.remove(id);
+    }
+
+    /// Tells the far end of a TCP flow that it is gone.
+    fn send_reset(&mut self, id: FlowId, outlet: &mut dyn Outlet) {
+        let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut());
+        if let Some(connection) = tcp.and_then(|tcp| tcp.connection_mut()) {
+            connection.send_reset(&mut Exit { outlet, scratch: &mut self.scratch });
+        }
+    }
+
+    /// Brings the account of a flow up to date.
+    fn account(&mut self, id: FlowId) {
+        if let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()) {
+            let before = tcp.accounted();
+            self.memory.account(before, tcp.take_account());
+        }
     }
 
     /// Services every flow that is ready, once. Says whether there was any.
     pub(crate) fn pump(&mut self, outlet: &mut dyn Outlet, now: Instant) -> bool {
         if outlet.has_room() {
             self.ready.append(&mut self.blocked);
+        }
+        for id in self.memory.take_relieved() {
+            if let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()) {
+                tcp.relieve();
+            }
+            self.make_ready(id);
         }
         let turns = self.ready.len();
         for _ in 0..turns {
@@ -211,24 +257,28 @@ impl Stack {
         let key = flow.key;
         let Some(tcp) = flow.tcp_mut() else { return };
         let mut exit = Exit { outlet, scratch: &mut self.scratch };
-        match tcp.service(id, &self.tcp, &mut self.actions, &mut exit, now) {
+        let may_fill = self.memory.room() > 0;
+        let next = tcp.service(id, &self.tcp, may_fill, &mut self.actions, &mut exit, now);
+        if !may_fill && tcp.starves() {
+            self.memory.handle_starved(id, now);
+        }
+        self.account(id);
+        match next {
             Next::Rest(deadline) => {
                 if let Some(deadline) = deadline {
                     self.tcp_timers.set_no_later(id.slot(), deadline);
                 }
             }
             Next::Again => {
-                flow.ready = true;
+                if let Some(flow) = self.flows.get_mut(id) {
+                    flow.ready = true;
+                }
                 let queue = if outlet.has_room() { &mut self.ready } else { &mut self.blocked };
                 queue.push_back(id);
             }
             Next::Over => {
-                let ended = tcp.connection_mut().and_then(|connection| {
-                    (connection.phase() == tcp::Phase::Over)
-                        .then(|| connection.final_standing())
-                        .flatten()
-                });
-                if let Some(standing) = ended {
+                let tcp = self.flows.get(id).and_then(|flow| flow.tcp());
+                if let Some(standing) = tcp.and_then(TcpFlow::final_standing) {
                     self.time_waits.insert(key, standing, now);
                 }
                 self.remove(id);
@@ -267,6 +317,7 @@ impl Stack {
         self.mapping_timers.set(id.slot(), None);
         match flow.kind {
             FlowKind::Tcp(tcp) => {
+                self.memory.account(tcp.accounted(), 0);
                 if matches!(tcp.stage(), Stage::Offered(_)) {
                     self.flows.leave_half_open(flow.key.peer);
                 }

@@ -215,8 +215,15 @@ impl Stack {
                 }
             }
             Stage::Live(_) => {
+                let segment = TcpPacket::new_unchecked(packet.transport_bytes());
+                let len = segment.payload().len();
+                if len > 0 && len > self.memory.room() {
+                    outlet.count(Counter::DropMemory);
+                    return self.memory.handle_full(now);
+                }
                 let mut exit = Exit { outlet, scratch: &mut self.scratch };
                 tcp.handle_segment(packet, &mut exit, now);
+                self.account(id);
                 self.make_ready(id);
             }
         }

@@ -301,6 +301,11 @@ impl Connection {
         self.phase() != Phase::Opening && self.socket().can_recv()
     }
 
+    /// Bytes in both rings.
+    pub(crate) fn buffered(&self) -> usize {
+        self.socket().send_queue() + self.socket().recv_queue()
+    }
+
     /// Whether the send ring has room.
     pub(crate) fn has_room(&self) -> bool {
         self.socket().can_send()

@@ -41,6 +41,8 @@ pub(crate) struct TcpFlow {
     started_at: Instant,
     /// When bytes last moved in either direction.
     active_at: Instant,
+    /// The bytes in its rings, when they were last counted.
+    accounted: usize,
 }
 
 /// How far a flow is.
@@ -60,6 +62,8 @@ struct Told {
     shut_down: bool,
     /// It found the send ring full.
     full: bool,
+    /// It waits for memory, as the account of all flows knows.
+    starved: bool,
 }
 
 /// How far the end of the embedder's direction has come.
@@ -104,6 +108,31 @@ impl TcpFlow {
             is_ours,
             started_at: now,
             active_at: now,
+            accounted: 0,
+        }
+    }
+
+    /// The bytes in its rings, when they were last counted.
+    pub(crate) const fn accounted(&self) -> usize {
+        self.accounted
+    }
+
+    /// Counts the bytes in its rings.
+    pub(crate) fn take_account(&mut self) -> usize {
+        self.accounted = match &self.stage {
+            Stage::Offered(_) => 0,
+            Stage::Live(connection) => connection.buffered(),
+        };
+        self.accounted
+    }
+
+    /// Where the connection stood, if it has ended in good order.
+    pub(crate) fn final_standing(&self) -> Option<Standing> {
+        match &self.stage {
+            Stage::Live(connection) if connection.phase() == Phase::Over => {
+                connection.final_standing()
+            }
+            Stage::Live(_) | Stage::Offered(_) => None,
         }
     }
 
@@ -151,10 +180,24 @@ impl TcpFlow {
         }
     }
 
-    /// Lends the send ring to the embedder; `None` if there is none to lend.
+    /// Whether the embedder waits for room that only the memory of all flows can give; said once,
+    /// until it is [relieved](Self::relieve).
+    pub(crate) fn starves(&mut self) -> bool {
+        let newly = self.told.full && !self.told.starved;
+        self.told.starved |= newly;
+        newly
+    }
+
+    /// There is memory again.
+    pub(crate) const fn relieve(&mut self) {
+        self.told.starved = false;
+    }
+
+    /// Lends at most `limit` bytes of the send ring to the embedder; `None` if there is no ring.
     pub(crate) fn send<R>(
         &mut self,
         fill: impl FnOnce(&mut [u8]) -> (usize, R),
+        limit: usize,
         now: Instant,
     ) -> Option<R> {
         if self.host_end != HostEnd::Sending || self.was_reset {
@@ -163,6 +206,8 @@ impl TcpFlow {
         let Stage::Live(connection) = &mut self.stage else { return None };
         let mut full = false;
         let result = connection.send(|room| {
+            let len = room.len().min(limit);
+            let room = &mut room[..len];
             full = room.is_empty();
             fill(room)
         });
@@ -186,11 +231,13 @@ impl TcpFlow {
         result
     }
 
-    /// Sends what is due, tells the embedder what is new, and says what is left to do.
+    /// Sends what is due, tells the embedder what is new, and says what is left to do. It is told
+    /// of room in the send ring only if that `may_fill`.
     pub(crate) fn service(
         &mut self,
         id: FlowId,
         config: &config::Tcp,
+        may_fill: bool,
         actions: &mut VecDeque<Action>,
         exit: &mut Exit<'_>,
         now: Instant,
@@ -218,7 +265,7 @@ impl TcpFlow {
             self.host_end = HostEnd::Passed;
         }
         let more = connection.transmit(SEGMENTS_PER_TURN, exit, now);
-        self.tell(id, actions);
+        self.tell(id, may_fill, actions);
         if let Some(end) = self.end() {
             actions.push_back(match end {
                 End::Complete => Action::Closed(id),
@@ -240,7 +287,7 @@ impl TcpFlow {
     }
 
     /// Tells the embedder what it does not know yet.
-    fn tell(&mut self, id: FlowId, actions: &mut VecDeque<Action>) {
+    fn tell(&mut self, id: FlowId, may_fill: bool, actions: &mut VecDeque<Action>) {
         let Stage::Live(connection) = &self.stage else { return };
         let phase = connection.phase();
         if phase == Phase::Opening {
@@ -259,7 +306,7 @@ impl TcpFlow {
             self.told.shut_down = true;
             actions.push_back(Action::Shutdown(id));
         }
-        if self.told.full && connection.has_room() {
+        if self.told.full && may_fill && connection.has_room() {
             self.told.full = false;
             actions.push_back(Action::Writable(id));
         }

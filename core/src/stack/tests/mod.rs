@@ -142,7 +142,7 @@ impl World {
 
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        self.stack.handle_timeout(self.now);
+        self.stack.handle_timeout(&mut self.wire, self.now);
     }
 
     fn count(&self, counter: Counter) -> u64 {
