@@ -22,3 +22,10 @@ pub(crate) fn start(level: LevelFilter) {
     // A second start in one process changes nothing, and there is none.
     let _ = builder.try_init();
 }
+
+/// Logs what a configuration asks for and does not get.
+pub(crate) fn warn_all(warnings: &[String]) {
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+}

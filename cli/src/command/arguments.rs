@@ -47,8 +47,10 @@ pub(super) fn configuration(mut parser: Parser) -> Result<Asked<Option<PathBuf>>
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Asked::Help),
-            Arg::Short('c') | Arg::Long("config") if file.is_none() => {
-                file = Some(PathBuf::from(parser.value()?));
+            Arg::Short('c') | Arg::Long("config") => {
+                if file.replace(PathBuf::from(parser.value()?)).is_some() {
+                    return Err("more than one configuration".into());
+                }
             }
             Arg::Short(_) | Arg::Long(_) | Arg::Value(_) => return Err(argument.unexpected()),
         }

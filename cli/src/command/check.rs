@@ -14,7 +14,7 @@ use crate::output;
 const HELP: &str = "\
 Validates a configuration and prints what would run. If anything is wrong, prints all of it, one
 line each with file, line and mend, and exits with 1. Ports are not opened: whether one is taken
-turns up when it runs.
+turns up when it runs. What would be done otherwise than it is written is a warning.
 
 Usage: slipwire check [-c FILE]
 
@@ -29,7 +29,11 @@ Examples:
 pub(super) fn main(parser: Parser) -> Result<(), Failure> {
     let parsed = arguments::configuration(parser);
     let Some(asked) = arguments::settle(parsed, "check", HELP)? else { return Ok(()) };
-    output::print(&Summary(&config::find(asked)?).to_string())
+    let configuration = config::find(asked)?;
+    for warning in &configuration.warnings {
+        output::complain(warning);
+    }
+    output::print(&Summary(&configuration).to_string())
 }
 
 /// What a configuration would run, for people.

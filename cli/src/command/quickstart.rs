@@ -45,8 +45,10 @@ pub(super) fn main(parser: Parser) -> Result<(), Failure> {
 fn run(directory: &Path, prepared: Prepared) -> Result<(), Failure> {
     let shown = introduce(directory, &prepared);
     let Prepared { configuration, trial, trial_key, .. } = prepared;
-    let Configuration { origin, interface_name, engine, mut settings, log_level } = configuration;
+    let Configuration { origin, interface_name, engine, mut settings, log_level, warnings } =
+        configuration;
     logging::start(log_level);
+    logging::warn_all(&warnings);
     let engine = quickstart::serve_page(&engine, &mut settings)?;
     let mut gateway = start::start(engine.clone(), settings, &origin)?;
     let listens: Vec<SocketAddr> = gateway.local_addresses().collect();
@@ -92,7 +94,8 @@ fn introduce(directory: &Path, prepared: &Prepared) -> String {
     let code = quickstart::draw(&prepared.client, style).unwrap_or_default();
     format!(
         "slipwire quickstart in {}: {files}\n\n\
-         A laptop or a phone joins with this, which is a secret ({}):\n\n{}\n{code}\n",
+         A laptop or a phone joins with this, which is a secret. If it reaches this machine by another\n\
+         address than Endpoint says, change it in {}.\n\n{}\n{code}\n",
         directory.display(),
         prepared.client_file.display(),
         *prepared.client,

@@ -29,9 +29,10 @@ Examples:
 pub(super) fn main(parser: Parser) -> Result<(), Failure> {
     let parsed = arguments::configuration(parser);
     let Some(asked) = arguments::settle(parsed, "run", HELP)? else { return Ok(()) };
-    let Configuration { origin, interface_name, engine, settings, log_level } =
+    let Configuration { origin, interface_name, engine, settings, log_level, warnings } =
         config::find(asked)?;
     logging::start(log_level);
+    logging::warn_all(&warnings);
     let mut driver = start::start(engine.clone(), settings, &origin)?;
     let mut ending = Ending::watch(&mut driver)?;
     log::info!("{}", ready::line(&interface_name, &engine, &driver));

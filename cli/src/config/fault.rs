@@ -1,7 +1,8 @@
 //! What is wrong with a configuration file, where, and how to mend it.
 //!
 //! Faults are collected, not thrown: whoever reads a part reports and goes on, so that one run
-//! shows everything that there is to mend.
+//! shows everything that there is to mend. What is not wrong, but is not done as it is written
+//! either, is a warning.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -39,28 +40,43 @@ struct Fault {
     problem: Problem,
 }
 
-/// The faults of a file found so far.
-#[derive(Debug)]
-pub(crate) struct Report<'t> {
-    text: &'t str,
-    faults: Vec<Fault>,
+impl Fault {
+    /// The one line about it.
+    fn describe(&self, file: &Path) -> String {
+        let Self { line, key, problem: Problem { what, mend } } = self;
+        format!("{}:{line}: {key}: {what}; {mend}", file.display())
+    }
 }
 
-impl<'t> Report<'t> {
-    pub(crate) const fn new(text: &'t str) -> Self {
-        Self { text, faults: Vec::new() }
+/// The faults and warnings of a file found so far.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// The offset at which each line after the first starts.
+    line_starts: Vec<usize>,
+    faults: Vec<Fault>,
+    warnings: Vec<Fault>,
+}
+
+impl Report {
+    pub(crate) fn new(text: &str) -> Self {
+        let line_starts = text.match_indices('\n').map(|(end, _)| end + 1).collect();
+        Self { line_starts, faults: Vec::new(), warnings: Vec::new() }
     }
 
     /// The line, from 1, of an offset.
     pub(crate) fn line(&self, offset: usize) -> usize {
-        let before = self.text.as_bytes().iter().take(offset);
-        1 + before.filter(|byte| **byte == b'\n').count()
+        1 + self.line_starts.partition_point(|start| *start <= offset)
     }
 
     /// Takes note of a fault of `key`, which stands at `offset`.
     pub(crate) fn fault(&mut self, offset: usize, key: impl Into<String>, problem: Problem) {
-        let line = self.line(offset);
-        self.faults.push(Fault { line, key: key.into(), problem });
+        self.faults.push(Fault { line: self.line(offset), key: key.into(), problem });
+    }
+
+    /// Takes note that the value of `key`, which stands at `offset`, is not taken as it is. The
+    /// problem's mend says what is done instead.
+    pub(crate) fn warning(&mut self, offset: usize, key: impl Into<String>, problem: Problem) {
+        self.warnings.push(Fault { line: self.line(offset), key: key.into(), problem });
     }
 
     /// How many faults there are so far: whoever compares two counts knows whether the part
@@ -69,7 +85,12 @@ impl<'t> Report<'t> {
         self.faults.len()
     }
 
-    /// All of it, from the top of the file down.
+    /// The warnings, one line each.
+    pub(crate) fn warnings(&self, file: &Path) -> Vec<String> {
+        self.warnings.iter().map(|warning| warning.describe(file)).collect()
+    }
+
+    /// All faults, from the top of the file down.
     pub(crate) fn into_faults(mut self, file: &Path) -> Faults {
         self.faults.sort_by_key(|fault| fault.line);
         Faults { file: file.to_owned(), faults: self.faults }
@@ -85,10 +106,9 @@ pub(crate) struct Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Fault { line, key, problem }) in self.faults.iter().enumerate() {
+        for (index, fault) in self.faults.iter().enumerate() {
             let separator = if index == 0 { "" } else { "\n" };
-            let Problem { what, mend } = problem;
-            write!(f, "{separator}{}:{line}: {key}: {what}; {mend}", self.file.display())?;
+            write!(f, "{separator}{}", fault.describe(&self.file))?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Finds and loads the configuration that a command is about.
 
-use std::io;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::{Configuration, LoadError, load};
@@ -31,10 +31,10 @@ impl From<LoadError> for Failure {
         let message = error.to_string();
         match error {
             LoadError::Unreadable { error, .. } => match error.kind() {
-                io::ErrorKind::NotFound
-                | io::ErrorKind::NotADirectory
-                | io::ErrorKind::IsADirectory
-                | io::ErrorKind::InvalidData => Self::Fault(message),
+                ErrorKind::NotFound
+                | ErrorKind::NotADirectory
+                | ErrorKind::IsADirectory
+                | ErrorKind::InvalidData => Self::Fault(message),
                 _ => Self::System(message),
             },
             LoadError::TooLarge { .. } | LoadError::Faults(_) => Self::Fault(message),

@@ -21,7 +21,7 @@ pub(super) struct ForwardTable {
 }
 
 /// Reads the tables; the places where two of them listen are told from each other.
-pub(super) fn read(root: &DeTable<'_>, report: &mut Report<'_>) -> Vec<ForwardTable> {
+pub(super) fn read(root: &DeTable<'_>, report: &mut Report) -> Vec<ForwardTable> {
     let mut tables: Vec<ForwardTable> = Vec::new();
     for section in Section::all(&schema::FORWARD, root, report) {
         let Some(table) = table(&section, report) else { continue };
@@ -40,7 +40,7 @@ fn collide(a: &Forward, b: &Forward) -> bool {
     a.protocol == b.protocol && a.listen == b.listen && a.listen.port() != 0
 }
 
-fn table(section: &Section<'_>, report: &mut Report<'_>) -> Option<ForwardTable> {
+fn table(section: &Section<'_>, report: &mut Report) -> Option<ForwardTable> {
     let name = section.optional("name", report);
     let protocol = section.optional("protocol", report);
     let listen = section.required::<ListenSocket>("listen", "listen = \"127.0.0.1:8080\"", report);
@@ -56,7 +56,7 @@ fn table(section: &Section<'_>, report: &mut Report<'_>) -> Option<ForwardTable>
 }
 
 /// Reports every forward that leads nowhere.
-pub(super) fn check_targets(tables: &[ForwardTable], parts: &Parts, report: &mut Report<'_>) {
+pub(super) fn check_targets(tables: &[ForwardTable], parts: &Parts, report: &mut Report) {
     for ForwardTable { forward: Forward { to, .. }, to_offset, .. } in tables {
         if let Some(problem) = unreachable(*to, parts) {
             report.fault(*to_offset, "forward.to", problem);
@@ -66,6 +66,12 @@ pub(super) fn check_targets(tables: &[ForwardTable], parts: &Parts, report: &mut
 
 fn unreachable(to: SocketAddr, parts: &Parts) -> Option<Problem> {
     let address = to.ip();
+    if parts.interface.addresses.iter().any(|own| own.addr() == address) {
+        return Some(Problem::new(
+            format!("{address} is this end of the tunnel itself"),
+            "write an address behind a peer",
+        ));
+    }
     if !parts.peers.iter().flat_map(|peer| &peer.allowed_ips).any(|net| net.contains(&address)) {
         return Some(Problem::new(
             format!("no peer's allowed_ips contain {address}"),

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use slipwire_core::config::{self, MTU_IPV6_MIN};
+use slipwire_core::config::{self, MTU_IPV6_MIN, MTU_MAX};
 use slipwire_core::{IpNet, PrivateKey};
 use toml::de::DeTable;
 
@@ -35,7 +35,7 @@ pub(super) struct InterfaceTable {
 pub(super) fn read(
     root: &DeTable<'_>,
     surroundings: &Surroundings<'_>,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> InterfaceTable {
     let Some(section) = Section::one(&schema::INTERFACE, root, report) else {
         if !root.contains_key(schema::INTERFACE.name) {
@@ -47,7 +47,7 @@ pub(super) fn read(
     let name = section.optional("name", report);
     let private_key = secret::private_key(&section, surroundings, report);
     let listen_port = section.optional("listen_port", report).map(|port: At<Port>| port.value.0);
-    let mtu = section.optional("mtu", report);
+    let mtu = mtu(&section, report);
     let faults_before = report.count();
     let addresses = addresses(&section, report);
     let addresses_sound = report.count() == faults_before;
@@ -59,7 +59,7 @@ pub(super) fn read(
         interface: config::Interface {
             private_key: private_key.map_or(fallback.interface.private_key, |key| key.value),
             addresses,
-            mtu: mtu.map_or(DEFAULT_MTU, |mtu: At<Mtu>| mtu.value.0),
+            mtu,
         },
         addresses_sound,
         listen_offset: section.offset_of("listen_port"),
@@ -83,7 +83,21 @@ fn stand_in() -> InterfaceTable {
     }
 }
 
-fn listen_addresses(section: &Section<'_>, report: &mut Report<'_>) -> Option<Vec<IpAddr>> {
+/// The MTU, cut down to what a tunnel can have.
+fn mtu(section: &Section<'_>, report: &mut Report) -> u16 {
+    const KEY: &str = "mtu";
+    let Some(At { value: Mtu(written), offset }) = section.optional(KEY, report) else {
+        return DEFAULT_MTU;
+    };
+    if written > MTU_MAX {
+        let what = format!("{written} is more than WireGuard fits into a UDP datagram");
+        let problem = Problem::new(what, format!("{MTU_MAX} is used instead"));
+        report.warning(offset, section.path(KEY), problem);
+    }
+    written.min(MTU_MAX)
+}
+
+fn listen_addresses(section: &Section<'_>, report: &mut Report) -> Option<Vec<IpAddr>> {
     let key = "listen_address";
     let At { value: list, offset } = section.list::<IpAddr>(key, report)?;
     let mut addresses = Vec::with_capacity(list.len());
@@ -101,7 +115,7 @@ fn listen_addresses(section: &Section<'_>, report: &mut Report<'_>) -> Option<Ve
     Some(addresses)
 }
 
-fn addresses(section: &Section<'_>, report: &mut Report<'_>) -> Vec<IpNet> {
+fn addresses(section: &Section<'_>, report: &mut Report) -> Vec<IpNet> {
     const KEY: &str = "address";
     const EXAMPLE: &str = "address = [\"10.77.0.1/24\"]";
     if !section.has(KEY) {
@@ -120,7 +134,7 @@ fn addresses(section: &Section<'_>, report: &mut Report<'_>) -> Vec<IpNet> {
 
 impl InterfaceTable {
     /// Reports a contradiction about the MTU.
-    pub(super) fn report_mtu(&self, error: &config::ConfigError, report: &mut Report<'_>) {
+    pub(super) fn report_mtu(&self, error: &config::ConfigError, report: &mut Report) {
         let mend = format!("set mtu = {MTU_IPV6_MIN} or more, or remove the IPv6 addresses");
         report.fault(self.mtu_offset, "interface.mtu", Problem::new(error.to_string(), mend));
     }

@@ -22,9 +22,10 @@ mod secret;
 mod section;
 mod value;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,7 @@ pub(crate) use find::find;
 use interface::InterfaceTable;
 use peer::{Clash, PeerTables};
 use secret::Surroundings;
-pub(crate) use secret::read_key_file;
+pub(crate) use secret::read_private_key;
 
 /// A larger file was not written by hand.
 const FILE_LEN_MAX: u64 = 16 << 20;
@@ -59,6 +60,8 @@ pub(crate) struct Configuration {
     pub(crate) settings: Settings,
     /// What is logged unless the environment says otherwise.
     pub(crate) log_level: LevelFilter,
+    /// What is not done as it is written, one line each.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A file, and the lines in it, from 1, that only the system can find fault with.
@@ -86,11 +89,14 @@ pub(crate) enum LoadError {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable { file, error } => write!(
-                f,
-                "{}: can't read the configuration: {error}; name an existing file with -c FILE",
-                file.display()
-            ),
+            Self::Unreadable { file, error } => {
+                let mend = match error.kind() {
+                    ErrorKind::NotFound => "name an existing file with -c FILE",
+                    ErrorKind::PermissionDenied => "make it a file that this user may read",
+                    _ => "name a configuration with -c FILE",
+                };
+                write!(f, "{}: can't read the configuration: {error}; {mend}", file.display())
+            }
             Self::TooLarge { file } => write!(
                 f,
                 "{}: larger than {FILE_LEN_MAX} bytes; name a configuration with -c FILE",
@@ -126,19 +132,11 @@ fn parse(text: &str, surroundings: &Surroundings<'_>) -> Result<Configuration, F
 }
 
 /// Reads the whole file; `None` only after a fault was reported.
-fn read(
-    text: &str,
-    surroundings: &Surroundings<'_>,
-    report: &mut Report<'_>,
-) -> Option<Configuration> {
+fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Option<Configuration> {
     let (root, syntax_errors) = DeTable::parse_recoverable(text);
-    for error in &syntax_errors {
-        let offset = error.span().map_or(0, |span| span.start);
-        let mend = "mend this line: text goes in \"quotes\", lists in [brackets]";
-        report.fault(offset, "syntax", Problem::new(error.message(), mend));
-    }
     if !syntax_errors.is_empty() {
         // Of what is left of the file half would be reported as missing.
+        report_syntax(&syntax_errors, report);
         return None;
     }
     let root = root.get_ref();
@@ -180,7 +178,24 @@ fn read(
             services: Vec::new(),
         },
         log_level,
+        warnings: report.warnings(surroundings.file),
     })
+}
+
+/// Reports what is no TOML, once for each line: what the parser says of the rest of a line that it
+/// lost track of is noise.
+fn report_syntax(errors: &[toml::de::Error], report: &mut Report) {
+    let mut lines = BTreeSet::new();
+    for error in errors {
+        let offset = error.span().map_or(0, |span| span.start);
+        if lines.insert(report.line(offset)) {
+            let mend = match error.message() {
+                "duplicate key" => "keep one of those that have this name",
+                _ => "mend this line: text goes in \"quotes\", lists in [brackets]",
+            };
+            report.fault(offset, "syntax", Problem::new(error.message(), mend));
+        }
+    }
 }
 
 /// Leads what core found back to its line.
@@ -189,9 +204,9 @@ fn report_contradiction(
     root: &DeTable<'_>,
     interface: &InterfaceTable,
     peers: &PeerTables,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) {
-    let peer = |index: usize, clash: Clash, report: &mut Report<'_>| {
+    let peer = |index: usize, clash: Clash, report: &mut Report| {
         peers.report(index, clash, error, report);
     };
     match *error {

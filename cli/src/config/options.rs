@@ -15,7 +15,7 @@ use super::value::{ByteSize, Count, RingSize};
 
 /// What peers may reach; nothing without the table. The addresses of this host are the driver's
 /// to find.
-pub(super) fn gateway(root: &DeTable<'_>, report: &mut Report<'_>) -> Option<Gateway> {
+pub(super) fn gateway(root: &DeTable<'_>, report: &mut Report) -> Option<Gateway> {
     let section = Section::one(&schema::GATEWAY, root, report)?;
     let mut gateway = Gateway {
         default: DefaultAction::Relay,
@@ -32,7 +32,7 @@ pub(super) fn gateway(root: &DeTable<'_>, report: &mut Report<'_>) -> Option<Gat
     Some(gateway)
 }
 
-pub(super) fn tcp(root: &DeTable<'_>, report: &mut Report<'_>) -> Tcp {
+pub(super) fn tcp(root: &DeTable<'_>, report: &mut Report) -> Tcp {
     let mut tcp = Tcp::default();
     if let Some(section) = Section::one(&schema::TCP, root, report) {
         section.set::<RingSize, _>("receive_buffer", &mut tcp.receive_buffer, report);
@@ -45,7 +45,7 @@ pub(super) fn tcp(root: &DeTable<'_>, report: &mut Report<'_>) -> Tcp {
     tcp
 }
 
-pub(super) fn mappings(root: &DeTable<'_>, report: &mut Report<'_>) -> Mappings {
+pub(super) fn mappings(root: &DeTable<'_>, report: &mut Report) -> Mappings {
     let mut mappings = Mappings::default();
     if let Some(section) = Section::one(&schema::UDP, root, report) {
         section.set::<Duration, _>("idle_timeout", &mut mappings.udp_idle_timeout, report);
@@ -59,8 +59,8 @@ pub(super) fn mappings(root: &DeTable<'_>, report: &mut Report<'_>) -> Mappings 
     mappings
 }
 
-/// The bounds, and where the table stands.
-pub(super) fn limits(root: &DeTable<'_>, report: &mut Report<'_>) -> Limits {
+/// The bounds.
+pub(super) fn limits(root: &DeTable<'_>, report: &mut Report) -> Limits {
     let mut limits = Limits::default();
     let Some(section) = Section::one(&schema::LIMITS, root, report) else { return limits };
     section.set::<Count, _>("tcp_flows", &mut limits.tcp_flows, report);
@@ -74,7 +74,7 @@ pub(super) fn limits(root: &DeTable<'_>, report: &mut Report<'_>) -> Limits {
     limits
 }
 
-pub(super) fn log_level(root: &DeTable<'_>, report: &mut Report<'_>) -> LevelFilter {
+pub(super) fn log_level(root: &DeTable<'_>, report: &mut Report) -> LevelFilter {
     let mut level = LevelFilter::Info;
     if let Some(section) = Section::one(&schema::LOG, root, report) {
         section.set::<LevelFilter, _>("level", &mut level, report);

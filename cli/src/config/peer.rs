@@ -37,7 +37,7 @@ pub(super) struct PeerTables {
 pub(super) fn read(
     root: &DeTable<'_>,
     surroundings: &Surroundings<'_>,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> PeerTables {
     let sections = Section::all(&schema::PEER, root, report);
     let understood = !sections.is_empty() || !root.contains_key(schema::PEER.name);
@@ -52,7 +52,7 @@ pub(super) fn read(
 fn table(
     section: &Section<'_>,
     surroundings: &Surroundings<'_>,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Option<PeerTable> {
     let name = section.optional("name", report).map(|name: At<Name>| name.value.0);
     let key = section.required::<PublicKey>("public_key", "public_key = \"<base64>\"", report);
@@ -108,7 +108,7 @@ impl PeerTables {
         index: usize,
         clash: Clash,
         error: &ConfigError,
-        report: &mut Report<'_>,
+        report: &mut Report,
     ) {
         let Some(table) = self.tables.get(index) else { return };
         let line = |at: fn(&PeerTable) -> usize, other: usize| {

@@ -1,7 +1,7 @@
 //! Keys, written into the file or into files of their own that nobody else may read.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,15 @@ impl Surroundings<'_> {
     }
 }
 
+/// A kind of secret: how its text is read, and the command that makes one.
+struct Kind<K> {
+    decode: fn(&str) -> Result<K, KeyError>,
+    command: &'static str,
+}
+
+const PRIVATE: Kind<PrivateKey> = Kind { decode: PrivateKey::from_base64, command: "genkey" };
+const PRESHARED: Kind<PresharedKey> = Kind { decode: PresharedKey::from_base64, command: "genpsk" };
+
 impl Value for PublicKey {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
         let text = text(value, "\"<base64>\"")?;
@@ -43,32 +52,32 @@ impl Value for PublicKey {
 pub(super) fn private_key(
     section: &Section<'_>,
     surroundings: &Surroundings<'_>,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Option<At<PrivateKey>> {
     let (inline, file) = ("private_key", "private_key_file");
     if !section.has(inline) && !section.has(file) {
         let example = "private_key_file = \"slip0.key\"";
         section.report_missing(file, example, report);
     }
-    secret(section, [inline, file], surroundings, PrivateKey::from_base64, report)
+    secret(section, [inline, file], surroundings, PRIVATE, report)
 }
 
 /// A peer's preshared key, if there is one.
 pub(super) fn preshared_key(
     section: &Section<'_>,
     surroundings: &Surroundings<'_>,
-    report: &mut Report<'_>,
+    report: &mut Report,
 ) -> Option<At<PresharedKey>> {
     let keys = ["preshared_key", "preshared_key_file"];
-    secret(section, keys, surroundings, PresharedKey::from_base64, report)
+    secret(section, keys, surroundings, PRESHARED, report)
 }
 
 fn secret<K>(
     section: &Section<'_>,
     [inline, file]: [&'static str; 2],
     surroundings: &Surroundings<'_>,
-    decode: fn(&str) -> Result<K, KeyError>,
-    report: &mut Report<'_>,
+    kind: Kind<K>,
+    report: &mut Report,
 ) -> Option<At<K>> {
     if section.has(inline) && section.has(file) {
         let what = format!("stands beside `{file}`");
@@ -79,7 +88,7 @@ fn secret<K>(
         if let Some(problem) = exposed(surroundings.file, surroundings.mode) {
             report.fault(offset, section.path(inline), problem);
         }
-        let key = decode(&text).map_err(|error| describe(error, "the key"));
+        let key = (kind.decode)(&text).map_err(|error| describe(error, "the key"));
         return key.map_or_else(
             |problem| {
                 report.fault(offset, section.path(inline), problem);
@@ -89,7 +98,7 @@ fn secret<K>(
         );
     }
     let At { value: FilePath(path), offset } = section.optional(file, report)?;
-    match read_key_file(&surroundings.resolve(&path), decode) {
+    match read_key_file(&surroundings.resolve(&path), kind) {
         Ok(value) => Some(At { value, offset }),
         Err(problem) => {
             report.fault(offset, section.path(file), problem);
@@ -98,31 +107,37 @@ fn secret<K>(
     }
 }
 
-/// Reads a key from a file that only its owner may use.
-pub(crate) fn read_key_file<K>(
-    path: &Path,
-    decode: fn(&str) -> Result<K, KeyError>,
-) -> Result<K, Problem> {
+/// Reads a private key from a file that only its owner may use.
+pub(crate) fn read_private_key(path: &Path) -> Result<PrivateKey, Problem> {
+    read_key_file(path, PRIVATE)
+}
+
+fn read_key_file<K>(path: &Path, kind: Kind<K>) -> Result<K, Problem> {
     let shown = path.display();
-    let unreadable = |error: io::Error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            let mend = format!("make it: `(umask 077; slipwire genkey > {shown})`");
-            return Problem::new(format!("there is no file {shown}"), mend);
+    let unreadable = |error: io::Error| match error.kind() {
+        ErrorKind::NotFound => {
+            let mend = format!("make it: `(umask 077; slipwire {} > {shown})`", kind.command);
+            Problem::new(format!("there is no file {shown}"), mend)
         }
-        Problem::new(
-            format!("can't read {shown}: {error}"),
-            "make it a file that this user may read",
-        )
+        ErrorKind::InvalidData => describe(KeyError::NotBase64, &format!("the key in {shown}")),
+        _ => {
+            let mend = "make it a file that this user may read";
+            Problem::new(format!("can't read {shown}: {error}"), mend)
+        }
     };
     let file = File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
-    if let Some(problem) = exposed(path, mode) {
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.is_dir() {
+        let what = format!("{shown} is a directory");
+        return Err(Problem::new(what, "write the path of the file that holds the key"));
+    }
+    if let Some(problem) = exposed(path, metadata.permissions().mode()) {
         return Err(problem);
     }
     // Room for all of it from the start: a buffer that grows leaves copies behind unwiped.
     let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_LEN_MAX as usize));
     file.take(KEY_FILE_LEN_MAX).read_to_string(&mut text).map_err(unreadable)?;
-    decode(&text).map_err(|error| describe(error, &format!("the key in {shown}")))
+    (kind.decode)(&text).map_err(|error| describe(error, &format!("the key in {shown}")))
 }
 
 /// What is wrong with the mode of a file that holds a secret.
@@ -159,7 +174,7 @@ mod tests {
         let path = directory.path().join("a.key");
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-        read_key_file(&path, PrivateKey::from_base64)
+        read_key_file(&path, PRIVATE)
     }
 
     #[test]
@@ -185,8 +200,22 @@ mod tests {
 
     #[test]
     fn a_missing_key_file_says_how_to_make_it() {
-        let problem =
-            read_key_file(Path::new("/nowhere/a.key"), PrivateKey::from_base64).unwrap_err();
+        let path = Path::new("/nowhere/a.key");
+        let problem = read_key_file(path, PRIVATE).unwrap_err();
         assert!(problem.mend.contains("slipwire genkey > /nowhere/a.key"));
+        let problem = read_key_file(path, PRESHARED).err().unwrap();
+        assert!(problem.mend.contains("slipwire genpsk > /nowhere/a.key"));
+    }
+
+    #[test]
+    fn what_is_no_key_file_is_not_taken_for_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let problem = read_key_file(directory.path(), PRIVATE).unwrap_err();
+        assert!(problem.what.ends_with(" is a directory"), "{problem:?}");
+        let path = directory.path().join("raw.key");
+        fs::write(&path, [0xff; 32]).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let problem = read_key_file(&path, PRIVATE).unwrap_err();
+        assert!(problem.what.contains("is not base64"), "{problem:?}");
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Section<'t> {
 }
 
 /// Reports what stands at the top of a file and is no table of ours.
-pub(super) fn report_unknown_tables(root: &DeTable<'_>, report: &mut Report<'_>) {
+pub(super) fn report_unknown_tables(root: &DeTable<'_>, report: &mut Report) {
     for (name, value) in root {
         if schema::ALL.iter().any(|schema| schema.name == name.get_ref()) {
             continue;
@@ -47,7 +47,7 @@ impl<'t> Section<'t> {
     pub(super) fn all(
         schema: &'static Schema,
         root: &'t DeTable<'t>,
-        report: &mut Report<'_>,
+        report: &mut Report,
     ) -> Vec<Self> {
         let Some(value) = root.get(schema.name) else { return Vec::new() };
         match (schema.occurs, value.get_ref()) {
@@ -69,7 +69,7 @@ impl<'t> Section<'t> {
     pub(super) fn one(
         schema: &'static Schema,
         root: &'t DeTable<'t>,
-        report: &mut Report<'_>,
+        report: &mut Report,
     ) -> Option<Self> {
         Self::all(schema, root, report).pop()
     }
@@ -77,7 +77,7 @@ impl<'t> Section<'t> {
     fn item(
         schema: &'static Schema,
         item: &'t Spanned<DeValue<'t>>,
-        report: &mut Report<'_>,
+        report: &mut Report,
     ) -> Option<Self> {
         let offset = item.span().start;
         let Some(table) = item.get_ref().as_table() else {
@@ -91,7 +91,7 @@ impl<'t> Section<'t> {
         schema: &'static Schema,
         table: &'t DeTable<'t>,
         offset: usize,
-        report: &mut Report<'_>,
+        report: &mut Report,
     ) -> Self {
         let section = Self { schema, table, offset };
         for key in table.keys().filter(|key| !schema.keys.contains(&key.get_ref().as_ref())) {
@@ -117,7 +117,7 @@ impl<'t> Section<'t> {
     }
 
     /// A value that may be absent. A wrong one is reported and counts as absent.
-    pub(super) fn optional<T: Value>(&self, key: &str, report: &mut Report<'_>) -> Option<At<T>> {
+    pub(super) fn optional<T: Value>(&self, key: &str, report: &mut Report) -> Option<At<T>> {
         debug_assert!(self.schema.keys.contains(&key), "{key} is missing in the schema");
         self.read(key, self.table.get(key)?, report)
     }
@@ -127,7 +127,7 @@ impl<'t> Section<'t> {
         &self,
         key: &str,
         example: &str,
-        report: &mut Report<'_>,
+        report: &mut Report,
     ) -> Option<At<T>> {
         if !self.has(key) {
             self.report_missing(key, example, report);
@@ -136,23 +136,14 @@ impl<'t> Section<'t> {
     }
 
     /// Replaces `place` by the value of a key, if there is one.
-    pub(super) fn set<T: Value + Into<U>, U>(
-        &self,
-        key: &str,
-        place: &mut U,
-        report: &mut Report<'_>,
-    ) {
+    pub(super) fn set<T: Value + Into<U>, U>(&self, key: &str, place: &mut U, report: &mut Report) {
         if let Some(At { value, .. }) = self.optional::<T>(key, report) {
             *place = value.into();
         }
     }
 
     /// A list that may be absent. Its wrong items are reported and left out.
-    pub(super) fn list<T: Value>(
-        &self,
-        key: &str,
-        report: &mut Report<'_>,
-    ) -> Option<At<Vec<At<T>>>> {
+    pub(super) fn list<T: Value>(&self, key: &str, report: &mut Report) -> Option<At<Vec<At<T>>>> {
         debug_assert!(self.schema.keys.contains(&key), "{key} is missing in the schema");
         let value = self.table.get(key)?;
         let offset = value.span().start;
@@ -170,7 +161,7 @@ impl<'t> Section<'t> {
     }
 
     /// Reports that a key is missing; `example` is a line to add.
-    pub(super) fn report_missing(&self, key: &str, example: &str, report: &mut Report<'_>) {
+    pub(super) fn report_missing(&self, key: &str, example: &str, report: &mut Report) {
         let mend = format!("add `{example}` below {}", self.schema.header());
         report.fault(self.offset, self.path(key), Problem::new("missing", mend));
     }
@@ -179,7 +170,7 @@ impl<'t> Section<'t> {
         &self,
         key: &str,
         value: &Spanned<DeValue<'_>>,
-        report: &mut Report<'_>,
+        report: &mut Report,
     ) -> Option<At<T>> {
         let offset = value.span().start;
         match T::read(value.get_ref()) {
@@ -192,7 +183,7 @@ impl<'t> Section<'t> {
     }
 }
 
-fn report_wrong_shape(schema: &Schema, offset: usize, report: &mut Report<'_>) {
+fn report_wrong_shape(schema: &Schema, offset: usize, report: &mut Report) {
     let header = schema.header();
     let problem = match schema.occurs {
         Occurs::Once => Problem::new("must be one table", format!("write `{header}` once")),

@@ -174,7 +174,7 @@ fn every_fault_is_reported_in_the_order_of_the_file() {
     ));
     let starts = [
         "slipwire.toml:4: interface.listen_prot: unknown key; did you mean `listen_port`?",
-        "slipwire.toml:5: interface.mtu: 100 is out of range; write a number from 576 to 65456",
+        "slipwire.toml:5: interface.mtu: 100 is out of range; write a number from 576 to 65500",
         "slipwire.toml:8: peer.allowed_ips: \"10.0.0.0/33\" is no address with a prefix; ",
         "slipwire.toml:8: peer.allowed_ips: 10.77.0.1 is our own tunnel address; ",
         "slipwire.toml:9: forward.to: missing; add `to = \"192.168.4.2:80\"` below [[forward]]",
@@ -212,6 +212,17 @@ fn a_forward_needs_a_tunnel_address_of_its_ip_version() {
 }
 
 #[test]
+fn a_forward_to_this_end_itself_leads_nowhere() {
+    let forward = "[[forward]]\nlisten = \"127.0.0.1:1\"\nto = \"10.77.0.1:80\"\n";
+    for allowed_ips in ["", "\"0.0.0.0/0\""] {
+        let peer = peer(&format!("allowed_ips = [{allowed_ips}]"));
+        let faults = faults(&format!("{INTERFACE}{peer}{forward}"));
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].contains("10.77.0.1 is this end of the tunnel itself"), "{faults:?}");
+    }
+}
+
+#[test]
 fn an_inline_key_needs_a_file_that_is_not_open_to_others() {
     let text = format!("[interface]\nprivate_key = \"{OUR_PRIVATE}\"\naddress = [\"10.0.0.1\"]\n");
     let faults = faults(&text);
@@ -230,6 +241,34 @@ fn a_file_that_is_no_toml_names_its_line() {
     assert_eq!(faults.len(), 2, "{faults:#?}");
     assert!(faults[0].starts_with("slipwire.toml:2: syntax: "), "{faults:#?}");
     assert!(faults[1].starts_with("slipwire.toml:3: syntax: "), "{faults:#?}");
+}
+
+#[test]
+fn a_line_that_is_no_toml_is_reported_once() {
+    let faults = faults("laptop has :: no = sign [] anywhere\n[interface]\n");
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_to_be_there_once() {
+    let faults = faults(&format!("{INTERFACE}mtu = 1420\nmtu = 1400\n"));
+    assert_eq!(
+        faults,
+        ["slipwire.toml:5: syntax: duplicate key; keep one of those that have this name"]
+    );
+}
+
+#[test]
+fn an_mtu_that_no_datagram_carries_is_cut_down_with_a_warning() {
+    let warnings = |mtu: &str| {
+        let configuration = load_text(&format!("{INTERFACE}mtu = {mtu}\n")).unwrap();
+        assert_eq!(configuration.engine.parts().interface.mtu, 65456);
+        configuration.warnings
+    };
+    assert_eq!(warnings("65456"), [""; 0]);
+    let [warning] = &warnings("65500")[..] else { panic!() };
+    assert!(warning.contains("slipwire.toml:4: interface.mtu: 65500 is more than "), "{warning}");
+    assert!(warning.ends_with("; 65456 is used instead"), "{warning}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use slipwire_core::Share;
-use slipwire_core::config::{DefaultAction, Filtering, MTU_MAX, MTU_MIN};
+use slipwire_core::config::{DefaultAction, Filtering, MTU_MIN};
 use slipwire_driver::ForwardProtocol;
 use toml::de::DeValue;
 use zeroize::Zeroizing;
@@ -60,13 +60,16 @@ impl Value for Port {
     }
 }
 
-/// The MTU of a tunnel.
+/// The largest MTU that a file may ask for, which is more than core's tunnels have.
+const MTU_WRITTEN_MAX: u16 = 65_500;
+
+/// The MTU of a tunnel as it is written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mtu(pub(super) u16);
 
 impl Value for Mtu {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
-        integer_u16(value, MTU_MIN..=MTU_MAX).map(Self)
+        integer_u16(value, MTU_MIN..=MTU_WRITTEN_MAX).map(Self)
     }
 }
 
@@ -200,7 +203,7 @@ fn one_of<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, Proble
     let text = text(value, &format!("one of {list}"))?;
     let found = words.iter().find(|(word, _)| *word == text);
     found.map(|(_, meaning)| *meaning).ok_or_else(|| {
-        Problem::new(format!("{text:?} is none of its words"), format!("write one of {list}"))
+        Problem::new(format!("{text:?} is no value of this key"), format!("write one of {list}"))
     })
 }
 
@@ -351,7 +354,7 @@ mod tests {
         assert_eq!(problem.what, "70000 is out of range");
         assert_eq!(problem.mend, "write a number from 1 to 65535");
         assert!(read::<Port>("99999999999999999999").is_err());
-        assert!(read::<Mtu>("100").is_err());
+        assert!(read::<Mtu>("575").is_err() && read::<Mtu>("65501").is_err());
         assert!(read::<Keepalive>("0").unwrap().0.is_none());
     }
 

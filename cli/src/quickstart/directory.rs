@@ -66,7 +66,13 @@ struct Directory<'p> {
 impl Directory<'_> {
     fn prepare(mut self) -> Result<Prepared, Failure> {
         let created = DirBuilder::new().recursive(true).mode(0o700).create(self.path);
-        created.map_err(self.failed("can't make", ""))?;
+        created.map_err(|error| {
+            Failure::System(format!(
+                "slipwire: can't make {}: {error}; name a directory that this user may make: \
+                 `slipwire quickstart DIR`",
+                self.path.display()
+            ))
+        })?;
         if !self.has(CONFIGURATION) {
             self.make_configuration()?;
         }
@@ -160,7 +166,7 @@ impl Directory<'_> {
             return Err(self.fault(name, &what));
         }
         let path = self.path.join(name);
-        config::read_key_file(&path, PrivateKey::from_base64).map_err(|Problem { what, mend }| {
+        config::read_private_key(&path).map_err(|Problem { what, mend }| {
             Failure::Fault(format!("{}: {what}; {mend}", path.display()))
         })
     }

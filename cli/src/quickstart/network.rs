@@ -53,18 +53,26 @@ fn is_taken(port: u16) -> bool {
 /// A resolver that clients of this machine can reach through it.
 pub(super) fn resolver() -> IpAddr {
     let configured = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    first_resolver(&configured).unwrap_or(PUBLIC_RESOLVER)
+    first_resolver(&configured, is_own).unwrap_or(PUBLIC_RESOLVER)
 }
 
-/// The first that is not on loopback or link-local: the gateway leads to neither.
-fn first_resolver(resolv_conf: &str) -> Option<IpAddr> {
-    let addresses = resolv_conf.lines().filter_map(|line| {
+/// Whether an address is one of this machine: only those can be bound to.
+fn is_own(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
+}
+
+/// The first that is not on this machine and not link-local: the gateway leads to neither.
+fn first_resolver(resolv_conf: &str, is_own: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let mut addresses = resolv_conf.lines().filter_map(|line| {
         let (key, value) = line.trim().split_once(char::is_whitespace)?;
         if key == "nameserver" { value.trim().parse::<IpAddr>().ok() } else { None }
     });
-    addresses.into_iter().find(|address| match address {
-        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified(),
-        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local() && !v6.is_unspecified(),
+    addresses.find(|address| {
+        let leads_nowhere = match address {
+            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
+            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified(),
+        };
+        !leads_nowhere && !is_own(*address)
     })
 }
 
@@ -73,11 +81,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resolver_on_loopback_is_of_no_use_to_clients() {
-        let text = "# local\nnameserver 127.0.0.53\nnameserver\t192.168.1.1\nnameserver 8.8.8.8\n";
-        assert_eq!(first_resolver(text), Some([192, 168, 1, 1].into()));
-        assert_eq!(first_resolver("nameserver 127.0.0.53\nsearch example.com\n"), None);
-        assert_eq!(first_resolver("nameserver fe80::1%eth0\nnameserver fe80::1\n"), None);
+    fn a_resolver_on_this_machine_is_of_no_use_to_clients() {
+        let first = |text| first_resolver(text, |address| address == IpAddr::from([192, 0, 2, 1]));
+        let text = "# local\nnameserver 127.0.0.53\nnameserver\t192.0.2.1\nnameserver 8.8.8.8\n";
+        assert_eq!(first(text), Some([8, 8, 8, 8].into()));
+        assert_eq!(first("nameserver 127.0.0.53\nsearch example.com\n"), None);
+        assert_eq!(first("nameserver fe80::1%eth0\nnameserver fe80::1\n"), None);
+        assert!(is_own(Ipv4Addr::LOCALHOST.into()));
     }
 
     #[test]

@@ -135,7 +135,7 @@ fn cases() -> Vec<Case> {
             "interface.private_key",
             "keep one of the two",
         ),
-        ("wrong type", format!("{INTERFACE}mtu = \"big\"\n"), 4, "interface.mtu", "576 to 65456"),
+        ("wrong type", format!("{INTERFACE}mtu = \"big\"\n"), 4, "interface.mtu", "576 to 65500"),
         (
             "impossible value",
             format!("{INTERFACE}listen_port = 70000\n"),

@@ -95,6 +95,18 @@ fn check_prints_what_would_run() {
 }
 
 #[test]
+fn check_warns_of_what_is_not_done_as_written() {
+    let directory = directory_with(
+        "[interface]\nprivate_key_file = \"slip0.key\"\naddress = [\"10.77.0.1/24\"]\nmtu = 65500\n",
+    );
+    let ended = slipwire(directory.path(), &["check"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.starts_with("slipwire.toml:4: interface.mtu: "), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(ended.stdout.contains("mtu          65456"), "{ended:?}");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_crash() {
     let mut child = command(Path::new("/"), &["--help"]).spawn().unwrap();
     drop(child.stdout.take());
