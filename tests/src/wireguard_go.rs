@@ -19,7 +19,7 @@ use crate::{
     process::Process,
 };
 
-const START_LIMIT: Duration = Duration::from_secs(10);
+const START_LIMIT: Duration = Duration::from_secs(30);
 const TOOL_LIMIT: Duration = Duration::from_secs(10);
 
 /// wireguard-go's control sockets share one directory, so interface names are unique in a run.
