@@ -178,6 +178,8 @@ pub enum Refusal {
 pub enum OpenError {
     /// No peer's allowed IPs contain the target.
     NoPeer,
+    /// The target's port is 0.
+    NoPort,
     /// We have no tunnel address of the target's IP version.
     NoAddress,
     /// A limit was reached.
@@ -188,6 +190,7 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoPeer => "no peer's allowed IPs contain it",
+            Self::NoPort => "port 0 is no target",
             Self::NoAddress => "this end has no tunnel address of its IP version",
             Self::Limit => "a limit was reached",
         })

@@ -11,7 +11,7 @@ use slab::Slab;
 use crate::action::{FlowId, FlowMeta, PeerId, Protocol};
 use crate::limits::Limits;
 use crate::stack::mapping::Mapping;
-use crate::stack::tcp::TcpFlow;
+use crate::stack::tcp::{Ends, TcpFlow};
 
 /// What a packet of a peer says about the flow that it belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -22,6 +22,13 @@ pub(crate) struct FlowKey {
     pub(crate) inner: SocketAddr,
     /// The address that this end speaks as; `None` for a mapping that speaks as any host.
     pub(crate) outer: Option<SocketAddr>,
+}
+
+impl FlowKey {
+    /// Both ends of a connection, seen from ours.
+    pub(crate) fn ends(&self) -> Option<Ends> {
+        Some(Ends { local: self.outer?, remote: self.inner, peer: self.peer })
+    }
 }
 
 /// One flow.
@@ -53,6 +60,13 @@ impl Flow {
         match &mut self.kind {
             FlowKind::Tcp(tcp) => Some(tcp),
             FlowKind::Mapping(_) => None,
+        }
+    }
+
+    pub(crate) const fn mapping(&self) -> Option<&Mapping> {
+        match &self.kind {
+            FlowKind::Tcp(_) => None,
+            FlowKind::Mapping(mapping) => Some(mapping),
         }
     }
 
@@ -142,11 +156,11 @@ impl FlowTable {
             Protocol::Udp => self.limits.udp_flows,
             Protocol::Icmp => self.limits.icmp_flows,
         };
-        if *self.total.of(protocol) >= limit {
-            return Some(Full::Process);
-        }
         let share = self.limits.per_peer.of(limit);
-        (*self.usage(peer).of(protocol) >= share).then_some(Full::Peer)
+        if *self.usage(peer).of(protocol) >= share {
+            return Some(Full::Peer);
+        }
+        (*self.total.of(protocol) >= limit).then_some(Full::Process)
     }
 
     /// Counts one more TCP flow whose host leg is connecting, unless that would be too many.

@@ -94,14 +94,21 @@ impl Fragments {
         };
         self.handle_timeout(now);
         let key = fragment.key;
-        if !self.partials.contains_key(&key) {
-            self.make_room(peer);
-            self.partials.insert(key, Partial::default());
-            self.order.push_back((now + FRAGMENT_TIMEOUT, key));
+        if fragment.offset == 0 && fragment.is_last {
+            // An atomic fragment has nothing to do with others (RFC 6946).
+            let mut whole = Partial::default();
+            return match whole.add(&fragment) {
+                Ok(()) => Intake::Complete(whole.assemble(key.protocol)),
+                Err(Contradiction) => Intake::Dropped(Counter::DropFragment),
+            };
         }
-        let Some(partial) = self.partials.get_mut(&key) else {
-            return Intake::Dropped(Counter::DropFragment);
-        };
+        let end = fragment.offset + fragment.payload.len();
+        let held = self.partials.get(&key).map_or(0, |partial| partial.payload.len());
+        self.make_room(&key, end.saturating_sub(held));
+        let partial = self.partials.entry(key).or_insert_with(|| {
+            self.order.push_back((now + FRAGMENT_TIMEOUT, key));
+            Partial::default()
+        });
         let before = partial.payload.len();
         let added = partial.add(&fragment);
         self.len += partial.payload.len() - before;
@@ -129,26 +136,27 @@ impl Fragments {
         self.order.front().map(|(at, _)| *at)
     }
 
-    /// Makes room for one more packet of a peer: its own oldest go first, then everybody's.
-    fn make_room(&mut self, peer: PeerId) {
-        let own = |key: &Key| key.peer == peer;
+    /// Makes room for `more` bytes of a packet: the peer's own oldest go first, then everybody's.
+    fn make_room(&mut self, key: &Key, more: usize) {
         loop {
-            let (mut count, mut len) = (0, 0);
-            for (_, key) in self.order.iter().filter(|(_, key)| own(key)) {
-                count += 1;
-                len += self.partials.get(key).map_or(0, |partial| partial.payload.len());
-            }
-            let peer_is_full = count >= FRAGMENTED_PEER_MAX || len >= FRAGMENTED_LEN_PEER_MAX;
-            let all_are_full = self.order.len() >= FRAGMENTED_MAX || self.len >= FRAGMENTED_LEN_MAX;
+            let others = || self.order.iter().map(|(_, other)| other).filter(|other| *other != key);
+            let own = || others().filter(|other| other.peer == key.peer);
+            let len = |other: &Key| self.partials.get(other).map_or(0, |p| p.payload.len());
+            let held = len(key) + more;
+            let own_len = own().map(len).sum::<usize>() + held;
+            let peer_is_full =
+                own().count() >= FRAGMENTED_PEER_MAX || own_len > FRAGMENTED_LEN_PEER_MAX;
+            let all_are_full =
+                others().count() >= FRAGMENTED_MAX || self.len + more > FRAGMENTED_LEN_MAX;
             let victim = if peer_is_full {
-                self.order.iter().find(|(_, key)| own(key))
+                own().next()
             } else if all_are_full {
-                self.order.front()
+                others().next()
             } else {
                 None
             };
-            let Some((_, key)) = victim.copied() else { return };
-            self.forget(&key);
+            let Some(victim) = victim.copied() else { return };
+            self.forget(&victim);
         }
     }
 
@@ -192,6 +200,7 @@ impl Partial {
             self.payload_len = Some(end);
         }
         if self.payload.len() < end {
+            self.payload.reserve_exact(end - self.payload.len());
             self.payload.resize(end, 0);
         }
         self.payload[start..end].copy_from_slice(fragment.payload);
@@ -466,7 +475,7 @@ mod tests {
                 table.take_in(ALICE, fragment, Instant::ZERO);
             }
             assert!(table.order.len() <= FRAGMENTED_PEER_MAX + 1);
-            assert!(table.len <= FRAGMENTED_LEN_PEER_MAX + PACKET_LEN_MAX);
+            assert!(table.len <= FRAGMENTED_LEN_PEER_MAX);
         }
         let last = table.take_in(BOB, &mine[1], Instant::ZERO);
         assert!(matches!(last, Intake::Complete(_)), "{last:?}");

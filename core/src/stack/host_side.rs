@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 
-use smoltcp::wire::TcpPacket;
-
 use crate::action::{FlowId, NoFlow, OpenError, PeerId, Protocol, Refusal, Target};
 use crate::limits::PACKET_LEN_MAX;
 use crate::stack::flow::{FlowKey, FlowKind};
 use crate::stack::icmp::{self, HEADER_LEN, Reason, Version};
 use crate::stack::mapping::Mapping;
 use crate::stack::packet::{Packet, write_icmp, write_udp};
+use crate::stack::peer_side::new_meta;
 use crate::stack::tcp::{self, Connection, Ends, Exit, Stage, TcpFlow};
 use crate::stack::{Outlet, Stack};
 use crate::stats::Counter;
@@ -27,7 +26,7 @@ impl Stack {
         let seed = self.rng.next_u64();
         let Some(flow) = self.flows.get_mut(id) else { return };
         let key = flow.key;
-        let (Some(ends), Some(tcp)) = (ends_of(&key), flow.tcp_mut()) else { return };
+        let (Some(ends), Some(tcp)) = (key.ends(), flow.tcp_mut()) else { return };
         if !matches!(tcp.stage(), Stage::Offered(_)) {
             return;
         }
@@ -76,7 +75,7 @@ impl Stack {
         let flow = self.flows.get_mut(id).ok_or(NoFlow)?;
         let key = flow.key;
         // Nobody gets an error about a host that was never written to.
-        if flow.mapping_mut().ok_or(NoFlow)?.admits(remote) && key.outer.is_none() {
+        if flow.mapping_mut().ok_or(NoFlow)?.admits(remote) {
             self.refuse_datagram(&key, remote, refusal, outlet, now);
         }
         Ok(())
@@ -92,7 +91,8 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        if key.protocol != Protocol::Udp || refusal == Refusal::TimedOut {
+        let is_ours = key.outer.is_some();
+        if key.protocol != Protocol::Udp || refusal == Refusal::TimedOut || is_ours {
             return;
         }
         let mut quote = [0; 64];
@@ -110,14 +110,13 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        let (Some(ends), Ok(packet)) = (ends_of(key), Packet::parse(syn)) else { return };
         match refusal {
             Refusal::Refused | Refusal::TimedOut | Refusal::Exhausted => {
-                let segment = TcpPacket::new_unchecked(packet.transport_bytes());
                 let mut exit = Exit { outlet, scratch: &mut self.scratch };
-                tcp::refuse_segment(ends, &segment, &mut exit);
+                tcp::refuse_syn(key, syn, &mut exit);
             }
             Refusal::HostUnreachable | Refusal::NetworkUnreachable | Refusal::Prohibited => {
+                let (Some(ends), Ok(packet)) = (key.ends(), Packet::parse(syn)) else { return };
                 let reason = Reason::of_refusal(refusal);
                 let (to, from) = (ends.remote.ip(), ends.local.ip());
                 self.send_error(key.peer, packet.bytes(), from, to, reason, outlet, now);
@@ -132,13 +131,16 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) -> Result<FlowId, OpenError> {
+        if target.port() == 0 {
+            return Err(OpenError::NoPort);
+        }
         let peer = outlet.route(target.ip()).ok_or(OpenError::NoPeer)?.peer;
         if self.flows.is_full(Protocol::Tcp, peer).is_some() {
             outlet.count(Counter::LimitReached);
             return Err(OpenError::Limit);
         }
         let (key, local) = self.client_key(Protocol::Tcp, peer, target)?;
-        let meta = self.new_meta(key, target, Target::Client, outlet).ok_or(OpenError::NoPeer)?;
+        let meta = new_meta(key, local, target, Target::Client, outlet).ok_or(OpenError::NoPeer)?;
         let ends = Ends { local, remote: target, peer };
         let seed = self.rng.next_u64();
         let connection = Connection::connect(ends, &self.tcp, self.mtu, seed, now);
@@ -156,17 +158,20 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) -> Result<FlowId, OpenError> {
+        if target.port() == 0 {
+            return Err(OpenError::NoPort);
+        }
         let peer = outlet.route(target.ip()).ok_or(OpenError::NoPeer)?.peer;
         if self.make_room(Protocol::Udp, peer).is_none() {
             outlet.count(Counter::LimitReached);
             return Err(OpenError::Limit);
         }
-        let (key, _) = self.client_key(Protocol::Udp, peer, target)?;
-        let meta = self.new_meta(key, target, Target::Client, outlet).ok_or(OpenError::NoPeer)?;
+        let (key, local) = self.client_key(Protocol::Udp, peer, target)?;
+        let meta = new_meta(key, local, target, Target::Client, outlet).ok_or(OpenError::NoPeer)?;
         let mapping = Mapping::client(&self.mappings, now);
         let deadline = mapping.deadline();
         let id = self.insert(key, meta, FlowKind::Mapping(mapping));
-        self.mapping_timers.set(id.slot(), Some(deadline));
+        self.watch_mapping(id, deadline);
         outlet.count(Counter::UdpOpened);
         Ok(id)
     }
@@ -274,9 +279,4 @@ impl Stack {
         }
         Ok(())
     }
-}
-
-/// Both ends of a TCP flow, seen from ours.
-fn ends_of(key: &FlowKey) -> Option<Ends> {
-    Some(Ends { local: key.outer?, remote: key.inner, peer: key.peer })
 }

@@ -9,6 +9,7 @@
 //! It knows peers by id only; sessions, endpoints and keys are the tunnel's. What passes between
 //! the two, an IP packet and a peer, is the seam.
 
+mod claims;
 mod datagrams;
 mod flow;
 mod fragments;
@@ -39,6 +40,7 @@ use crate::stats::Counter;
 use crate::time::Instant;
 use crate::timer::Timers;
 
+use claims::Claims;
 use datagrams::Datagrams;
 use flow::{FlowKind, FlowTable};
 use fragments::Fragments;
@@ -89,6 +91,7 @@ pub(crate) struct Stack {
     blocked: VecDeque<FlowId>,
     tcp_timers: Timers,
     mapping_timers: Timers,
+    claims: Claims,
     actions: VecDeque<Action>,
     datagrams: Datagrams,
     icmp_errors: Vec<Bucket>,
@@ -123,6 +126,7 @@ impl Stack {
             blocked: VecDeque::new(),
             tcp_timers: Timers::default(),
             mapping_timers: Timers::default(),
+            claims: Claims::default(),
             actions: VecDeque::new(),
             datagrams: Datagrams::default(),
             icmp_errors: Vec::new(),
@@ -218,9 +222,13 @@ impl Stack {
 
     /// Tells the far end of a TCP flow that it is gone.
     fn send_reset(&mut self, id: FlowId, outlet: &mut dyn Outlet) {
-        let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut());
-        if let Some(connection) = tcp.and_then(|tcp| tcp.connection_mut()) {
-            connection.send_reset(&mut Exit { outlet, scratch: &mut self.scratch });
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let key = flow.key;
+        let mut exit = Exit { outlet, scratch: &mut self.scratch };
+        match flow.tcp_mut().map(TcpFlow::stage_mut) {
+            Some(Stage::Live(connection)) => connection.send_reset(&mut exit),
+            Some(Stage::Offered(syn)) => tcp::refuse_syn(&key, syn, &mut exit),
+            None => {}
         }
     }
 
@@ -277,6 +285,9 @@ impl Stack {
                 queue.push_back(id);
             }
             Next::Over => {
+                if self.is_offered(id) {
+                    self.send_reset(id, outlet);
+                }
                 let tcp = self.flows.get(id).and_then(|flow| flow.tcp());
                 if let Some(standing) = tcp.and_then(TcpFlow::final_standing) {
                     self.time_waits.insert(key, standing, now);
@@ -301,6 +312,11 @@ impl Stack {
         self.datagrams.pop()
     }
 
+    fn is_offered(&self, id: FlowId) -> bool {
+        let tcp = self.flows.get(id).and_then(|flow| flow.tcp());
+        tcp.is_some_and(|tcp| matches!(tcp.stage(), Stage::Offered(_)))
+    }
+
     fn make_ready(&mut self, id: FlowId) {
         if let Some(flow) = self.flows.get_mut(id)
             && !flow.ready
@@ -315,6 +331,7 @@ impl Stack {
         let Some(flow) = self.flows.remove(id) else { return };
         self.tcp_timers.set(id.slot(), None);
         self.mapping_timers.set(id.slot(), None);
+        self.claims.remove(id.slot());
         match flow.kind {
             FlowKind::Tcp(tcp) => {
                 self.memory.account(tcp.accounted(), 0);

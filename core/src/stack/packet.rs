@@ -46,6 +46,7 @@ pub(crate) enum Transport {
 pub(crate) struct Packet<'a> {
     bytes: &'a mut [u8],
     header_len: usize,
+    transport_end: usize,
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     pub(crate) ttl: u8,
@@ -80,7 +81,7 @@ impl<'a> Packet<'a> {
         }
         let (source, destination) = (header.src_addr(), header.dst_addr());
         let (ttl, protocol) = (header.hop_limit(), header.next_header());
-        let transport = read_transport(
+        let (transport, transport_len) = read_transport(
             protocol,
             &bytes[header_len..total_len],
             &IpAddress::Ipv4(source),
@@ -89,6 +90,7 @@ impl<'a> Packet<'a> {
         Ok(Self {
             bytes: &mut bytes[..total_len],
             header_len,
+            transport_end: header_len + transport_len,
             source: source.into(),
             destination: destination.into(),
             ttl,
@@ -113,7 +115,11 @@ impl<'a> Packet<'a> {
             // Shorter than what was read from this very field.
             header.set_payload_len((end - IPV6_HEADER_LEN) as u16);
         }
-        let transport = read_transport(
+        if source.to_ipv4_mapped().is_some() || destination.to_ipv4_mapped().is_some() {
+            // RFC 4291, section 2.5.5.2: a notation of programs, not an address of packets.
+            return Err(Counter::DropIpHeader);
+        }
+        let (transport, transport_len) = read_transport(
             protocol,
             &bytes[IPV6_HEADER_LEN..end],
             &IpAddress::Ipv6(source),
@@ -122,6 +128,7 @@ impl<'a> Packet<'a> {
         Ok(Self {
             bytes: &mut bytes[..end],
             header_len: IPV6_HEADER_LEN,
+            transport_end: IPV6_HEADER_LEN + transport_len,
             source: source.into(),
             destination: destination.into(),
             ttl,
@@ -134,14 +141,14 @@ impl<'a> Packet<'a> {
         self.bytes
     }
 
-    /// The transport header and what follows it.
+    /// The transport header and what it says that follows it.
     pub(crate) fn transport_bytes(&self) -> &[u8] {
-        &self.bytes[self.header_len..]
+        &self.bytes[self.header_len..self.transport_end]
     }
 
     /// See [`transport_bytes`](Self::transport_bytes).
     pub(crate) fn transport_bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.header_len..]
+        &mut self.bytes[self.header_len..self.transport_end]
     }
 
     /// Counts one hop (RFC 1812, section 5.3.1), as a router does.
@@ -187,12 +194,13 @@ pub(crate) fn ip_protocol_start(
     Err(Counter::DropIpHeader)
 }
 
+/// What the transport header says, and where what it is about ends.
 fn read_transport(
     protocol: IpProtocol,
     payload: &[u8],
     source: &IpAddress,
     destination: &IpAddress,
-) -> Result<Transport, Counter> {
+) -> Result<(Transport, usize), Counter> {
     match protocol {
         IpProtocol::Tcp => {
             let segment =
@@ -201,7 +209,8 @@ fn read_transport(
                 return Err(Counter::DropChecksum);
             }
             let (source_port, destination_port) = (segment.src_port(), segment.dst_port());
-            Ok(Transport::Tcp { source_port, destination_port })
+            check_ports(source_port, destination_port)?;
+            Ok((Transport::Tcp { source_port, destination_port }, payload.len()))
         }
         IpProtocol::Udp => {
             let datagram =
@@ -213,7 +222,9 @@ fn read_transport(
             {
                 return Err(Counter::DropChecksum);
             }
-            Ok(Transport::Udp { source_port, destination_port })
+            check_ports(source_port, destination_port)?;
+            // What follows is no part of the datagram (RFC 9868 gives it to options).
+            Ok((Transport::Udp { source_port, destination_port }, datagram.len().into()))
         }
         IpProtocol::Icmp if matches!(source, IpAddress::Ipv4(_)) => {
             if payload.len() < 8 {
@@ -222,7 +233,7 @@ fn read_transport(
             if checksum::data(payload) != !0 {
                 return Err(Counter::DropChecksum);
             }
-            Ok(Transport::Icmp)
+            Ok((Transport::Icmp, payload.len()))
         }
         IpProtocol::Icmpv6 if matches!(source, IpAddress::Ipv6(_)) => {
             if payload.len() < 8 {
@@ -231,10 +242,15 @@ fn read_transport(
             if icmpv6_checksum(source, destination, payload) != !0 {
                 return Err(Counter::DropChecksum);
             }
-            Ok(Transport::Icmp)
+            Ok((Transport::Icmp, payload.len()))
         }
         _ => Err(Counter::DropProtocol),
     }
+}
+
+/// Nobody listens on port 0, and nobody can be answered there (RFC 6335, section 6).
+const fn check_ports(source: u16, destination: u16) -> Result<(), Counter> {
+    if source == 0 || destination == 0 { Err(Counter::DropTransportHeader) } else { Ok(()) }
 }
 
 /// The one's complement sum over an ICMPv6 message and its pseudo header (RFC 4443, section 2.3).
@@ -352,7 +368,7 @@ pub(crate) fn write_icmp(
 }
 
 /// An address in its plainest form: an IPv4 address that is wrapped into an IPv6 address (mapped
-/// or compatible, 6to4, NAT64's well-known prefix, ISATAP, Teredo's server) is what it wraps.
+/// or compatible, 6to4, NAT64, ISATAP, Teredo) is what it wraps.
 pub(crate) fn unwrap_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let octets = address.octets();
     let v4_at =
@@ -367,6 +383,8 @@ pub(crate) fn unwrap_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => Some(v4_at(12)),
         // RFC 3056: 6to4.
         [0x2002, ..] => Some(v4_at(2)),
+        // RFC 4380: Teredo has the client's address, inverted.
+        [0x2001, 0, ..] => Some(Ipv4Addr::from_bits(!v4_at(12).to_bits())),
         // RFC 5214: ISATAP.
         [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(v4_at(12)),
         _ => None,
@@ -492,6 +510,7 @@ mod tests {
             "2002:7f00:1::1",
             "fe80::5efe:127.0.0.1",
             "2001:db8::200:5efe:127.0.0.1",
+            "2001:0:c000:201::80ff:fffe",
         ] {
             assert_eq!(
                 unwrap_ipv4(wrapped.parse().unwrap()),

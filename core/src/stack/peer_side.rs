@@ -16,7 +16,7 @@ use crate::stack::{Outlet, Stack};
 use crate::stats::Counter;
 use crate::time::Instant;
 
-/// Mappings that are looked at to find one of a peer that has reached its share.
+/// Mappings that are looked at to find one of the right protocol.
 const VICTIMS_MAX: usize = 64;
 
 /// Where a packet was meant to go.
@@ -67,6 +67,11 @@ impl Stack {
             return self.refuse(peer, &packet, Reason::TtlExceeded, outlet, now);
         }
         match outlet.route(packet.destination) {
+            Some(route) if route.peer == peer && route.prefix_len > 0 => {
+                // Its own network, which it has come from.
+                outlet.count(Counter::Rejected);
+                return self.refuse(peer, &packet, Reason::Prohibited, outlet, now);
+            }
             Some(route) if route.peer != peer => {
                 if self.policy.allows_overlay(packet.destination) {
                     packet.decrement_ttl();
@@ -152,8 +157,13 @@ impl Stack {
         let opens = segment.syn() && !segment.ack() && !segment.rst() && !segment.fin();
         if !opens {
             outlet.count(Counter::DropNoFlow);
-            let mut exit = Exit { outlet, scratch: &mut self.scratch };
-            return tcp::refuse_segment(ends, &segment, &mut exit);
+            let silent = direction == Direction::Host
+                && self.policy.verdict(ends.local.ip()) == Verdict::Drop;
+            if !silent && is_one_host(ends.local.ip()) {
+                let mut exit = Exit { outlet, scratch: &mut self.scratch };
+                tcp::refuse_segment(ends, &segment, &mut exit);
+            }
+            return;
         }
         let offer = match direction {
             Direction::Own if self.policy.is_service(ends.local.port()) => {
@@ -168,7 +178,7 @@ impl Stack {
             },
         };
         let offer = offer.and_then(|target| {
-            let meta = self.new_meta(key, ends.local, target, outlet).ok_or(None)?;
+            let meta = new_meta(key, ends.remote, ends.local, target, outlet).ok_or(None)?;
             self.admit_tcp(ends.peer).map_err(|_| Some(Counter::LimitReached))?;
             Ok(meta)
         });
@@ -207,9 +217,12 @@ impl Stack {
     ) {
         let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()) else { return };
         match tcp.stage() {
-            Stage::Offered(_) => {
+            Stage::Offered(syn) => {
                 // A repeated SYN is the same attempt; a reset takes it back.
-                if TcpPacket::new_unchecked(packet.transport_bytes()).rst() {
+                let header_len = packet.bytes().len() - packet.transport_bytes().len();
+                let segment = TcpPacket::new_unchecked(packet.transport_bytes());
+                let syn = syn.get(header_len..).and_then(|syn| TcpPacket::new_checked(syn).ok());
+                if syn.is_some_and(|syn| tcp::takes_back(&syn, &segment)) {
                     self.actions.push_back(Action::Aborted(id, Abort::Reset));
                     self.remove(id);
                 }
@@ -299,7 +312,8 @@ impl Stack {
         now: Instant,
     ) -> Option<FlowId> {
         self.make_room(key.protocol, key.peer)?;
-        let meta = self.new_meta(key, destination, Target::Host(destination), outlet)?;
+        let target = Target::Host(destination);
+        let meta = new_meta(key, key.inner, destination, target, outlet)?;
         let (mapping, counter) = if key.protocol == Protocol::Icmp {
             (Mapping::echo(&self.mappings, now), Counter::IcmpOpened)
         } else {
@@ -307,34 +321,31 @@ impl Stack {
         };
         let deadline = mapping.deadline();
         let id = self.insert(key, meta, FlowKind::Mapping(mapping));
-        self.mapping_timers.set(id.slot(), Some(deadline));
+        self.watch_mapping(id, deadline);
         self.actions.push_back(Action::Open(id));
         outlet.count(counter);
         Some(id)
     }
 
-    /// Makes room for one more mapping: at a limit the one that is nearest to its end goes. `None`
-    /// if there is none that may go.
+    /// Makes room for one more mapping: at a limit the peer's own that is nearest to its end goes.
+    /// A peer that has none gets the place of whichever is nearest to its end, unless it is the
+    /// peer's share that is used up. `None` if there is none that may go.
     pub(super) fn make_room(&mut self, protocol: Protocol, peer: PeerId) -> Option<()> {
         let Some(full) = self.flows.is_full(protocol, peer) else { return Some(()) };
-        let nearest: Vec<_> = self.mapping_timers.iter().take(VICTIMS_MAX).collect();
-        let mut victim = None;
-        for (at, slot) in nearest {
-            let Some(id) = self.flows.current(slot) else { continue };
-            let Some(flow) = self.flows.get_mut(id) else { continue };
-            let key = flow.key;
-            let Some(deadline) = flow.mapping_mut().map(|mapping| mapping.deadline()) else {
-                continue;
-            };
-            if deadline > at {
-                self.mapping_timers.set(slot, Some(deadline));
-            }
-            let eligible = key.protocol == protocol && (full == Full::Process || key.peer == peer);
-            if eligible && victim.is_none_or(|(nearest, _)| deadline < nearest) {
-                victim = Some((deadline, id));
-            }
-        }
-        let (_, id) = victim?;
+        let flows = &self.flows;
+        let deadline = |slot| Some(flows.get(flows.current(slot)?)?.mapping()?.deadline());
+        let own = self.claims.nearest(peer, protocol, deadline);
+        let of_protocol = |slot: &usize| {
+            let flow = flows.current(*slot).and_then(|id| flows.get(id));
+            flow.is_some_and(|flow| flow.key.protocol == protocol)
+        };
+        let any =
+            || self.mapping_timers.iter().take(VICTIMS_MAX).map(|(_, slot)| slot).find(of_protocol);
+        let slot = match full {
+            Full::Peer => own,
+            Full::Process => own.or_else(any),
+        };
+        let id = self.flows.current(slot?)?;
         self.actions.push_back(Action::Aborted(id, Abort::Limit));
         self.remove(id);
         Some(())
@@ -455,25 +466,29 @@ impl Stack {
         }
     }
 
-    pub(super) fn new_meta(
-        &self,
-        key: FlowKey,
-        destination: SocketAddr,
-        target: Target,
-        outlet: &dyn Outlet,
-    ) -> Option<FlowMeta> {
-        Some(FlowMeta {
-            peer: outlet.identity(key.peer)?,
-            protocol: key.protocol,
-            source: key.inner,
-            destination,
-            target,
-        })
+    /// Sees to it that a mapping ends, and can be ended to make room.
+    pub(super) fn watch_mapping(&mut self, id: FlowId, deadline: Instant) {
+        self.mapping_timers.set(id.slot(), Some(deadline));
+        if let Some(FlowKey { peer, protocol, .. }) = self.flows.get(id).map(|flow| flow.key) {
+            self.claims.insert(peer, protocol, deadline, id.slot());
+        }
     }
 
     pub(super) fn insert(&mut self, key: FlowKey, meta: FlowMeta, kind: FlowKind) -> FlowId {
         self.flows.insert(Flow { key, meta, kind, ready: false })
     }
+}
+
+/// What a new flow is about; `None` if its peer has gone.
+pub(super) fn new_meta(
+    key: FlowKey,
+    source: SocketAddr,
+    destination: SocketAddr,
+    target: Target,
+    outlet: &dyn Outlet,
+) -> Option<FlowMeta> {
+    let (peer, protocol) = (outlet.identity(key.peer)?, key.protocol);
+    Some(FlowMeta { peer, protocol, source, destination, target })
 }
 
 const fn mapping_key(protocol: Protocol, peer: PeerId, inner: SocketAddr) -> FlowKey {

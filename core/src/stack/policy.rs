@@ -79,6 +79,19 @@ fn is_protected(address: IpAddr, host_addresses: &[IpAddr]) -> bool {
         || host_addresses.contains(&address)
 }
 
+/// Where clouds keep what their machines know of themselves, beyond link-local addresses: AWS and
+/// Google over IPv6, Alibaba, Azure, Oracle.
+const METADATA_V6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
+/// See [`METADATA_V6`].
+const METADATA_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+
 fn is_special_v4(address: Ipv4Addr) -> bool {
     // RFC 6890 has the list; "this network" and class E are not hosts either.
     address.is_loopback()
@@ -87,6 +100,7 @@ fn is_special_v4(address: Ipv4Addr) -> bool {
         || address.is_broadcast()
         || address.octets()[0] == 0
         || address.octets()[0] >= 240
+        || METADATA_V4.contains(&address)
 }
 
 fn is_special_v6(address: Ipv6Addr) -> bool {
@@ -96,6 +110,7 @@ fn is_special_v6(address: Ipv6Addr) -> bool {
         || address.is_unicast_link_local()
         // RFC 3879: site-local, deprecated but still routed by some.
         || address.segments()[0] & 0xffc0 == 0xfec0
+        || METADATA_V6.contains(&address)
 }
 
 #[cfg(test)]
@@ -141,6 +156,11 @@ mod tests {
             "64:ff9b::7f00:1",
             "2002:7f00:1::",
             "2002:c000:201::5",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
         ] {
             assert_eq!(verdict(target), Verdict::Protected, "{target}");
         }

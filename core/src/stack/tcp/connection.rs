@@ -10,7 +10,9 @@ use std::time::Duration;
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::time::Instant as EngineInstant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, TcpControl, TcpRepr, TcpSeqNumber};
+use smoltcp::wire::{
+    HardwareAddress, IpAddress, IpCidr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+};
 
 use crate::action::PeerId;
 use crate::config;
@@ -97,7 +99,7 @@ impl Connection {
     pub(crate) fn accept(ends: Ends, tcp: &config::Tcp, mtu: u16, seed: u64, now: Instant) -> Self {
         let mut connection = Self::new(ends, tcp, mtu, seed, false, now);
         let local = (IpAddress::from(ends.local.ip()), ends.local.port());
-        // Fails only for port 0, whose SYN simply finds no listener and is answered by a reset.
+        // Fails only for port 0, which no packet with ports gets past.
         if connection.socket_mut().listen(local).is_err() {
             log::debug!("a flow to port 0 can't be accepted");
         }
@@ -117,7 +119,7 @@ impl Connection {
         let local = (IpAddress::from(ends.local.ip()), ends.local.port());
         let Self { interface, sockets, handle, .. } = &mut connection;
         let socket = sockets.get_mut::<tcp::Socket<'_>>(*handle);
-        // Fails only for a target with port 0, which then times out.
+        // Fails only for a target with port 0, which nobody is allowed to ask for.
         if socket.connect(interface.context(), remote, local).is_err() {
             log::debug!("a flow to port 0 can't be opened");
         }
@@ -201,9 +203,12 @@ impl Connection {
             }
             Admission::Reset => return Err(WasReset),
         }
-        if self.at_rest {
-            // A straggler: smoltcp would restart a timer that ends in clearing the ring.
-            if let Some(standing) = self.guard.final_standing() {
+        if self.phase() == Phase::Over {
+            // A straggler. smoltcp would restart a timer that ends in clearing the ring, or has
+            // forgotten the connection and would reset it. Only what takes up sequence space is
+            // answered, or two ends would answer each other for ever.
+            let takes_space = TcpPacket::new_unchecked(packet.transport_bytes()).segment_len() > 0;
+            if let Some(standing) = self.guard.final_standing().filter(|_| takes_space) {
                 send_standing(self.ends, standing, TcpControl::None, exit);
             }
             return Ok(());
@@ -285,7 +290,11 @@ impl Connection {
         if self.phase() == Phase::Opening {
             return Some(fill(&mut []).1);
         }
-        self.socket_mut().send(fill).ok()
+        let clamped = |room: &mut [u8]| {
+            let (len, result) = fill(room);
+            (len.min(room.len()), result)
+        };
+        self.socket_mut().send(clamped).ok()
     }
 
     /// Lends the front of the receive ring.
@@ -293,7 +302,11 @@ impl Connection {
         if !self.has_received() {
             return Some(take(&[]).1);
         }
-        self.socket_mut().recv(|bytes| take(bytes)).ok()
+        let clamped = |bytes: &mut [u8]| {
+            let (len, result) = take(bytes);
+            (len.min(bytes.len()), result)
+        };
+        self.socket_mut().recv(clamped).ok()
     }
 
     /// Whether bytes wait in the receive ring.

@@ -131,6 +131,10 @@ impl Guard {
 
     /// Looks at a segment that leaves.
     pub(crate) fn handle_sent(&mut self, segment: &TcpPacket<&[u8]>, now: Instant) {
+        if segment.rst() {
+            // It takes the sequence number of what it answers, not one of ours.
+            return;
+        }
         let end = segment.seq_number() + segment.segment_len();
         if !self.started {
             self.started = true;
@@ -184,15 +188,21 @@ impl Guard {
             // A window probe deserves to hear where the window is.
             return self.challenge(now);
         }
-        let cut = end > self.offered_to;
+        let acknowledgement = segment.ack_number();
+        if segment.ack() && acknowledgement > self.send_next {
+            // RFC 9293, section 3.10.7.4. smoltcp would take it up to the end of its ring.
+            return self.challenge(now);
+        }
+        // The window may have shrunk by what its scale rounds off: smoltcp cuts where it ends now.
+        let edge = self.receive_next + self.window_len;
+        let cut = end > edge;
         let fin = segment.fin() && !cut;
         if fin {
             self.fin_end = Some(end + 1);
         }
         if start <= self.received_to && end > self.received_to {
-            self.received_to = end.min(self.offered_to);
+            self.received_to = end.min(edge);
         }
-        let acknowledgement = segment.ack_number();
         let stale = segment.ack() && acknowledgement < self.acknowledged;
         let window = segment.window_len();
         if segment.ack() && acknowledgement > self.acknowledged && acknowledgement <= self.send_next

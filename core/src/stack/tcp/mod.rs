@@ -25,6 +25,7 @@ use crate::config;
 use crate::limits::{
     SEGMENTS_PER_TURN, TCP_REST_MIN, TCP_STALL_TIMEOUT, TCP_TUNNEL_CONNECT_TIMEOUT,
 };
+use crate::stack::flow::FlowKey;
 use crate::stack::packet::Packet;
 use crate::time::Instant;
 
@@ -138,6 +139,10 @@ impl TcpFlow {
 
     pub(crate) const fn stage(&self) -> &Stage {
         &self.stage
+    }
+
+    pub(crate) const fn stage_mut(&mut self) -> &mut Stage {
+        &mut self.stage
     }
 
     pub(crate) fn connection_mut(&mut self) -> Option<&mut Connection> {
@@ -353,6 +358,19 @@ pub(crate) fn refuse_segment(ends: Ends, segment: &TcpPacket<&[u8]>, exit: &mut 
         (TcpSeqNumber(0), Some(segment.seq_number() + segment.segment_len()))
     };
     connection::send_bare(ends, sequence, acknowledgement, 0, TcpControl::Rst, exit);
+}
+
+/// Answers a SYN that was kept with a reset.
+pub(crate) fn refuse_syn(key: &FlowKey, syn: &mut [u8], exit: &mut Exit<'_>) {
+    // The SYN was parsed when it came.
+    if let (Some(ends), Ok(packet)) = (key.ends(), Packet::parse(syn)) {
+        refuse_segment(ends, &TcpPacket::new_unchecked(packet.transport_bytes()), exit);
+    }
+}
+
+/// Whether a segment takes back the SYN that was kept of an offer (RFC 9293, section 3.10.7.3).
+pub(crate) fn takes_back(syn: &TcpPacket<&[u8]>, segment: &TcpPacket<&[u8]>) -> bool {
+    segment.rst() && segment.seq_number() == syn.seq_number() + 1
 }
 
 /// How a flow is over.

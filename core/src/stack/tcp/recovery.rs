@@ -33,6 +33,7 @@ pub(crate) struct Recovery {
     /// Times that nothing came.
     doublings: u32,
     must_go_back: bool,
+    went_back_at: Option<Instant>,
 }
 
 impl Recovery {
@@ -81,7 +82,16 @@ impl Recovery {
             self.doublings = self.doublings.saturating_add(1);
             self.waiting_since = Some(now);
         }
-        std::mem::take(&mut self.must_go_back) || late
+        // More often than once in a round trip, nothing can have come of it.
+        let recently = self
+            .went_back_at
+            .zip(round_trip)
+            .is_some_and(|(at, round_trip)| now.saturating_duration_since(at) < round_trip);
+        let goes_back = (std::mem::take(&mut self.must_go_back) && !recently) || late;
+        if goes_back {
+            self.went_back_at = Some(now);
+        }
+        goes_back
     }
 }
 

@@ -24,10 +24,16 @@ pub(crate) enum Straggler {
     NewConnection,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    standing: Standing,
+    until: Instant,
+}
+
 /// The ended connections.
 #[derive(Debug)]
 pub(crate) struct TimeWaits {
-    standings: HashMap<FlowKey, Standing, KeyedState>,
+    standings: HashMap<FlowKey, Ended, KeyedState>,
     order: VecDeque<(Instant, FlowKey)>,
 }
 
@@ -45,9 +51,9 @@ impl TimeWaits {
         {
             self.standings.remove(&oldest);
         }
-        if self.standings.insert(key, standing).is_none() {
-            self.order.push_back((now + TIME_WAIT, key));
-        }
+        let until = now + TIME_WAIT;
+        self.standings.insert(key, Ended { standing, until });
+        self.order.push_back((until, key));
     }
 
     /// Looks at a segment without a flow; `None` if it belongs to no ended connection either.
@@ -58,11 +64,12 @@ impl TimeWaits {
         now: Instant,
     ) -> Option<Straggler> {
         self.expire(now);
-        let standing = *self.standings.get(key)?;
+        let Ended { standing, .. } = *self.standings.get(key)?;
         if segment.rst() {
             return Some(Straggler::Ignore);
         }
         if segment.syn() && segment.seq_number() > standing.acknowledgement {
+            self.standings.remove(key);
             return Some(Straggler::NewConnection);
         }
         let says_something = segment.syn() || segment.fin() || !segment.payload().is_empty();
@@ -79,7 +86,10 @@ impl TimeWaits {
             if *at > now {
                 break;
             }
-            self.standings.remove(key);
+            // The same key may have ended again since.
+            if self.standings.get(key).is_some_and(|ended| ended.until == *at) {
+                self.standings.remove(key);
+            }
             self.order.pop_front();
         }
         if self.order.is_empty() && self.order.capacity() > 64 {
