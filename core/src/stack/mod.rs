@@ -9,10 +9,11 @@
 //! It knows peers by id only; sessions, endpoints and keys are the tunnel's. What passes between
 //! the two, an IP packet and a peer, is the seam.
 
+mod admission;
 mod claims;
 mod datagrams;
 mod flow;
-mod fragments;
+mod fragmentation;
 mod host_side;
 mod icmp;
 mod mapping;
@@ -20,6 +21,7 @@ mod memory;
 mod packet;
 mod peer_side;
 mod policy;
+mod reassembly;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -43,9 +45,9 @@ use crate::timer::Timers;
 use claims::Claims;
 use datagrams::Datagrams;
 use flow::{FlowKind, FlowTable};
-use fragments::Fragments;
 use memory::Memory;
 use policy::Policy;
+use reassembly::Fragments;
 use tcp::{Exit, Next, Stage, TcpFlow, TimeWaits};
 
 /// Who owns an inner address, by the longest matching prefix.
@@ -161,7 +163,7 @@ impl Stack {
         }
         self.next_identification = self.next_identification.wrapping_add(1);
         let packet = &self.scratch[..len];
-        fragments::cut(packet, mtu, self.next_identification, &mut self.piece, |piece, len| {
+        fragmentation::cut(packet, mtu, self.next_identification, &mut self.piece, |piece, len| {
             outlet.send(peer, piece, len);
         });
     }

@@ -5,19 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use smoltcp::wire::TcpPacket;
 
 use crate::action::{Abort, Action, FlowId, FlowMeta, PeerId, Protocol, Target};
-use crate::stack::flow::{Flow, FlowKey, FlowKind, Full};
-use crate::stack::fragments::Intake;
+use crate::stack::flow::{Flow, FlowKey, FlowKind};
 use crate::stack::icmp::{self, HEADER_LEN, Message, QuotedProtocol, Reason, Version};
 use crate::stack::mapping::Mapping;
 use crate::stack::packet::{Packet, Transport, UDP_HEADER_LEN, write_icmp};
 use crate::stack::policy::Verdict;
+use crate::stack::reassembly::Intake;
 use crate::stack::tcp::{self, Ends, Exit, Stage, Straggler, TcpFlow};
 use crate::stack::{Outlet, Stack};
 use crate::stats::Counter;
 use crate::time::Instant;
-
-/// Mappings that are looked at to find one of the right protocol.
-const VICTIMS_MAX: usize = 64;
 
 /// Where a packet was meant to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -201,13 +198,6 @@ impl Stack {
         }
     }
 
-    fn admit_tcp(&mut self, peer: PeerId) -> Result<(), Full> {
-        match self.flows.is_full(Protocol::Tcp, peer) {
-            Some(full) => Err(full),
-            None => self.flows.enter_half_open(peer),
-        }
-    }
-
     fn handle_segment(
         &mut self,
         id: FlowId,
@@ -327,30 +317,6 @@ impl Stack {
         Some(id)
     }
 
-    /// Makes room for one more mapping: at a limit the peer's own that is nearest to its end goes.
-    /// A peer that has none gets the place of whichever is nearest to its end, unless it is the
-    /// peer's share that is used up. `None` if there is none that may go.
-    pub(super) fn make_room(&mut self, protocol: Protocol, peer: PeerId) -> Option<()> {
-        let Some(full) = self.flows.is_full(protocol, peer) else { return Some(()) };
-        let flows = &self.flows;
-        let deadline = |slot| Some(flows.get(flows.current(slot)?)?.mapping()?.deadline());
-        let own = self.claims.nearest(peer, protocol, deadline);
-        let of_protocol = |slot: &usize| {
-            let flow = flows.current(*slot).and_then(|id| flows.get(id));
-            flow.is_some_and(|flow| flow.key.protocol == protocol)
-        };
-        let any =
-            || self.mapping_timers.iter().take(VICTIMS_MAX).map(|(_, slot)| slot).find(of_protocol);
-        let slot = match full {
-            Full::Peer => own,
-            Full::Process => own.or_else(any),
-        };
-        let id = self.flows.current(slot?)?;
-        self.actions.push_back(Action::Aborted(id, Abort::Limit));
-        self.remove(id);
-        Some(())
-    }
-
     fn handle_icmp(
         &mut self,
         peer: PeerId,
@@ -463,14 +429,6 @@ impl Stack {
         let (head, quote) = reason.error(Version::of(source), offending);
         if let Some(len) = write_icmp(&mut self.scratch, from, source, &head, quote) {
             outlet.send(peer, &mut self.scratch, len);
-        }
-    }
-
-    /// Sees to it that a mapping ends, and can be ended to make room.
-    pub(super) fn watch_mapping(&mut self, id: FlowId, deadline: Instant) {
-        self.mapping_timers.set(id.slot(), Some(deadline));
-        if let Some(FlowKey { peer, protocol, .. }) = self.flows.get(id).map(|flow| flow.key) {
-            self.claims.insert(peer, protocol, deadline, id.slot());
         }
     }
 

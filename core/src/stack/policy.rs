@@ -5,7 +5,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::{DefaultAction, Gateway};
-use crate::stack::packet::unwrap_ipv4;
 
 /// What to do with a new flow to the host's network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,6 +112,30 @@ fn is_special_v6(address: Ipv6Addr) -> bool {
         || METADATA_V6.contains(&address)
 }
 
+/// An address in its plainest form: an IPv4 address that is wrapped into an IPv6 address (mapped
+/// or compatible, 6to4, NAT64, ISATAP, Teredo) is what it wraps.
+fn unwrap_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let octets = address.octets();
+    let v4_at =
+        |at: usize| Ipv4Addr::new(octets[at], octets[at + 1], octets[at + 2], octets[at + 3]);
+    match address.segments() {
+        // RFC 4291, sections 2.5.5.1 (compatible; ::0 and ::1 are not) and 2.5.5.2 (mapped).
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => Some(v4_at(12)),
+        [0, 0, 0, 0, 0, 0xffff, ..] => Some(v4_at(12)),
+        // RFC 2765: IPv4-translated.
+        [0, 0, 0, 0, 0xffff, 0, ..] => Some(v4_at(12)),
+        // RFC 6052 and RFC 8215: NAT64.
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => Some(v4_at(12)),
+        // RFC 3056: 6to4.
+        [0x2002, ..] => Some(v4_at(2)),
+        // RFC 4380: Teredo has the client's address, inverted.
+        [0x2001, 0, ..] => Some(Ipv4Addr::from_bits(!v4_at(12).to_bits())),
+        // RFC 5214: ISATAP.
+        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(v4_at(12)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,5 +218,29 @@ mod tests {
         let policy = policy(DefaultAction::Relay);
         assert!(policy.allows_overlay(Ipv4Addr::new(10, 8, 0, 1).into()));
         assert!(!policy.allows_overlay(Ipv4Addr::new(10, 9, 0, 1).into()));
+    }
+
+    #[test]
+    fn ipv4_is_found_in_every_wrapping() {
+        for wrapped in [
+            "::ffff:127.0.0.1",
+            "::127.0.0.1",
+            "::ffff:0:127.0.0.1",
+            "64:ff9b::127.0.0.1",
+            "64:ff9b:1::127.0.0.1",
+            "2002:7f00:1::1",
+            "fe80::5efe:127.0.0.1",
+            "2001:db8::200:5efe:127.0.0.1",
+            "2001:0:c000:201::80ff:fffe",
+        ] {
+            assert_eq!(
+                unwrap_ipv4(wrapped.parse().unwrap()),
+                Some(Ipv4Addr::LOCALHOST),
+                "{wrapped}"
+            );
+        }
+        for plain in ["::", "::1", "fd00::1", "2001:db8::7f00:1", "fe80::1"] {
+            assert_eq!(unwrap_ipv4(plain.parse().unwrap()), None, "{plain}");
+        }
     }
 }
