@@ -239,6 +239,10 @@ impl Connection {
         if self.at_rest {
             return false;
         }
+        if self.phase() == Phase::Over {
+            self.rest(exit);
+            return false;
+        }
         if self.guard.take_go_back(now) {
             self.ahead += GO_BACK;
         }
@@ -258,15 +262,17 @@ impl Connection {
                 return true;
             }
         }
-        if self.phase() == Phase::Over && exit.outlet.has_room() {
-            self.at_rest = true;
-            // smoltcp may still be delaying the acknowledgement of the FIN.
-            let last = self.guard.final_standing().filter(|last| *last != self.guard.standing());
-            if let Some(last) = last {
-                send_standing(self.ends, last, TcpControl::None, exit);
-            }
-        }
         false
+    }
+
+    /// The connection is over. smoltcp must not be asked any more: the end of its TIME-WAIT clears
+    /// the receive ring. All that it could still want to send is the last acknowledgement.
+    fn rest(&mut self, exit: &mut Exit<'_>) {
+        self.at_rest = true;
+        let last = self.guard.final_standing().filter(|last| *last != self.guard.standing());
+        if let Some(last) = last {
+            send_standing(self.ends, last, TcpControl::None, exit);
+        }
     }
 
     /// When [`transmit`](Self::transmit) is due for a reason of time; not later than `now` means
