@@ -135,8 +135,6 @@ pub enum Abort {
     Idle,
     /// A limit was reached and this flow had to go.
     Limit,
-    /// The peer was removed.
-    PeerRemoved,
     /// The engine was shut down.
     ShutDown,
 }
@@ -149,7 +147,6 @@ impl fmt::Display for Abort {
             Self::Unreachable => "unreachable",
             Self::Idle => "idle for too long",
             Self::Limit => "a limit was reached",
-            Self::PeerRemoved => "the peer was removed",
             Self::ShutDown => "shut down",
         })
     }

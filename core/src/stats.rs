@@ -50,8 +50,6 @@ counters! {
     DropCounterRange => "drop_counter_range",
     /// An inner source that does not belong to the peer.
     DropSource => "drop_source",
-    /// No peer owns the destination.
-    DropNoRoute => "drop_no_route",
     /// A peer without a known endpoint.
     DropNoEndpoint => "drop_no_endpoint",
     /// The embedder takes datagrams too slowly.

@@ -131,10 +131,7 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) -> Result<FlowId, OpenError> {
-        if target.port() == 0 {
-            return Err(OpenError::NoPort);
-        }
-        let peer = outlet.route(target.ip()).ok_or(OpenError::NoPeer)?.peer;
+        let peer = owner(target, outlet)?;
         if self.flows.is_full(Protocol::Tcp, peer).is_some() {
             outlet.count(Counter::LimitReached);
             return Err(OpenError::Limit);
@@ -158,10 +155,7 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) -> Result<FlowId, OpenError> {
-        if target.port() == 0 {
-            return Err(OpenError::NoPort);
-        }
-        let peer = outlet.route(target.ip()).ok_or(OpenError::NoPeer)?.peer;
+        let peer = owner(target, outlet)?;
         if self.make_room(Protocol::Udp, peer).is_none() {
             outlet.count(Counter::LimitReached);
             return Err(OpenError::Limit);
@@ -279,4 +273,13 @@ impl Stack {
         }
         Ok(())
     }
+}
+
+/// The peer behind which the target of a local client is.
+fn owner(target: SocketAddr, outlet: &dyn Outlet) -> Result<PeerId, OpenError> {
+    if target.port() == 0 {
+        return Err(OpenError::NoPort);
+    }
+    let route = outlet.route(target.ip()).ok_or(OpenError::NoPeer)?;
+    Ok(route.peer)
 }

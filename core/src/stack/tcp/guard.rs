@@ -205,8 +205,7 @@ impl Guard {
         }
         let stale = segment.ack() && acknowledgement < self.acknowledged;
         let window = segment.window_len();
-        if segment.ack() && acknowledgement > self.acknowledged && acknowledgement <= self.send_next
-        {
+        if segment.ack() && acknowledgement > self.acknowledged {
             self.path.handle_acknowledged(
                 acknowledgement,
                 acknowledgement - self.acknowledged,

@@ -29,6 +29,8 @@ pub(crate) struct Path {
     next_rate: usize,
     delivered: u64,
     probe: Option<Probe>,
+    /// What follows from the latest sample: it is asked for with each segment.
+    flight_limit: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +82,7 @@ impl Path {
         let rate = bytes * 1_000_000_000 / time.as_nanos();
         self.rates[self.next_rate] = u64::try_from(rate).unwrap_or(u64::MAX);
         self.next_rate = (self.next_rate + 1) % RATES;
+        self.flight_limit = self.measured_flight_limit();
     }
 
     /// The usual round trip, once one was measured.
@@ -89,11 +92,15 @@ impl Path {
 
     /// How many bytes may be in flight.
     pub(crate) fn flight_limit(&self) -> usize {
-        let Some(shortest) = self.shortest else { return usize::MAX };
+        self.flight_limit.unwrap_or(usize::MAX)
+    }
+
+    fn measured_flight_limit(&self) -> Option<usize> {
+        let shortest = self.shortest?;
         let rate = self.rates.iter().copied().max().unwrap_or(0);
         let held = u128::from(rate) * shortest.time.as_nanos() / 1_000_000_000;
         let held = usize::try_from(held).unwrap_or(usize::MAX);
-        held.saturating_mul(2).saturating_add(FLIGHT_SPARE).max(FLIGHT_MIN)
+        Some(held.saturating_mul(2).saturating_add(FLIGHT_SPARE).max(FLIGHT_MIN))
     }
 }
 
