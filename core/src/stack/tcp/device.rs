@@ -2,7 +2,7 @@
 
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant as EngineInstant;
-use smoltcp::wire::TcpPacket;
+use smoltcp::wire::{IpAddress, Ipv4Packet, Ipv6Packet, TcpPacket};
 
 use crate::action::PeerId;
 use crate::stack::Outlet;
@@ -119,9 +119,29 @@ impl phy::TxToken for Sending<'_, '_> {
             _ => IPV6_HEADER_LEN,
         };
         // smoltcp writes neither IPv4 options nor extension headers.
+        let (header, segment) = device.scratch[..len].split_at_mut(header_len);
+        let mut segment = TcpPacket::new_unchecked(segment);
+        if device.guard.mend_sent(&mut segment) {
+            let (source, destination) = addresses(header);
+            segment.fill_checksum(&source, &destination);
+        }
         let segment = TcpPacket::new_unchecked(&device.scratch[header_len..len]);
         device.guard.handle_sent(&segment, device.now);
         device.outlet.send(device.peer, device.scratch, len);
         result
+    }
+}
+
+/// The source and destination of a packet that smoltcp wrote.
+fn addresses(header: &[u8]) -> (IpAddress, IpAddress) {
+    match header[0] >> 4 {
+        4 => {
+            let packet = Ipv4Packet::new_unchecked(header);
+            (packet.src_addr().into(), packet.dst_addr().into())
+        }
+        _ => {
+            let packet = Ipv6Packet::new_unchecked(header);
+            (packet.src_addr().into(), packet.dst_addr().into())
+        }
     }
 }

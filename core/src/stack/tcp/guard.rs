@@ -9,6 +9,7 @@
 //! - drops what exceeds the window that was offered, and takes the FIN off a segment that
 //!   overlaps its end, so that a cut never looks like an end;
 //! - raises a stale acknowledgement on a segment with data, which smoltcp would drop whole;
+//! - raises the sequence number of an acknowledgement that smoltcp sends while it sends again;
 //! - lowers the far end's window to what the [`path`](super::path) holds.
 //!
 //! It says when to go back and send again ([`recovery`](super::recovery)), and leaves reassembly,
@@ -127,6 +128,21 @@ impl Guard {
     /// Whether it is time to send everything again that is not acknowledged.
     pub(crate) fn take_go_back(&mut self, now: Instant) -> bool {
         self.recovery.take_go_back(self.path.round_trip(), now)
+    }
+
+    /// Mends a segment before it leaves, if it must: says whether it did. The checksum is not mended
+    /// with it.
+    ///
+    /// smoltcp goes back in the sequence space to send again, and its acknowledgements go back with
+    /// it. The far end drops them as old, and what they acknowledge with them (RFC 9293, section
+    /// 3.10.7.4): when both ends have gone back, neither hears the other any more.
+    pub(crate) fn mend_sent(&self, segment: &mut TcpPacket<&mut [u8]>) -> bool {
+        let is_bare = segment.segment_len() == 0 && !segment.rst();
+        let goes_back = self.synchronized && is_bare && segment.seq_number() < self.send_next;
+        if goes_back {
+            segment.set_seq_number(self.send_next);
+        }
+        goes_back
     }
 
     /// Looks at a segment that leaves.

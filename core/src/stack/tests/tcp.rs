@@ -597,27 +597,3 @@ fn at_the_limit_of_memory_nothing_more_is_buffered_and_who_holds_most_goes_first
     world.wait(Duration::from_secs(5));
     assert!(world.stack.meta(small_flow).is_some(), "nobody else has to go");
 }
-
-/// smoltcp's TIME-WAIT ends in clearing the ring, and going back moves smoltcp's clock.
-#[test]
-fn the_last_bytes_survive_a_go_back_that_was_due_with_them() {
-    let mut world = World::new();
-    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
-    write_all(&mut world, flow, &[1; 2_000]);
-    world.stack.handle_shutdown(flow);
-    world.actions();
-    let segments = client.received(&mut world);
-    assert_eq!(segments.last().unwrap().control, Fin);
-    let everything = client.acknowledged;
-    client.acknowledged = segments[0].sequence;
-    for _ in 0..3 {
-        client.send(&mut world, Ack, &[]);
-    }
-    client.acknowledged = segments[1].sequence;
-    client.send(&mut world, Ack, &[]);
-    client.acknowledged = everything;
-    client.send(&mut world, Fin, b"the answer");
-    assert_eq!(world.actions(), [Action::Readable(flow)]);
-    assert_eq!(read_all(&mut world, flow), b"the answer");
-    assert_eq!(world.actions(), [Action::Shutdown(flow), Action::Closed(flow)]);
-}

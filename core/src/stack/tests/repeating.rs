@@ -1,0 +1,58 @@
+//! TCP flows whose segments have to be sent again.
+
+use smoltcp::wire::TcpControl::{Fin, None as Ack};
+
+use super::*;
+
+const CLIENT: &str = "10.0.0.2:40000";
+
+/// smoltcp's TIME-WAIT ends in clearing the ring, and going back moves smoltcp's clock.
+#[test]
+fn the_last_bytes_survive_a_go_back_that_was_due_with_them() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    write_all(&mut world, flow, &[1; 2_000]);
+    world.stack.handle_shutdown(flow);
+    world.actions();
+    let segments = client.received(&mut world);
+    assert_eq!(segments.last().unwrap().control, Fin);
+    let everything = client.acknowledged;
+    client.acknowledged = segments[0].sequence;
+    for _ in 0..3 {
+        client.send(&mut world, Ack, &[]);
+    }
+    client.acknowledged = segments[1].sequence;
+    client.send(&mut world, Ack, &[]);
+    client.acknowledged = everything;
+    client.send(&mut world, Fin, b"the answer");
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    assert_eq!(read_all(&mut world, flow), b"the answer");
+    assert_eq!(world.actions(), [Action::Shutdown(flow), Action::Closed(flow)]);
+}
+
+/// smoltcp's acknowledgements go back with what it sends again, and the far end takes them for old.
+#[test]
+fn an_acknowledgement_stands_at_the_end_of_all_that_was_ever_sent() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    write_all(&mut world, flow, &[1; 6_000]);
+    world.actions();
+    let first = client.acknowledged;
+    client.received(&mut world);
+    let end = std::mem::replace(&mut client.acknowledged, first);
+    world.wait(Duration::from_secs(1));
+    world.actions();
+    let again = client.received(&mut world);
+    assert_eq!(again[0].sequence, first, "it goes back");
+    assert!(client.acknowledged < end, "not everything is sent again at once");
+    client.acknowledged = first;
+    client.send(&mut world, Ack, b"meanwhile");
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    read_all(&mut world, flow);
+    world.wait(Duration::from_millis(50));
+    world.actions();
+    let answers = client.received(&mut world);
+    let bare = answers.iter().find(|segment| segment.payload.is_empty());
+    assert_eq!(bare.map(|segment| segment.sequence), Some(end));
+    assert_eq!(bare.and_then(|segment| segment.acknowledgement), Some(client.next));
+}
