@@ -262,9 +262,10 @@ impl Guard {
                 None => self.shift = 0,
             }
             self.received_to = segment.seq_number() + 1;
+            // Even a reset that comes before any answer has to acknowledge the SYN.
+            self.receive_next = self.received_to;
             if self.initiator && segment.ack() && segment.ack_number() == self.send_next {
                 self.acknowledged = self.send_next;
-                self.receive_next = self.received_to;
                 self.offered_to = self.received_to + self.window_len;
                 self.synchronized = true;
             }

@@ -203,6 +203,19 @@ fn a_failed_host_leg_is_a_reset_for_the_peer() {
 }
 
 #[test]
+fn a_host_leg_that_fails_as_soon_as_it_is_there_is_a_reset_for_the_peer() {
+    let mut world = World::new();
+    let mut client = Client::new(CLIENT, HOST);
+    client.send(&mut world, Syn, &[]);
+    let flow = world.offered();
+    world.stack.handle_opened(flow, &mut world.wire, world.now);
+    world.stack.handle_aborted(flow, &mut world.wire);
+    let answer = client.received(&mut world);
+    assert_eq!((answer.len(), answer[0].control), (1, Rst));
+    assert_eq!(answer[0].acknowledgement, Some(client.next), "or it would not be believed");
+}
+
+#[test]
 fn a_reset_must_be_exact() {
     let mut world = World::new();
     let (mut client, _) = Client::connect(&mut world, CLIENT, HOST);
