@@ -155,7 +155,8 @@ impl fmt::Display for Abort {
 /// Why the embedder could not open a flow; it decides what the peer is told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Refusal {
-    /// The host refused the connection: a reset (TCP), port unreachable (UDP).
+    /// The host refused the connection: as [`refused`](crate::config::Tcp::refused) says (TCP), port
+    /// unreachable (UDP).
     Refused,
     /// The host did not answer in time: a reset, late.
     TimedOut,

@@ -115,6 +115,8 @@ pub struct Tcp {
     pub half_open_timeout: Duration,
     /// The interval of keepalives inside the tunnel on a silent flow.
     pub keepalive: Duration,
+    /// What a peer hears of a connection that its target refused.
+    pub refused: RefusedAnswer,
 }
 
 impl Default for Tcp {
@@ -126,8 +128,20 @@ impl Default for Tcp {
             idle_timeout: Duration::from_secs(2 * 3600 + 4 * 60),
             half_open_timeout: Duration::from_secs(10),
             keepalive: Duration::from_secs(75),
+            refused: RefusedAnswer::Reset,
         }
     }
+}
+
+/// What a peer hears of a connection that its target refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RefusedAnswer {
+    /// A reset, as from the target itself.
+    Reset,
+    /// ICMP "port unreachable".
+    Icmp,
+    /// Nothing.
+    Drop,
 }
 
 /// Timers of UDP and ICMP mappings.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use log::LevelFilter;
-use slipwire_core::config::{DefaultAction, Filtering, Gateway, Mappings, Tcp};
+use slipwire_core::config::{DefaultAction, Filtering, Gateway, Mappings, RefusedAnswer, Tcp};
 use slipwire_core::{Limits, Share};
 use toml::de::DeTable;
 
@@ -41,6 +41,7 @@ pub(super) fn tcp(root: &DeTable<'_>, report: &mut Report) -> Tcp {
         section.set::<Duration, _>("idle_timeout", &mut tcp.idle_timeout, report);
         section.set::<Duration, _>("half_open_timeout", &mut tcp.half_open_timeout, report);
         section.set::<Duration, _>("keepalive", &mut tcp.keepalive, report);
+        section.set::<RefusedAnswer, _>("refused", &mut tcp.refused, report);
     }
     tcp
 }

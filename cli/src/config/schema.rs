@@ -64,6 +64,7 @@ pub(crate) const TCP: Schema = Schema {
         "idle_timeout",
         "half_open_timeout",
         "keepalive",
+        "refused",
     ],
 };
 

@@ -3,7 +3,7 @@ use std::fs::{self, Permissions};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use slipwire_core::config::{DefaultAction, Endpoint, Filtering};
+use slipwire_core::config::{DefaultAction, Endpoint, Filtering, RefusedAnswer};
 use slipwire_driver::ForwardProtocol;
 use tempfile::TempDir;
 
@@ -136,7 +136,8 @@ fn every_option_arrives() {
         "{INTERFACE}mtu = 1380\n[gateway]\ndefault = \"reject\"\npeer_to_peer = true\n\
          overlay_exclude = [\"10.9.0.0/16\"]\n[tcp]\nreceive_buffer = \"64KiB\"\n\
          send_buffer = 131072\nconnect_timeout = \"3s\"\nidle_timeout = \"1h\"\n\
-         half_open_timeout = \"4s\"\nkeepalive = \"20s\"\n[udp]\nidle_timeout = \"10s\"\n\
+         half_open_timeout = \"4s\"\nkeepalive = \"20s\"\n\
+         refused = \"icmp\"\n[udp]\nidle_timeout = \"10s\"\n\
          filtering = \"address-and-port\"\n[icmp]\nidle_timeout = \"7s\"\n[limits]\n\
          tcp_flows = 100\nudp_flows = 101\nicmp_flows = 102\nper_peer = \"10%\"\n\
          memory = \"2MiB\"\n[log]\nlevel = \"warn\"\n"
@@ -158,6 +159,7 @@ fn every_option_arrives() {
         parts.mappings.dns_idle_timeout,
     ];
     assert_eq!(seconds, [3, 4, 20, 10, 7, 10].map(Duration::from_secs));
+    assert_eq!(parts.tcp.refused, RefusedAnswer::Icmp);
     assert_eq!(parts.mappings.udp_filtering, Filtering::AddressAndPort);
     let limits = &parts.limits;
     assert_eq!((limits.tcp_flows, limits.udp_flows, limits.icmp_flows), (100, 101, 102));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use slipwire_core::Share;
-use slipwire_core::config::{DefaultAction, Filtering, MTU_MIN};
+use slipwire_core::config::{DefaultAction, Filtering, MTU_MIN, RefusedAnswer};
 use slipwire_driver::ForwardProtocol;
 use toml::de::DeValue;
 use zeroize::Zeroizing;
@@ -210,6 +210,12 @@ fn one_of<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, Proble
 impl Value for DefaultAction {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
         one_of(value, &[("relay", Self::Relay), ("reject", Self::Reject), ("drop", Self::Drop)])
+    }
+}
+
+impl Value for RefusedAnswer {
+    fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
+        one_of(value, &[("reset", Self::Reset), ("icmp", Self::Icmp), ("drop", Self::Drop)])
     }
 }
 

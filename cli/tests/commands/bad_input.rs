@@ -28,10 +28,10 @@ fn cases() -> Vec<Case> {
         ),
         ("unknown table", format!("{INTERFACE}[gatway]\n"), 4, "gatway", "`[gateway]`"),
         (
-            "key of a later version",
-            format!("{INTERFACE}[tcp]\nrefused = \"reset\"\n"),
+            "key like no other",
+            format!("{INTERFACE}[tcp]\nwindow = \"1MiB\"\n"),
             5,
-            "tcp.refused",
+            "tcp.window",
             "[tcp] has receive_buffer",
         ),
         (

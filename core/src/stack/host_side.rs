@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::action::{FlowId, NoFlow, OpenError, PeerId, Protocol, Refusal, Target};
+use crate::config::RefusedAnswer;
 use crate::limits::PACKET_LEN_MAX;
 use crate::stack::flow::{FlowKey, FlowKind};
 use crate::stack::icmp::{self, HEADER_LEN, Reason, Version};
@@ -110,17 +111,25 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        match refusal {
-            Refusal::Refused | Refusal::TimedOut | Refusal::Exhausted => {
+        let answer = match refusal {
+            Refusal::Refused => self.tcp.refused,
+            Refusal::TimedOut | Refusal::Exhausted => RefusedAnswer::Reset,
+            Refusal::HostUnreachable | Refusal::NetworkUnreachable | Refusal::Prohibited => {
+                RefusedAnswer::Icmp
+            }
+        };
+        match answer {
+            RefusedAnswer::Reset => {
                 let mut exit = Exit { outlet, scratch: &mut self.scratch };
                 tcp::refuse_syn(key, syn, &mut exit);
             }
-            Refusal::HostUnreachable | Refusal::NetworkUnreachable | Refusal::Prohibited => {
+            RefusedAnswer::Icmp => {
                 let (Some(ends), Ok(packet)) = (key.ends(), Packet::parse(syn)) else { return };
                 let reason = Reason::of_refusal(refusal);
                 let (to, from) = (ends.remote.ip(), ends.local.ip());
                 self.send_error(key.peer, packet.bytes(), from, to, reason, outlet, now);
             }
+            RefusedAnswer::Drop => {}
         }
     }
 

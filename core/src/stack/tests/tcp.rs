@@ -4,6 +4,7 @@ use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst, Syn};
 
 use super::*;
 use crate::action::{Abort, OpenError, Refusal, Target};
+use crate::config::RefusedAnswer;
 
 const CLIENT: &str = "10.0.0.2:40000";
 
@@ -54,6 +55,31 @@ fn an_abandoned_syn_abandons_the_connect() {
     client.send(&mut world, Rst, &[]);
     assert_eq!(world.actions(), [Action::Aborted(flow, Abort::Reset)]);
     assert!(world.stack.meta(flow).is_none());
+}
+
+#[test]
+fn a_refused_connect_is_answered_as_configured() {
+    let answers = |refused, source, host, refusal| {
+        let mut world = World::with(|parts| parts.tcp.refused = refused);
+        Client::new(source, host).send(&mut world, TcpControl::Syn, &[]);
+        let flow = world.offered();
+        world.stack.handle_refused(flow, refusal, &mut world.wire, world.now);
+        world.sent()
+    };
+    for (source, host, kind, code) in
+        [(CLIENT, HOST, 3, 3), ("[fd00::2]:4", "[2001:db8::1]:5", 1, 4)]
+    {
+        assert_eq!(answers(RefusedAnswer::Drop, source, host, Refusal::Refused), []);
+        let mut answers = answers(RefusedAnswer::Icmp, source, host, Refusal::Refused);
+        let [(ALICE, bytes)] = &mut answers[..] else { panic!("one answer was due") };
+        let packet = Packet::parse(bytes).unwrap();
+        assert_eq!(packet.transport_bytes()[..2], [kind, code]);
+        let syn = Client::new(source, host).segment(TcpControl::Syn, &[]);
+        assert_eq!(packet.transport_bytes()[8..], syn, "the SYN is quoted");
+    }
+    // Only what the target itself refused is in question.
+    let answers = answers(RefusedAnswer::Drop, CLIENT, HOST, Refusal::HostUnreachable);
+    assert_eq!(answers.len(), 1);
 }
 
 #[test]
