@@ -230,6 +230,54 @@ pub struct Datagram<'a> {
     /// Where it goes (ICMP: port 0). For a flow that the embedder opened: the flow's own target,
     /// which the datagram came from.
     pub remote: SocketAddr,
+    /// How it is to travel. For a flow that the embedder opened: how it came.
+    pub travel: Travel,
     /// What it carries.
     pub payload: &'a [u8],
+}
+
+/// What a datagram's IP header asks of the network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Travel {
+    /// How many hops it may still take, at least 1: the TTL or hop limit that it leaves with.
+    pub hop_limit: u8,
+    /// Whether it may be cut into fragments on the way.
+    pub fragmenting: Fragmenting,
+}
+
+/// Whether a packet may be cut into fragments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fragmenting {
+    /// As the network needs it: IPv4 without DF, or a packet that came in fragments already.
+    Allowed,
+    /// Rather not deliver it, and say how large it may be (RFC 1191, RFC 8201).
+    Forbidden,
+}
+
+/// The network says that a datagram of a flow did not arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Undelivered {
+    /// Where it was sent.
+    pub remote: SocketAddr,
+    /// Of an echo request: its sequence number, without which nobody can tell which one it was.
+    pub echo_sequence: Option<u16>,
+    /// What became of it.
+    pub loss: Loss,
+}
+
+/// Why a datagram did not arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loss {
+    /// Nobody takes it there.
+    Refused(Refusal),
+    /// It had no more hops to go when it came to this router.
+    TimeExceeded {
+        /// The router.
+        hop: IpAddr,
+    },
+    /// It may not be fragmented and does not fit.
+    TooBig {
+        /// The largest IP packet that does, in bytes.
+        mtu: u16,
+    },
 }

@@ -8,6 +8,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::action::{
     Action, Datagram, FlowId, FlowMeta, Identity, NoFlow, OpenError, PeerId, Refusal, Transmit,
+    Undelivered,
 };
 use crate::config::Config;
 use crate::egress::Egress;
@@ -278,23 +279,22 @@ impl Engine {
         stack.send_datagram(flow, remote, payload, &mut wire, now)
     }
 
-    /// The system says that a datagram of a UDP flow to `remote` did not arrive (an ICMP error on
-    /// the host leg): the peer gets the matching ICMP error. The flow goes on. For a flow that the
-    /// embedder opened nothing happens.
+    /// The system says that a datagram of a UDP or ICMP flow did not arrive (an ICMP error on the
+    /// host leg, or a failed send): the peer gets the matching ICMP error, if it did send to that
+    /// remote. The flow goes on. For a flow that the embedder opened nothing happens.
     ///
     /// # Errors
     /// [`NoFlow`] if the flow is over.
-    pub fn handle_datagram_refused(
+    pub fn handle_undelivered(
         &mut self,
         flow: FlowId,
-        remote: SocketAddr,
-        refusal: Refusal,
+        undelivered: Undelivered,
         now: Instant,
     ) -> Result<(), NoFlow> {
         self.advance(now);
         let (stack, mut wire) = split!(self);
         let now = wire.now;
-        stack.handle_datagram_refused(flow, remote, refusal, &mut wire, now)
+        stack.handle_undelivered(flow, undelivered, &mut wire, now)
     }
 }
 

@@ -86,8 +86,8 @@ mod timer;
 mod tunnel;
 
 pub use action::{
-    Abort, Action, Datagram, FlowId, FlowMeta, Identity, NoFlow, OpenError, PeerId, Protocol,
-    Refusal, Target, Transmit,
+    Abort, Action, Datagram, FlowId, FlowMeta, Fragmenting, Identity, Loss, NoFlow, OpenError,
+    PeerId, Protocol, Refusal, Target, Transmit, Travel, Undelivered,
 };
 pub use config::Config;
 pub use engine::Engine;

@@ -344,10 +344,10 @@ impl Driver {
             acted = true;
         }
         while let Some(datagram) = self.engine.poll_datagram() {
-            let (flow, remote) = (datagram.flow, datagram.remote);
-            if let Some(refusal) = self.host.send_datagram(&datagram, now) {
+            let flow = datagram.flow;
+            if let Some(undelivered) = self.host.send_datagram(&datagram, now) {
                 // A flow that is over by now has nobody to tell.
-                let _ = self.engine.handle_datagram_refused(flow, remote, refusal, now);
+                let _ = self.engine.handle_undelivered(flow, undelivered, now);
             }
             acted = true;
         }

@@ -84,7 +84,9 @@ fn at_once(lab: &Lab, job: Job) -> Result<()> {
 fn forbidden(lab: &Lab, job: Job) -> Result<()> {
     let tunnel = Tunnel::start(lab, Plan { ping_sockets: false, ..Plan::new(job) })?;
     for _ in 0..3 {
-        ensure!(ping(&tunnel.row.near, Family::V4.far(), 56).is_err(), "an echo came back");
+        let error = ping(&tunnel.row.near, Family::V4.far(), 56).err();
+        let error = format!("{:#}", error.context("an echo came back")?);
+        ensure!(error.contains("Packet filtered"), "the peer is not told: {error}");
     }
     comes_up(&tunnel, LIMIT)?;
     let log = tunnel.mid_end.process().stderr();

@@ -19,6 +19,7 @@ mod hostile;
 mod icmp;
 mod memory;
 mod names;
+mod paths;
 mod peers;
 mod process;
 mod programs;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         icmp::tests,
         memory::tests,
         names::tests,
+        paths::tests,
         peers::tests,
         programs::tests,
         recovery::tests,

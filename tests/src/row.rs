@@ -5,7 +5,8 @@
 //!        fd01::2       fd01::1      fd02::1       fd02::2
 //! ```
 //!
-//! The middle host has a route that says "unreachable" and a neighbour that never answers.
+//! The middle host has a route that says "unreachable" and a neighbour that never answers. Behind the
+//! far host there is room for another, 10.4.0.2 and fd04::2.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -60,6 +61,11 @@ impl Family {
     /// The far host.
     pub const fn far(self) -> IpAddr {
         self.host(2, 2)
+    }
+
+    /// The host behind the far one, if there is any.
+    pub const fn beyond(self) -> IpAddr {
+        self.host(4, 2)
     }
 
     /// A neighbour of the far host that swallows every packet.
@@ -124,6 +130,22 @@ impl Row {
         far.ip("route add 10.77.0.0/24 via 10.2.0.1\n\
                 route add fd77::/64 via fd02::1")?;
         Ok(row)
+    }
+
+    /// Makes a router of the far host, with another host behind it.
+    pub fn add_beyond(&self, lab: &Lab) -> Result<Host> {
+        let Self { mid, far, .. } = self;
+        let beyond = lab.host("beyond")?;
+        link(
+            (far, "beyond", &["10.4.0.1/24", "fd04::1/64"]),
+            (&beyond, "in", &["10.4.0.2/24", "fd04::2/64"]),
+        )?;
+        far.forward_packets()?;
+        mid.ip("route add 10.4.0.0/24 via 10.2.0.2\n\
+                route add fd04::/64 via fd02::2")?;
+        beyond.ip("route add default via 10.4.0.1")?;
+        beyond.ip6("route add default via fd04::1")?;
+        Ok(beyond)
     }
 
     /// Allows ping sockets on the middle host, which forbids them to everybody at first.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::action::{Datagram, FlowId};
+use crate::action::{Datagram, FlowId, Travel};
 use crate::limits::DATAGRAMS_LEN_MAX;
 
 /// What an empty queue keeps of its buffer.
@@ -13,6 +13,7 @@ const IDLE_CAPACITY: usize = 16 << 10;
 struct Entry {
     flow: FlowId,
     remote: SocketAddr,
+    travel: Travel,
     len: usize,
 }
 
@@ -34,6 +35,7 @@ impl Datagrams {
         &mut self,
         flow: FlowId,
         remote: SocketAddr,
+        travel: Travel,
         payload: &[u8],
     ) -> Result<(), QueueFull> {
         if self.entries.is_empty() {
@@ -46,8 +48,20 @@ impl Datagrams {
             return Err(QueueFull);
         }
         self.bytes.extend_from_slice(payload);
-        self.entries.push_back(Entry { flow, remote, len: payload.len() });
+        self.entries.push_back(Entry { flow, remote, travel, len: payload.len() });
         Ok(())
+    }
+
+    /// What the first datagram of a flow carries. It looks at every datagram before that one.
+    pub(crate) fn first_of(&self, flow: FlowId) -> Option<&[u8]> {
+        let mut start = self.head;
+        for entry in &self.entries {
+            if entry.flow == flow {
+                return self.bytes.get(start..start + entry.len);
+            }
+            start += entry.len;
+        }
+        None
     }
 
     /// The flow of the next datagram.
@@ -57,13 +71,13 @@ impl Datagrams {
 
     /// Takes the next datagram.
     pub(crate) fn pop(&mut self) -> Option<Datagram<'_>> {
-        let Some(Entry { flow, remote, len }) = self.entries.pop_front() else {
+        let Some(Entry { flow, remote, travel, len }) = self.entries.pop_front() else {
             self.rest();
             return None;
         };
         let start = self.head;
         self.head += len;
-        Some(Datagram { flow, remote, payload: &self.bytes[start..self.head] })
+        Some(Datagram { flow, remote, travel, payload: &self.bytes[start..self.head] })
     }
 
     fn rest(&mut self) {
@@ -78,8 +92,11 @@ impl Datagrams {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::action::Fragmenting;
 
     const FLOW: FlowId = FlowId { slot: 1, generation: 2 };
+
+    const TRAVEL: Travel = Travel { hop_limit: 63, fragmenting: Fragmenting::Allowed };
 
     fn remote() -> SocketAddr {
         "192.0.2.1:53".parse().unwrap()
@@ -89,7 +106,7 @@ mod tests {
     fn datagrams_keep_their_order_and_bounds() {
         let mut queue = Datagrams::default();
         for payload in [&b"one"[..], b"", b"three"] {
-            queue.push(FLOW, remote(), payload).unwrap();
+            queue.push(FLOW, remote(), TRAVEL, payload).unwrap();
         }
         let mut seen = Vec::new();
         while let Some(datagram) = queue.pop() {
@@ -103,14 +120,14 @@ mod tests {
         for payload in [&[][..], &[0; 1000]] {
             let mut queue = Datagrams::default();
             let mut taken = 0;
-            while queue.push(FLOW, remote(), payload).is_ok() {
+            while queue.push(FLOW, remote(), TRAVEL, payload).is_ok() {
                 taken += 1;
                 assert!(taken < DATAGRAMS_LEN_MAX);
             }
             assert!(taken > 100);
             while queue.pop().is_some() {}
             assert!(queue.bytes.capacity() <= IDLE_CAPACITY);
-            assert!(queue.push(FLOW, remote(), payload).is_ok());
+            assert!(queue.push(FLOW, remote(), TRAVEL, payload).is_ok());
         }
     }
 }

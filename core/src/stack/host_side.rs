@@ -59,48 +59,9 @@ impl Stack {
         });
         match syn {
             Some(mut syn) => self.refuse_syn(&key, &mut syn, refusal, outlet, now),
-            None => self.refuse_datagram(&key, destination, refusal, outlet, now),
+            None => self.refuse_mapping(id, destination, refusal, outlet, now),
         }
         self.remove(id);
-    }
-
-    /// A datagram of a mapping did not arrive.
-    pub(crate) fn handle_datagram_refused(
-        &mut self,
-        id: FlowId,
-        remote: SocketAddr,
-        refusal: Refusal,
-        outlet: &mut dyn Outlet,
-        now: Instant,
-    ) -> Result<(), NoFlow> {
-        let flow = self.flows.get_mut(id).ok_or(NoFlow)?;
-        let key = flow.key;
-        // Nobody gets an error about a host that was never written to.
-        if flow.mapping_mut().ok_or(NoFlow)?.admits(remote) {
-            self.refuse_datagram(&key, remote, refusal, outlet, now);
-        }
-        Ok(())
-    }
-
-    /// Tells a peer that what it sent by UDP did not arrive. That datagram is gone: its headers are
-    /// all that there is to quote, and all that finds the socket that it came from.
-    fn refuse_datagram(
-        &mut self,
-        key: &FlowKey,
-        remote: SocketAddr,
-        refusal: Refusal,
-        outlet: &mut dyn Outlet,
-        now: Instant,
-    ) {
-        let is_ours = key.outer.is_some();
-        if key.protocol != Protocol::Udp || refusal == Refusal::TimedOut || is_ours {
-            return;
-        }
-        let mut quote = [0; 64];
-        let Some(len) = write_udp(&mut quote, key.inner, remote, &[]) else { return };
-        let (offending, reason) = (&quote[..len], Reason::of_refusal(refusal));
-        let (from, to) = (remote.ip(), key.inner.ip());
-        self.send_error(key.peer, offending, from, to, reason, outlet, now);
     }
 
     fn refuse_syn(

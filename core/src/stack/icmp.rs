@@ -101,6 +101,22 @@ pub(crate) fn echo_reply_head(
     Some(head)
 }
 
+/// The sequence number of an echo message.
+pub(crate) fn echo_sequence(message: &[u8]) -> Option<u16> {
+    let bytes = message.get(6..HEADER_LEN)?;
+    Some(u16::from_be_bytes(bytes.try_into().ok()?))
+}
+
+/// The head of an echo request of the peer, for a quote of it.
+pub(crate) fn echo_request_head(
+    version: Version,
+    identifier: u16,
+    sequence: u16,
+) -> [u8; HEADER_LEN] {
+    let ([a, b], [c, d]) = (identifier.to_be_bytes(), sequence.to_be_bytes());
+    [version.echo_request(), 0, 0, 0, a, b, c, d]
+}
+
 /// The head of the reply to an echo request that was meant for us.
 pub(crate) fn own_echo_reply_head(version: Version, request: &[u8]) -> [u8; HEADER_LEN] {
     let [high, low] = [request[4], request[5]];
@@ -115,6 +131,10 @@ pub(crate) enum Reason {
     Network,
     Prohibited,
     TtlExceeded,
+    /// It exceeds the MTU of the next hop and may not be fragmented.
+    TooBig {
+        mtu: u16,
+    },
 }
 
 impl Reason {
@@ -135,11 +155,13 @@ impl Reason {
             (Version::V4, Self::Host) => (3, 1),
             (Version::V4, Self::Port) => (3, 3),
             (Version::V4, Self::Prohibited) => (3, 13),
+            (Version::V4, Self::TooBig { .. }) => (3, 4),
             (Version::V4, Self::TtlExceeded) => (11, 0),
             (Version::V6, Self::Network) => (1, 0),
             (Version::V6, Self::Prohibited) => (1, 1),
             (Version::V6, Self::Host) => (1, 3),
             (Version::V6, Self::Port) => (1, 4),
+            (Version::V6, Self::TooBig { .. }) => (2, 0),
             (Version::V6, Self::TtlExceeded) => (3, 0),
         }
     }
@@ -148,7 +170,14 @@ impl Reason {
     pub(crate) fn error(self, version: Version, offending: &[u8]) -> ([u8; HEADER_LEN], &[u8]) {
         let (kind, code) = self.type_and_code(version);
         let quote = &offending[..offending.len().min(version.quote_len_max())];
-        ([kind, code, 0, 0, 0, 0, 0, 0], quote)
+        // RFC 1191, section 4, and RFC 4443, section 3.2: the same two bytes.
+        let [high, low] = match self {
+            Self::TooBig { mtu } => mtu.to_be_bytes(),
+            Self::Port | Self::Host | Self::Network | Self::Prohibited | Self::TtlExceeded => {
+                [0; 2]
+            }
+        };
+        ([kind, code, 0, 0, 0, 0, high, low], quote)
     }
 }
 

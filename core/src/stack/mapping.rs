@@ -73,6 +73,14 @@ impl Mapping {
         }
     }
 
+    /// Whether the peer has sent to `remote` lately.
+    pub(crate) fn has_sent_to(&self, remote: SocketAddr) -> bool {
+        match &self.kind {
+            Kind::Client => false,
+            Kind::Gateway { contacts, .. } => contacts.0.contains(&remote),
+        }
+    }
+
     /// When the mapping ends unless it is used.
     pub(crate) fn deadline(&self) -> Instant {
         self.active_at + self.timeout

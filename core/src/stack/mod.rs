@@ -25,6 +25,7 @@ mod reassembly;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod undelivered;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

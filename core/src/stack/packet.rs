@@ -12,6 +12,7 @@ use smoltcp::wire::{
     UdpPacket, UdpRepr, checksum,
 };
 
+use crate::action::{Fragmenting, Travel};
 use crate::stats::Counter;
 
 /// Bytes of an IPv4 header without options.
@@ -50,6 +51,7 @@ pub(crate) struct Packet<'a> {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     pub(crate) ttl: u8,
+    pub(crate) fragmenting: Fragmenting,
     pub(crate) transport: Transport,
 }
 
@@ -81,6 +83,8 @@ impl<'a> Packet<'a> {
         }
         let (source, destination) = (header.src_addr(), header.dst_addr());
         let (ttl, protocol) = (header.hop_limit(), header.next_header());
+        let fragmenting =
+            if header.dont_frag() { Fragmenting::Forbidden } else { Fragmenting::Allowed };
         let (transport, transport_len) = read_transport(
             protocol,
             &bytes[header_len..total_len],
@@ -94,6 +98,7 @@ impl<'a> Packet<'a> {
             source: source.into(),
             destination: destination.into(),
             ttl,
+            fragmenting,
             transport,
         })
     }
@@ -132,8 +137,20 @@ impl<'a> Packet<'a> {
             source: source.into(),
             destination: destination.into(),
             ttl,
+            fragmenting: Fragmenting::Forbidden,
             transport,
         })
+    }
+
+    /// The same packet, which came in fragments and may go on in fragments.
+    pub(crate) fn reassembled(self) -> Self {
+        Self { fragmenting: Fragmenting::Allowed, ..self }
+    }
+
+    /// How the packet goes on from here, one hop later.
+    pub(crate) fn onward(&self) -> Travel {
+        let hop_limit = self.ttl.saturating_sub(1).max(1);
+        Travel { hop_limit, fragmenting: self.fragmenting }
     }
 
     /// The whole packet.

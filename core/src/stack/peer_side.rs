@@ -35,8 +35,13 @@ impl Stack {
         now: Instant,
     ) {
         match self.fragments.take_in(peer, bytes, now) {
-            Intake::Whole => self.handle_whole_packet(peer, bytes, outlet, now),
-            Intake::Complete(mut whole) => self.handle_whole_packet(peer, &mut whole, outlet, now),
+            Intake::Whole => {
+                self.handle_whole_packet(peer, Packet::parse(bytes), outlet, now);
+            }
+            Intake::Complete(mut whole) => {
+                let packet = Packet::parse(&mut whole).map(Packet::reassembled);
+                self.handle_whole_packet(peer, packet, outlet, now);
+            }
             Intake::Held => {}
             Intake::Dropped(reason) => outlet.count(reason),
         }
@@ -45,11 +50,11 @@ impl Stack {
     fn handle_whole_packet(
         &mut self,
         peer: PeerId,
-        bytes: &mut [u8],
+        packet: Result<Packet<'_>, Counter>,
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        let mut packet = match Packet::parse(bytes) {
+        let mut packet = match packet {
             Ok(packet) => packet,
             Err(reason) => return outlet.count(reason),
         };
@@ -252,7 +257,7 @@ impl Stack {
             mapping.handle_client_traffic(now);
         }
         let payload = &packet.transport_bytes()[UDP_HEADER_LEN..];
-        if self.datagrams.push(id, source, payload).is_err() {
+        if self.datagrams.push(id, source, packet.onward(), payload).is_err() {
             outlet.count(Counter::DropQueueFull);
         }
     }
@@ -288,7 +293,7 @@ impl Stack {
         if let Some(mapping) = self.flows.get_mut(id).and_then(|flow| flow.mapping_mut()) {
             mapping.handle_outbound(destination, &self.mappings, now);
         }
-        if self.datagrams.push(id, destination, payload).is_err() {
+        if self.datagrams.push(id, destination, packet.onward(), payload).is_err() {
             outlet.count(Counter::DropQueueFull);
         }
     }
@@ -424,10 +429,27 @@ impl Stack {
         // peer may not accept our own address from us.
         let from = match reason {
             Reason::TtlExceeded => self.own_address_for(source).unwrap_or(destination),
-            Reason::Port | Reason::Host | Reason::Network | Reason::Prohibited => destination,
+            Reason::Port
+            | Reason::Host
+            | Reason::Network
+            | Reason::Prohibited
+            | Reason::TooBig { .. } => destination,
         };
-        let (head, quote) = reason.error(Version::of(source), offending);
-        if let Some(len) = write_icmp(&mut self.scratch, from, source, &head, quote) {
+        self.write_error(peer, offending, from, source, reason, outlet);
+    }
+
+    /// Sends an ICMP error in the name of `from`.
+    pub(super) fn write_error(
+        &mut self,
+        peer: PeerId,
+        offending: &[u8],
+        from: IpAddr,
+        to: IpAddr,
+        reason: Reason,
+        outlet: &mut dyn Outlet,
+    ) {
+        let (head, quote) = reason.error(Version::of(to), offending);
+        if let Some(len) = write_icmp(&mut self.scratch, from, to, &head, quote) {
             outlet.send(peer, &mut self.scratch, len);
         }
     }
@@ -454,7 +476,7 @@ const fn mapping_key(protocol: Protocol, peer: PeerId, inner: SocketAddr) -> Flo
 }
 
 /// Whether an address may stand as the source of a packet.
-fn may_be_a_source(address: IpAddr) -> bool {
+pub(super) fn may_be_a_source(address: IpAddr) -> bool {
     is_one_host(address) && !address.is_loopback()
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use slipwire_core::{Action, FlowId, Protocol, Refusal};
+use slipwire_core::{Action, FlowId, Loss, Protocol, Refusal, Undelivered};
 
 use crate::dice::Dice;
 use crate::good_client::{GOOD_LEN, GOOD_PORT, GoodClient, good_byte};
@@ -300,7 +300,15 @@ impl Run {
                 let _ = engine.send_datagram(flow, remote, &payload, now);
             }
             6 => {
-                let _ = engine.handle_datagram_refused(flow, remote, Refusal::Refused, now);
+                let loss = self.dice.pick(&[
+                    Loss::Refused(Refusal::Refused),
+                    Loss::TimeExceeded { hop: remote.ip() },
+                    Loss::TooBig { mtu: 0 },
+                    Loss::TooBig { mtu: u16::MAX },
+                ]);
+                let echo_sequence = self.dice.pick(&[None, Some(7)]);
+                let undelivered = Undelivered { remote, echo_sequence, loss };
+                let _ = engine.handle_undelivered(flow, undelivered, now);
             }
             7 => self.write(flow),
             _ => self.read(flow),

@@ -7,11 +7,13 @@ use std::net::{SocketAddr, UdpSocket as StdSocket};
 use mio::event::Event;
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
-use slipwire_core::{Engine, FlowId, Instant, NoFlow, Refusal};
+use rustix::io::Errno;
+use slipwire_core::{Engine, FlowId, Instant, Loss, NoFlow, Travel, Undelivered};
 
 use super::Work;
 use super::error_queue::{self, Entry};
-use super::icmp::Family;
+use super::icmp::{self, Family};
+use super::travel;
 use crate::incidents::Incidents;
 use crate::refusal::datagram_refusal;
 
@@ -31,9 +33,20 @@ pub(crate) const BUFFER_LEN: usize = 1 << 16;
 pub(crate) struct DatagramLeg {
     socket: UdpSocket,
     family: Family,
+    /// How the datagrams travel that it sends now.
+    travel: Option<Travel>,
+    /// The last datagram that was too big to send. The system has queued what would fit.
+    oversize: Option<Oversize>,
     readable: bool,
     /// Errors about datagrams that were sent are waiting.
     has_errors: bool,
+}
+
+/// A datagram that did not fit into the system's path to its remote.
+#[derive(Clone, Copy, Debug)]
+struct Oversize {
+    remote: SocketAddr,
+    echo_sequence: Option<u16>,
 }
 
 impl DatagramLeg {
@@ -46,7 +59,8 @@ impl DatagramLeg {
     ) -> io::Result<Self> {
         let mut socket = UdpSocket::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
-        Ok(Self { socket, family, readable: true, has_errors: false })
+        let (travel, oversize) = (None, None);
+        Ok(Self { socket, family, travel, oversize, readable: true, has_errors: false })
     }
 
     /// Notes what the system says about the socket.
@@ -58,12 +72,19 @@ impl DatagramLeg {
     /// Sends one datagram. If the host can't take it now it is lost, as a network would lose it;
     /// if the host has no way for it, returns what the peer is to be told.
     pub(crate) fn send(
-        &self,
+        &mut self,
         remote: SocketAddr,
+        travel: Travel,
         payload: &[u8],
         incidents: &mut Incidents,
         now: Instant,
-    ) -> Option<Refusal> {
+    ) -> Option<Undelivered> {
+        if self.travel != Some(travel) {
+            match travel::set(&self.socket, self.family, travel) {
+                Ok(()) => self.travel = Some(travel),
+                Err(error) => incidents.report(&error, now),
+            }
+        }
         let send = || self.socket.send_to(payload, remote);
         let again = |error: io::Error| match error.kind() {
             io::ErrorKind::WouldBlock => Err(error),
@@ -73,7 +94,12 @@ impl DatagramLeg {
         };
         let error = send().or_else(again).err()?;
         incidents.report(&error, now);
-        datagram_refusal(&error)
+        let echo_sequence = icmp::echo_sequence(payload);
+        if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) {
+            self.oversize = Some(Oversize { remote, echo_sequence });
+        }
+        let loss = Loss::Refused(datagram_refusal(&error)?);
+        Some(Undelivered { remote, echo_sequence, loss })
     }
 
     /// Hands datagrams to core, and what is said about those that were sent, within a budget.
@@ -123,15 +149,25 @@ impl DatagramLeg {
                 return;
             }
             match error_queue::pop(&self.socket, self.family) {
-                Some(Entry::Refused(remote, refusal)) => {
-                    // A flow that is over has its last action on the way.
-                    let told = engine.handle_datagram_refused(flow, remote, refusal, now);
-                    self.has_errors = told != Err(NoFlow);
+                Some(Entry::Undelivered(undelivered)) => self.tell(flow, undelivered, engine, now),
+                Some(Entry::TooBigToSend { to, mtu }) => {
+                    // Of several the last one is known, and the others will be repeated.
+                    let oversize = self.oversize.take_if(|oversize| oversize.remote.ip() == to);
+                    if let Some(Oversize { remote, echo_sequence }) = oversize {
+                        let loss = Loss::TooBig { mtu };
+                        let undelivered = Undelivered { remote, echo_sequence, loss };
+                        self.tell(flow, undelivered, engine, now);
+                    }
                 }
                 Some(Entry::Other) => {}
                 None => self.has_errors = false,
             }
         }
+    }
+
+    fn tell(&mut self, flow: FlowId, undelivered: Undelivered, engine: &mut Engine, now: Instant) {
+        // A flow that is over has its last action on the way.
+        self.has_errors = engine.handle_undelivered(flow, undelivered, now) != Err(NoFlow);
     }
 }
 
@@ -141,6 +177,8 @@ mod tests {
 
     use log::Level;
     use mio::{Events, Poll};
+
+    use slipwire_core::{Fragmenting, Refusal};
 
     use super::*;
     use crate::host::udp;
@@ -152,10 +190,11 @@ mod tests {
         DatagramLeg::register(socket, Family::V4, Token(0), registry).unwrap()
     }
 
-    fn send(leg: &DatagramLeg, remote: SocketAddr) -> (Option<Refusal>, u64) {
+    fn send(leg: &mut DatagramLeg, remote: SocketAddr) -> (Option<Loss>, u64) {
         let mut incidents = Incidents::new("test", Level::Debug);
-        let refusal = leg.send(remote, b"hello", &mut incidents, Instant::ZERO);
-        (refusal, incidents.count())
+        let travel = Travel { hop_limit: 9, fragmenting: Fragmenting::Allowed };
+        let undelivered = leg.send(remote, travel, b"hello", &mut incidents, Instant::ZERO);
+        (undelivered.map(|undelivered| undelivered.loss), incidents.count())
     }
 
     fn closed_port() -> SocketAddr {
@@ -180,13 +219,16 @@ mod tests {
         listener.set_read_timeout(Some(PATIENCE)).unwrap();
         let closed = closed_port();
 
-        assert_eq!(send(&leg, closed), (None, 0));
+        assert_eq!(send(&mut leg, closed), (None, 0));
         wait_for_error(&mut leg, &mut poll);
-        assert_eq!(send(&leg, listener.local_addr().unwrap()), (None, 0));
+        assert_eq!(send(&mut leg, listener.local_addr().unwrap()), (None, 0));
         assert_eq!(listener.recv(&mut [0; 10]).unwrap(), 5);
 
-        let refused = Entry::Refused(closed, Refusal::Refused);
-        assert_eq!(error_queue::pop(&leg.socket, Family::V4), Some(refused));
+        let entry = error_queue::pop(&leg.socket, Family::V4);
+        let Some(Entry::Undelivered(Undelivered { remote, loss, .. })) = entry else {
+            panic!("the error is not in the queue: {entry:?}")
+        };
+        assert_eq!((remote, loss), (closed, Loss::Refused(Refusal::Refused)));
     }
 
     #[test]
@@ -194,9 +236,10 @@ mod tests {
         let poll = Poll::new().unwrap();
         // Broadcasts need a permission that the socket does not ask for.
         let broadcast = "255.255.255.255:9".parse().unwrap();
-        let (refusal, incidents) = send(&leg(poll.registry()), broadcast);
+        let (loss, incidents) = send(&mut leg(poll.registry()), broadcast);
+        let Some(Loss::Refused(refusal)) = loss else { panic!("not refused: {loss:?}") };
         // Without any route the answer is another one.
-        assert!(matches!(refusal, Some(Refusal::Prohibited | Refusal::NetworkUnreachable)));
+        assert!(matches!(refusal, Refusal::Prohibited | Refusal::NetworkUnreachable));
         assert_eq!(incidents, 1);
     }
 }

@@ -2,26 +2,32 @@
 //!
 //! A socket that is connected to nobody hears of ICMP errors only if it asks for them. The system
 //! then queues each error beside the received datagrams, together with the destination that it is
-//! about, and fails the next call on the socket once to call attention to it.
+//! about, the router that it came from, and the start of what the datagram carried; and it fails
+//! the next call on the socket once to call attention to it. Its own errors are queued too.
 
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use nix::libc::{SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6, sock_extended_err};
+use nix::libc::{
+    EMSGSIZE, SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6, SO_EE_ORIGIN_LOCAL, sock_extended_err,
+};
 use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv6RecvErr};
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrIn, SockaddrIn6, SockaddrLike, recvmsg, setsockopt,
 };
-use slipwire_core::Refusal;
+use slipwire_core::{Loss, Refusal, Undelivered};
 
-use super::icmp::Family;
+use super::icmp::{self, Family};
 
 /// One entry of a queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Entry {
-    /// What was sent to this remote did not arrive, and the peer is to hear why.
-    Refused(SocketAddr, Refusal),
+    /// What was sent did not arrive, and the peer is to hear why.
+    Undelivered(Undelivered),
+    /// What was sent to this address does not fit into the system's path to it. The port is not
+    /// known: the call that sent it failed.
+    TooBigToSend { to: IpAddr, mtu: u16 },
     /// An error that is of no concern to the peer.
     Other,
 }
@@ -31,7 +37,7 @@ pub(crate) enum Entry {
 #[repr(align(8))]
 struct Control([u8; 128]);
 
-/// Asks for the errors of a UDP socket of one IP version.
+/// Asks for the errors of a socket of one IP version.
 pub(crate) fn enable(socket: &UdpSocket, family: Family) -> io::Result<()> {
     match family {
         Family::V4 => setsockopt(socket, Ipv4RecvErr, &true)?,
@@ -54,26 +60,60 @@ fn pop_as<A: SockaddrLike>(
     destination: impl FnOnce(&A) -> SocketAddr,
 ) -> Option<Entry> {
     let mut control = Control([0; 128]);
-    // What the error quotes of the datagram is of no use: its headers are the host's.
+    // Of the datagram only the header of an echo request is of use: UDP's own is not there.
+    let mut start = [0; icmp::HEADER_LEN];
+    let mut parts = [IoSliceMut::new(&mut start)];
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-    let message = recvmsg::<A>(socket.as_raw_fd(), &mut [], Some(&mut control.0), flags).ok()?;
-    let Ok(mut parts) = message.cmsgs() else { return Some(Entry::Other) };
-    let refusal = parts.find_map(|part| match part {
-        ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _) => {
-            icmp_refusal(&error)
+    let message = recvmsg::<A>(socket.as_raw_fd(), &mut parts, Some(&mut control.0), flags).ok()?;
+    let Ok(mut notes) = message.cmsgs() else { return Some(Entry::Other) };
+    let meaning = notes.find_map(|note| match note {
+        ControlMessageOwned::Ipv4RecvErr(error, hop) => {
+            meaning(&error, hop.map(|hop| SockaddrIn::from(hop).ip().into()))
+        }
+        ControlMessageOwned::Ipv6RecvErr(error, hop) => {
+            meaning(&error, hop.map(|hop| SockaddrIn6::from(hop).ip().into()))
         }
         _ => None,
     });
-    // The system fills in the address with every ICMP error, so it is looked at only then.
-    let (Some(refusal), Some(address)) = (refusal, &message.address) else {
-        return Some(Entry::Other);
-    };
-    Some(Entry::Refused(destination(address), refusal))
+    let (length, address) = (message.bytes, message.address.as_ref());
+    // The system fills in the address with these errors, so it is looked at only then.
+    let (Some(meaning), Some(address)) = (meaning, address) else { return Some(Entry::Other) };
+    let remote = destination(address);
+    Some(match meaning {
+        Meaning::Lost(loss) => {
+            let echo_sequence = icmp::echo_sequence(&start[..length]);
+            Entry::Undelivered(Undelivered { remote, echo_sequence, loss })
+        }
+        Meaning::TooBigToSend { mtu } => Entry::TooBigToSend { to: remote.ip(), mtu },
+    })
+}
+
+/// What an error means to the peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Meaning {
+    Lost(Loss),
+    TooBigToSend { mtu: u16 },
+}
+
+fn meaning(error: &sock_extended_err, hop: Option<IpAddr>) -> Option<Meaning> {
+    let mtu = u16::try_from(error.ee_info).unwrap_or(u16::MAX);
+    match (error.ee_origin, error.ee_type, error.ee_code) {
+        (SO_EE_ORIGIN_ICMP, 11, 0) | (SO_EE_ORIGIN_ICMP6, 3, 0) => {
+            Some(Meaning::Lost(Loss::TimeExceeded { hop: hop? }))
+        }
+        (SO_EE_ORIGIN_ICMP, 3, 4) | (SO_EE_ORIGIN_ICMP6, 2, 0) => {
+            Some(Meaning::Lost(Loss::TooBig { mtu }))
+        }
+        (SO_EE_ORIGIN_LOCAL, ..) if error.ee_errno == EMSGSIZE as u32 => {
+            Some(Meaning::TooBigToSend { mtu })
+        }
+        _ => unreachable(error).map(|refusal| Meaning::Lost(Loss::Refused(refusal))),
+    }
 }
 
 /// What an ICMP "destination unreachable" means to the peer (RFC 792, RFC 1122 section 3.2.2.1,
 /// RFC 1812 section 5.2.7.1; RFC 4443 section 3.1).
-const fn icmp_refusal(error: &sock_extended_err) -> Option<Refusal> {
+const fn unreachable(error: &sock_extended_err) -> Option<Refusal> {
     match (error.ee_origin, error.ee_type, error.ee_code) {
         (SO_EE_ORIGIN_ICMP, 3, 3) | (SO_EE_ORIGIN_ICMP6, 1, 4) => Some(Refusal::Refused),
         // Unknown is as good as unreachable, and so is unreachable for this type of service.
@@ -108,6 +148,12 @@ mod tests {
         Some((closed, udp::open(source).unwrap()))
     }
 
+    /// The error that a datagram of a single byte brings about.
+    fn refused(remote: SocketAddr) -> Entry {
+        let loss = Loss::Refused(Refusal::Refused);
+        Entry::Undelivered(Undelivered { remote, echo_sequence: None, loss })
+    }
+
     fn wait(socket: &UdpSocket, family: Family) -> Entry {
         let patience = Instant::now() + Duration::from_secs(5);
         loop {
@@ -125,7 +171,7 @@ mod tests {
             let Some((closed, socket)) = closed_port(host) else { continue };
             assert_eq!(pop(&socket, family), None);
             socket.send_to(b"?", closed).unwrap();
-            assert_eq!(wait(&socket, family), Entry::Refused(closed, Refusal::Refused));
+            assert_eq!(wait(&socket, family), refused(closed));
             assert_eq!(pop(&socket, family), None);
         }
     }
@@ -139,41 +185,48 @@ mod tests {
             socket.send_to(b"?", remote).or_else(|_| socket.send_to(b"?", remote)).unwrap();
         }
         for remote in [first, second] {
-            assert_eq!(wait(&socket, Family::V4), Entry::Refused(remote, Refusal::Refused));
+            assert_eq!(wait(&socket, Family::V4), refused(remote));
         }
     }
 
     #[test]
-    fn every_unreachable_destination_has_its_refusal() {
+    fn every_error_has_its_meaning() {
         let v4 = |code| (SO_EE_ORIGIN_ICMP, 3, code);
         let v6 = |code| (SO_EE_ORIGIN_ICMP6, 1, code);
+        let refused = |refusal| Some(Meaning::Lost(Loss::Refused(refusal)));
+        let hop = IpAddr::from([192, 0, 2, 1]);
+        let expired = Some(Meaning::Lost(Loss::TimeExceeded { hop }));
+        let too_big = Some(Meaning::Lost(Loss::TooBig { mtu: 1300 }));
         let cases = [
-            (v4(0), Some(Refusal::NetworkUnreachable)),
-            (v4(1), Some(Refusal::HostUnreachable)),
-            (v4(3), Some(Refusal::Refused)),
-            (v4(13), Some(Refusal::Prohibited)),
-            (v6(0), Some(Refusal::NetworkUnreachable)),
-            (v6(1), Some(Refusal::Prohibited)),
-            (v6(3), Some(Refusal::HostUnreachable)),
-            (v6(4), Some(Refusal::Refused)),
-            // Fragmentation needed, packet too big, time exceeded, and errors of no network.
-            (v4(4), None),
-            ((SO_EE_ORIGIN_ICMP6, 2, 0), None),
-            ((SO_EE_ORIGIN_ICMP, 11, 0), None),
-            ((SO_EE_ORIGIN_ICMP6, 3, 0), None),
-            ((nix::libc::SO_EE_ORIGIN_LOCAL, 3, 3), None),
+            (v4(0), refused(Refusal::NetworkUnreachable)),
+            (v4(1), refused(Refusal::HostUnreachable)),
+            (v4(3), refused(Refusal::Refused)),
+            (v4(13), refused(Refusal::Prohibited)),
+            (v6(0), refused(Refusal::NetworkUnreachable)),
+            (v6(1), refused(Refusal::Prohibited)),
+            (v6(3), refused(Refusal::HostUnreachable)),
+            (v6(4), refused(Refusal::Refused)),
+            (v4(4), too_big),
+            ((SO_EE_ORIGIN_ICMP6, 2, 0), too_big),
+            ((SO_EE_ORIGIN_ICMP, 11, 0), expired),
+            ((SO_EE_ORIGIN_ICMP6, 3, 0), expired),
+            // Fragments that did not all arrive say nothing about hops.
+            ((SO_EE_ORIGIN_ICMP, 11, 1), None),
+            ((SO_EE_ORIGIN_ICMP6, 3, 1), None),
+            ((SO_EE_ORIGIN_LOCAL, 3, 3), Some(Meaning::TooBigToSend { mtu: 1300 })),
+            ((nix::libc::SO_EE_ORIGIN_TIMESTAMPING, 3, 3), None),
         ];
         for ((ee_origin, ee_type, ee_code), expected) in cases {
             let error = sock_extended_err {
-                ee_errno: 0,
+                ee_errno: EMSGSIZE as u32,
                 ee_origin,
                 ee_type,
                 ee_code,
                 ee_pad: 0,
-                ee_info: 0,
+                ee_info: 1300,
                 ee_data: 0,
             };
-            assert_eq!(icmp_refusal(&error), expected, "{ee_origin} {ee_type} {ee_code}");
+            assert_eq!(meaning(&error, Some(hop)), expected, "{ee_origin} {ee_type} {ee_code}");
         }
     }
 }

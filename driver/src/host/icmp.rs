@@ -7,6 +7,8 @@ use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::error_queue;
+
 /// An IP version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Family {
@@ -23,6 +25,15 @@ impl Family {
     }
 }
 
+/// Bytes of the header of an echo message.
+pub(crate) const HEADER_LEN: usize = 8;
+
+/// The sequence number of an echo message, of which at least the header must be there.
+pub(crate) fn echo_sequence(message: &[u8]) -> Option<u16> {
+    let bytes = message.get(6..HEADER_LEN)?;
+    Some(u16::from_be_bytes(bytes.try_into().ok()?))
+}
+
 /// Opens a ping socket. A datagram of it is an ICMP message without an IP header.
 pub(crate) fn open(family: Family) -> io::Result<UdpSocket> {
     let (domain, protocol) = match family {
@@ -31,7 +42,10 @@ pub(crate) fn open(family: Family) -> io::Result<UdpSocket> {
     };
     let socket = Socket::new(domain, Type::DGRAM, Some(protocol))?;
     socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    let socket = socket.into();
+    // Where it is refused peers do not hear what did not arrive, and all else goes on.
+    let _ = error_queue::enable(&socket, family);
+    Ok(socket)
 }
 
 /// Whether the system lets us have ping sockets, asked at the start.

@@ -6,7 +6,8 @@
 //!   legs.rs          the table of host legs, and whose turn it is
 //!   tcp.rs           a leg of bytes
 //!   datagram.rs      a leg of datagrams, over the sockets of udp.rs and icmp.rs
-//!   error_queue.rs   which of its datagrams did not arrive
+//!   travel.rs        how far its datagrams go, and whether in pieces
+//!   error_queue.rs   which of them did not arrive
 //! ```
 //!
 //! Which flow may reach what has been decided by core.
@@ -18,6 +19,7 @@ pub(crate) mod icmp;
 mod legs;
 mod open;
 mod tcp;
+mod travel;
 mod udp;
 
 use std::net::SocketAddr;
@@ -25,7 +27,7 @@ use std::net::SocketAddr;
 use log::Level;
 use mio::Registry;
 use mio::event::Event;
-use slipwire_core::{Abort, Datagram, Engine, FlowId, Instant, Refusal};
+use slipwire_core::{Abort, Datagram, Engine, FlowId, Instant, Undelivered};
 
 use self::datagram::DatagramLeg;
 use self::icmp::PingSockets;
@@ -217,11 +219,12 @@ impl Host {
         &mut self,
         datagram: &Datagram<'_>,
         now: Instant,
-    ) -> Option<Refusal> {
+    ) -> Option<Undelivered> {
         let incidents = &mut self.lost_datagrams;
         match self.legs.by_flow(datagram.flow) {
             Some((_, Leg::Datagrams(leg))) => {
-                return leg.send(datagram.remote, datagram.payload, incidents, now);
+                let Datagram { remote, travel, payload, .. } = *datagram;
+                return leg.send(remote, travel, payload, incidents, now);
             }
             Some((_, Leg::Client { listener, client })) => {
                 if let Some(Listener::Udp(forward)) = self.listeners.get(*listener) {

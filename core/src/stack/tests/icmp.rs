@@ -2,15 +2,6 @@
 
 use super::*;
 use crate::action::{Abort, Protocol};
-use crate::stack::packet::write_icmp;
-
-fn icmp(source: &str, destination: &str, head: [u8; 8], body: &[u8]) -> Vec<u8> {
-    let mut buffer = vec![0; SCRATCH_LEN];
-    let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
-    let len = write_icmp(&mut buffer, source, destination, &head, body).unwrap();
-    buffer.truncate(len);
-    buffer
-}
 
 #[test]
 fn an_echo_to_our_own_address_is_answered_by_us() {

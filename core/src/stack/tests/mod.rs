@@ -4,6 +4,7 @@ mod icmp;
 mod repeating;
 mod tcp;
 mod udp;
+mod undelivered;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::action::{Action, FlowId, Identity, PeerId};
 use crate::config::{Config, DefaultAction, Gateway, Interface, Mappings, Parts, Tcp};
 use crate::key::PrivateKey;
 use crate::limits::{Limits, SCRATCH_LEN};
-use crate::stack::packet::{Packet, Transport, write_tcp, write_udp};
+use crate::stack::packet::{Packet, Transport, write_icmp, write_tcp, write_udp};
 use crate::stack::{Outlet, Route, Stack};
 use crate::stats::{Counter, Stats};
 use crate::time::Instant;
@@ -165,6 +166,14 @@ impl World {
         }
         datagrams
     }
+}
+
+fn icmp(source: &str, destination: &str, head: [u8; 8], body: &[u8]) -> Vec<u8> {
+    let mut buffer = vec![0; SCRATCH_LEN];
+    let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+    let len = write_icmp(&mut buffer, source, destination, &head, body).unwrap();
+    buffer.truncate(len);
+    buffer
 }
 
 fn udp(source: &str, destination: &str, payload: &[u8]) -> Vec<u8> {

@@ -1,8 +1,9 @@
 //! UDP mappings, and packets between peers.
 
 use super::*;
-use crate::action::{Abort, NoFlow, Refusal};
+use crate::action::{Abort, Fragmenting, NoFlow, Refusal};
 use crate::config::Filtering;
+use crate::stack::fragmentation;
 
 const CLIENT: &str = "10.0.0.2:5000";
 
@@ -83,29 +84,6 @@ fn datagrams_of_a_refused_mapping_are_gone_and_the_peer_is_told() {
 }
 
 #[test]
-fn a_datagram_that_did_not_arrive_is_an_icmp_error_about_it() {
-    for (client, host, kind, code) in
-        [(CLIENT, "192.0.2.1:1000", 3, 3), ("[fd00::2]:5", "[2001:db8::9]:6", 1, 4)]
-    {
-        let mut world = World::new();
-        world.receive(ALICE, &udp(client, host, b""));
-        let flow = world.offered();
-        let mut refuse = |remote: &str| {
-            let World { stack, wire, now } = &mut world;
-            let refusal = Refusal::Refused;
-            stack.handle_datagram_refused(flow, socket(remote), refusal, wire, *now).unwrap();
-        };
-        refuse("192.0.2.7:1000");
-        refuse(host);
-        let (_, mut bytes) = world.only_sent();
-        let packet = Packet::parse(&mut bytes).unwrap();
-        assert_eq!(packet.source, socket(host).ip());
-        assert_eq!(packet.transport_bytes()[..2], [kind, code]);
-        assert_eq!(packet.transport_bytes()[8..], udp(client, host, b""));
-    }
-}
-
-#[test]
 fn protected_targets_are_answered_as_prohibited() {
     let mut world = World::new();
     world.receive(ALICE, &udp(CLIENT, "127.0.0.1:53", b"x"));
@@ -115,6 +93,38 @@ fn protected_targets_are_answered_as_prohibited() {
     world.receive(ALICE, &udp(CLIENT, "224.0.0.251:5353", b"x"));
     assert!(world.actions().is_empty() && world.sent().is_empty(), "multicast is not answered");
     assert_eq!(world.count(Counter::Protected), 2);
+}
+
+#[test]
+fn datagrams_travel_on_as_their_packets_would() {
+    let mut world = World::new();
+    let mut travels = |packet: &[u8]| {
+        world.receive(ALICE, packet);
+        let mut travels = Vec::new();
+        while let Some(datagram) = world.stack.poll_datagram() {
+            travels.push((datagram.travel.hop_limit, datagram.travel.fragmenting));
+        }
+        travels
+    };
+    let v6 = udp("[fd00::2]:5", "[2001:db8::9]:6", b"x");
+    assert_eq!(travels(&v6), [(63, Fragmenting::Forbidden)]);
+    let mut v4 = udp(CLIENT, "192.0.2.1:1000", b"x");
+    assert_eq!(travels(&v4), [(63, Fragmenting::Forbidden)]);
+    // TTL 9, DF clear.
+    (v4[6], v4[8]) = (0, 9);
+    v4[10..12].fill(0);
+    let sum = smoltcp::wire::checksum::data(&v4[..20]);
+    v4[10..12].copy_from_slice(&(!sum).to_be_bytes());
+    assert_eq!(travels(&v4), [(8, Fragmenting::Allowed)]);
+    // What came in pieces may go in pieces.
+    let whole = udp("[fd00::2]:5", "[2001:db8::9]:6", &[7; 1400]);
+    let (mut seen, mut piece) = (Vec::new(), vec![0; 1300]);
+    let mut pieces = Vec::new();
+    fragmentation::cut(&whole, 1280, 1, &mut piece, |piece, len| {
+        pieces.push(piece[..len].to_vec());
+    });
+    pieces.iter().for_each(|piece| seen.extend(travels(piece)));
+    assert_eq!(seen, [(63, Fragmenting::Allowed)]);
 }
 
 #[test]
