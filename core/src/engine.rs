@@ -178,6 +178,13 @@ impl Engine {
         stack.handle_opened(flow, &mut wire, now);
     }
 
+    /// The host leg of a UDP flow of a peer has this port, on every address of the host: other
+    /// peers reach the flow there (RFC 4787, REQ-9). Without this call they don't.
+    pub fn handle_bound(&mut self, flow: FlowId, port: u16, now: Instant) {
+        self.advance(now);
+        self.stack.handle_bound(flow, port);
+    }
+
     /// Answers [`Action::Open`]: there is no host leg. The id is stale afterwards.
     pub fn handle_refused(&mut self, flow: FlowId, refusal: Refusal, now: Instant) {
         self.advance(now);

@@ -8,10 +8,17 @@
 //!    inner 10.77.0.3
 //! ```
 
-use std::{io::ErrorKind, net::SocketAddr, process::Command, thread, time::Duration};
+use std::{
+    io::ErrorKind,
+    net::{SocketAddr, UdpSocket},
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use slipwire_tests::{
+    deadline::eventually,
     lab::Lab,
     net::{Host, add_addresses, link},
     payload::Payload,
@@ -29,6 +36,7 @@ use crate::{
     runner::Test,
 };
 
+const LIMIT: Duration = Duration::from_secs(20);
 const OTHER_INNER: [&str; 2] = ["10.77.0.3", "fd77::3"];
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -37,6 +45,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("gateway::two_peers_at_once_get_their_own_bytes", at_once),
         Test::new("gateway::peers_reach_each_other_if_allowed", overlay).with_tools(ping),
         Test::new("gateway::peers_do_not_reach_each_other_by_default", no_overlay),
+        Test::new("gateway::peers_meet_at_their_external_ports_and_find_no_service_there", hairpin),
         Test::new("gateway::a_peer_with_anothers_address_gets_nothing", wrong_source),
     ]
 }
@@ -153,6 +162,45 @@ fn no_overlay(lab: &Lab) -> Result<()> {
         ensure!(kind != ErrorKind::TimedOut, "a hang where a refusal was due");
     }
     ensure!(echo.received() + sink.accepted() == 0, "something arrived at the other peer");
+    Ok(())
+}
+
+/// RFC 4787, REQ-9 and REQ-9a, with filtering by address: the first datagram only opens the way.
+fn hairpin(lab: &Lab) -> Result<()> {
+    const PORTS: [u16; 2] = [41_000, 41_001];
+    let peers = TwoPeers::start(lab, "default = \"relay\"")?;
+    let service = Echo::start(&peers.row.mid, PORT)?;
+    let _outside = Echo::start(&peers.row.far, PORT)?;
+    for family in Family::BOTH {
+        let external = |port| SocketAddr::new(family.mid_inward(), port);
+        let open = |host, port| -> Result<UdpSocket> {
+            let any = if family == Family::V4 { "0.0.0.0" } else { "::" };
+            let socket = udp::bind(host, SocketAddr::new(any.parse()?, port))?;
+            // Ports that are free at the gateway are the same on both sides of it.
+            eventually("mapping", LIMIT, || {
+                socket.send_to(b"open", SocketAddr::new(family.far(), PORT))?;
+                udp::receive(&socket)?.context("no reply").map(drop)
+            })?;
+            Ok(socket)
+        };
+        let near = open(&peers.row.near, PORTS[0])?;
+        let other = open(&peers.other, PORTS[1])?;
+        let pass = |from: &UdpSocket, to: &UdpSocket, ports: [u16; 2]| {
+            eventually("datagram", LIMIT, || {
+                from.send_to(b"hello", external(ports[1]))?;
+                let mut buffer = [0; 16];
+                let (length, source) = to.recv_from(&mut buffer)?;
+                ensure!(&buffer[..length] == b"hello", "something else");
+                ensure!(source == external(ports[0]), "a datagram from {source}");
+                Ok(())
+            })
+        };
+        near.send_to(b"hello", external(PORTS[1]))?;
+        pass(&other, &near, [PORTS[1], PORTS[0]])?;
+        pass(&near, &other, PORTS)?;
+        ensure!(is_answered(&peers.row.near, external(PORT)).is_err(), "the service answered");
+    }
+    ensure!(service.received() == 0, "a service of the gateway's host was reached");
     Ok(())
 }
 

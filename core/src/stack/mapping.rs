@@ -16,6 +16,8 @@ pub(crate) struct Mapping {
     kind: Kind,
     timeout: Duration,
     active_at: Instant,
+    /// The port that its datagrams leave the host from, once that is known.
+    pub(crate) external_port: Option<u16>,
 }
 
 #[derive(Debug)]
@@ -30,18 +32,22 @@ impl Mapping {
     /// A peer's UDP mapping.
     pub(crate) fn udp(config: &Mappings, now: Instant) -> Self {
         let kind = Kind::Gateway { contacts: Contacts::default(), filtering: config.udp_filtering };
-        Self { kind, timeout: config.dns_idle_timeout, active_at: now }
+        Self::new(kind, config.dns_idle_timeout, now)
     }
 
     /// A peer's echo mapping. Replies come from the address that was asked.
     pub(crate) fn echo(config: &Mappings, now: Instant) -> Self {
         let kind = Kind::Gateway { contacts: Contacts::default(), filtering: Filtering::Address };
-        Self { kind, timeout: config.icmp_idle_timeout, active_at: now }
+        Self::new(kind, config.icmp_idle_timeout, now)
     }
 
     /// The mapping of a local client.
     pub(crate) const fn client(config: &Mappings, now: Instant) -> Self {
-        Self { kind: Kind::Client, timeout: config.udp_idle_timeout, active_at: now }
+        Self::new(Kind::Client, config.udp_idle_timeout, now)
+    }
+
+    const fn new(kind: Kind, timeout: Duration, now: Instant) -> Self {
+        Self { kind, timeout, active_at: now, external_port: None }
     }
 
     /// Notes a datagram of the peer to `remote` (RFC 4787, REQ-6: outbound traffic refreshes).

@@ -14,6 +14,7 @@ mod claims;
 mod datagrams;
 mod flow;
 mod fragmentation;
+mod hairpin;
 mod host_side;
 mod icmp;
 mod mapping;
@@ -46,6 +47,8 @@ use crate::timer::Timers;
 use claims::Claims;
 use datagrams::Datagrams;
 use flow::{FlowKind, FlowTable};
+use hairpin::ExternalPorts;
+use icmp::Version;
 use memory::Memory;
 use policy::Policy;
 use reassembly::Fragments;
@@ -95,6 +98,7 @@ pub(crate) struct Stack {
     tcp_timers: Timers,
     mapping_timers: Timers,
     claims: Claims,
+    external_ports: ExternalPorts,
     actions: VecDeque<Action>,
     datagrams: Datagrams,
     icmp_errors: Vec<Bucket>,
@@ -130,6 +134,7 @@ impl Stack {
             tcp_timers: Timers::default(),
             mapping_timers: Timers::default(),
             claims: Claims::default(),
+            external_ports: ExternalPorts::default(),
             actions: VecDeque::new(),
             datagrams: Datagrams::default(),
             icmp_errors: Vec::new(),
@@ -342,7 +347,11 @@ impl Stack {
                     self.flows.leave_half_open(flow.key.peer);
                 }
             }
-            FlowKind::Mapping(_) => {}
+            FlowKind::Mapping(mapping) => {
+                if let Some(port) = mapping.external_port {
+                    self.external_ports.remove(Version::of(flow.key.inner.ip()), port);
+                }
+            }
         }
     }
 

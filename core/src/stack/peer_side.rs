@@ -275,6 +275,7 @@ impl Stack {
         // Each datagram names its own host, so that each is judged.
         match self.policy.verdict(destination.ip()) {
             Verdict::Relay => {}
+            Verdict::Protected if self.is_mapped(key.protocol, destination) => {}
             Verdict::Drop => return outlet.count(Counter::DropPolicy),
             verdict @ (Verdict::Reject | Verdict::Protected) => {
                 let protected = verdict == Verdict::Protected;

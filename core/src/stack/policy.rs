@@ -49,6 +49,12 @@ impl Policy {
         })
     }
 
+    /// Whether this is an address by which the network knows the host, so not loopback, say.
+    pub(crate) fn is_host_address(&self, address: IpAddr) -> bool {
+        let own = self.gateway.as_ref().map_or(&[][..], |gateway| &gateway.host_addresses);
+        own.contains(&address) && !is_protected(address, &[])
+    }
+
     /// The verdict on a flow from a peer to `target` through the host.
     pub(crate) fn verdict(&self, target: IpAddr) -> Verdict {
         let Some(gateway) = &self.gateway else { return Verdict::Drop };

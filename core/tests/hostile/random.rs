@@ -309,6 +309,7 @@ impl Run {
                 let echo_sequence = self.dice.pick(&[None, Some(7)]);
                 let undelivered = Undelivered { remote, echo_sequence, loss };
                 let _ = engine.handle_undelivered(flow, undelivered, now);
+                engine.handle_bound(flow, remote.port(), now);
             }
             7 => self.write(flow),
             _ => self.read(flow),

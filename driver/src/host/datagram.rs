@@ -69,6 +69,11 @@ impl DatagramLeg {
         self.has_errors |= event.is_error();
     }
 
+    /// The port that datagrams leave from.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.socket.local_addr().ok().map(|local| local.port())
+    }
+
     /// Sends one datagram. If the host can't take it now it is lost, as a network would lose it;
     /// if the host has no way for it, returns what the peer is to be told.
     pub(crate) fn send(

@@ -24,6 +24,12 @@ impl Host {
         match self.host_leg(protocol, source, target) {
             Ok(leg) => {
                 let is_connecting = matches!(leg, Leg::Tcp(_));
+                if let Leg::Datagrams(leg) = &leg
+                    && protocol == Protocol::Udp
+                    && let Some(port) = leg.port()
+                {
+                    engine.handle_bound(flow, port, now);
+                }
                 self.legs.insert(flow, leg);
                 if !is_connecting {
                     engine.handle_opened(flow, now);

@@ -96,6 +96,40 @@ fn protected_targets_are_answered_as_prohibited() {
 }
 
 #[test]
+fn req_9_a_mapped_port_of_the_host_is_open_to_peers_as_long_as_the_mapping_lives() {
+    for (client, own, other) in [
+        (CLIENT, "192.0.2.1:6000", "192.0.2.1:6001"),
+        ("[fd00::2]:5", "[2001:db8::1]:6000", "[2001:db8::1]:6001"),
+    ] {
+        let mut world = World::with(|parts| {
+            let addresses = ["192.0.2.1", "2001:db8::1", "127.0.0.1", "::1"];
+            let gateway = parts.gateway.as_mut().unwrap();
+            gateway.host_addresses = addresses.map(|own| own.parse().unwrap()).to_vec();
+        });
+        let outside = if own.starts_with('[') { "[2001:db8::9]:9" } else { "192.0.2.9:9" };
+        world.receive(ALICE, &udp(client, outside, b"open a mapping"));
+        let flow = world.offered();
+        world.datagrams();
+        world.receive(ALICE, &udp(client, own, b"too early"));
+        assert!(world.datagrams().is_empty());
+
+        world.stack.handle_bound(flow, 6000);
+        world.receive(ALICE, &udp(client, own, b"hello"));
+        world.receive(ALICE, &udp(client, other, b"a service of the host"));
+        let loopback = if own.starts_with('[') { "[::1]:6000" } else { "127.0.0.1:6000" };
+        world.receive(ALICE, &udp(client, loopback, b"loopback"));
+        assert_eq!(world.datagrams(), [(flow, socket(own), b"hello".to_vec())]);
+        let mut syn = Client::new(client, own);
+        syn.send(&mut world, TcpControl::Syn, &[]);
+        assert!(world.actions().is_empty(), "UDP only");
+
+        world.stack.handle_aborted(flow, &mut world.wire);
+        world.receive(ALICE, &udp(client, own, b"too late"));
+        assert!(world.actions().is_empty() && world.datagrams().is_empty());
+    }
+}
+
+#[test]
 fn datagrams_travel_on_as_their_packets_would() {
     let mut world = World::new();
     let mut travels = |packet: &[u8]| {
