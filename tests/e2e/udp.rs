@@ -1,14 +1,20 @@
 //! Datagrams pass both ways, of every size, and each client gets its own replies.
 
-use std::{io::ErrorKind, net::SocketAddr, thread};
+use std::{
+    io::ErrorKind,
+    net::{Ipv6Addr, SocketAddr},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use slipwire_tests::{
+    deadline::eventually,
     lab::Lab,
     net::{Host, add_addresses},
     payload::Random,
     row::Family,
-    tunnel::{End, Job},
+    tunnel::{End, Job, Tunnel},
     udp::{self, Echo},
 };
 
@@ -16,6 +22,8 @@ use crate::{
     common::{PORT, tunnel},
     runner::Test,
 };
+
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// The largest datagrams that fit into a packet of the tunnel's 1420 bytes.
 const fn largest(family: Family) -> usize {
@@ -35,6 +43,12 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::each(jobs, "clients_on_several_addresses_are_answered", several_addresses),
         Test::each(jobs, "two_services_are_kept_apart", two_services),
         Test::each(routed, "closed_udp_port_is_refused", closed_port),
+        Test::each(routed, "req_3_a_port_that_is_free_is_preserved", free_port),
+        Test::each(
+            &[Job::Gateway],
+            "req_4_of_a_port_that_is_taken_parity_is_preserved",
+            taken_port,
+        ),
     ]
     .into_iter()
     .flatten()
@@ -156,6 +170,41 @@ fn closed_port(lab: &Lab, job: Job) -> Result<()> {
             kinds.extend(reply.err().map(|error| error.kind()));
         }
         ensure!(kinds.contains(&ErrorKind::ConnectionRefused), "{family:?}: {kinds:?}");
+    }
+    Ok(())
+}
+
+/// The port from which the far host hears of a client of the near host that sends from `port`.
+fn port_outside(tunnel: &Tunnel, family: Family, port: u16) -> Result<u16> {
+    let server = udp::bind(&tunnel.row.far, (Ipv6Addr::UNSPECIFIED, PORT).into())?;
+    let any = if family == Family::V4 { "0.0.0.0" } else { "::" };
+    let client = udp::bind(&tunnel.row.near, SocketAddr::new(any.parse()?, port))?;
+    eventually("datagram", LIMIT, || {
+        client.send_to(b"who am I?", tunnel.target(family, PORT))?;
+        Ok(server.recv_from(&mut [0; 16])?.1.port())
+    })
+}
+
+fn free_port(lab: &Lab, job: Job) -> Result<()> {
+    let tunnel = tunnel(lab, job)?;
+    for family in Family::BOTH {
+        for port in [1024, 41_000, 65_535] {
+            let outside = port_outside(&tunnel, family, port)?;
+            ensure!(outside == port, "{family:?}: {port} is {outside} outside");
+        }
+    }
+    Ok(())
+}
+
+fn taken_port(lab: &Lab, job: Job) -> Result<()> {
+    let tunnel = tunnel(lab, job)?;
+    for port in [41_000, 41_001] {
+        let _taken = udp::bind(&tunnel.row.mid, (Ipv6Addr::UNSPECIFIED, port).into())?;
+        for family in Family::BOTH {
+            let outside = port_outside(&tunnel, family, port)?;
+            ensure!(outside != port && outside >= 1024, "{family:?}: {port} is {outside} outside");
+            ensure!(outside % 2 == port % 2, "{family:?}: {port} is {outside} outside");
+        }
     }
     Ok(())
 }

@@ -2,12 +2,21 @@
 //! the tunnel where that is free (RFC 4787, REQ-3).
 
 use std::io;
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::error_queue;
 use super::icmp::Family;
+
+/// Ports of the same parity that are tried before any.
+const TRIES: u16 = 4;
+/// The first port that needs no privilege.
+const FIRST_PORT: u16 = 1024;
+/// From one of them to the next. Even.
+const STEP: u16 = 1024;
 
 /// Opens the socket for the mapping of an inner source.
 pub(crate) fn open(source: SocketAddr) -> io::Result<UdpSocket> {
@@ -19,9 +28,15 @@ pub(crate) fn open(source: SocketAddr) -> io::Result<UdpSocket> {
             Ipv6Addr::UNSPECIFIED.into()
         }
     };
-    let bind = |port| socket.bind(&SocketAddr::new(wildcard, port).into());
-    // Taken by somebody else, or reserved for root: any other port does as well.
-    bind(source.port()).or_else(|_| bind(0))?;
+    for port in ports(source.port()) {
+        match socket.bind(&SocketAddr::new(wildcard, port).into()) {
+            Err(error) if port != 0 && is_not_to_be_had(&error) => {}
+            result => {
+                result?;
+                break;
+            }
+        }
+    }
     socket.set_nonblocking(true)?;
     let socket = socket.into();
     // Where it is refused peers do not hear what did not arrive, and all else goes on.
@@ -29,25 +44,70 @@ pub(crate) fn open(source: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
+/// The ports to try in turn: the peer's own, some of the same parity (REQ-4: RTP and RTCP tell each
+/// other by it) and, but for those below 1024 where this program needs a privilege, of the same
+/// range (REQ-3b), and then any.
+fn ports(own: u16) -> impl Iterator<Item = u16> {
+    // Both an even number of ports, so that parity is kept across the end too.
+    let dynamic = u16::MAX - FIRST_PORT + 1;
+    let near = (1..=TRIES).map(move |n| {
+        let at = own.wrapping_sub(FIRST_PORT).wrapping_add(n * STEP);
+        FIRST_PORT + at % dynamic
+    });
+    let near = near.take(if own == 0 { 0 } else { TRIES.into() });
+    iter::once(own).chain(near).chain(iter::once(0))
+}
+
+/// Whether a port is taken by somebody else, or reserved.
+fn is_not_to_be_had(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::ADDRINUSE | Errno::ACCESS | Errno::PERM))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn mapping(port: u16) -> UdpSocket {
+        open(SocketAddr::new("10.77.0.2".parse().unwrap(), port)).unwrap()
+    }
+
+    fn port(socket: &UdpSocket) -> u16 {
+        socket.local_addr().unwrap().port()
+    }
+
     #[test]
     fn the_port_is_preserved_when_it_is_free() {
-        let free = UdpSocket::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
-        let source = SocketAddr::new("10.77.0.2".parse().unwrap(), free);
-        let first = open(source).unwrap();
-        assert_eq!(first.local_addr().unwrap().port(), free);
-        let second = open(source).unwrap();
-        assert_ne!(second.local_addr().unwrap().port(), free);
+        let free = port(&UdpSocket::bind("0.0.0.0:0").unwrap());
+        assert_eq!(port(&mapping(free)), free);
+    }
+
+    #[test]
+    fn the_parity_of_a_port_that_is_taken_is_preserved() {
+        for _ in 0..2 {
+            let first = mapping(0);
+            let taken = port(&first);
+            let second = mapping(taken);
+            assert_ne!(port(&second), taken);
+            assert_eq!(port(&second) % 2, taken % 2);
+        }
+    }
+
+    #[test]
+    fn the_ports_that_are_tried_keep_parity_and_need_no_privilege() {
+        for own in [1, 53, 1023, 1024, 1025, 40_000, 65_534, 65_535] {
+            let tried: Vec<_> = ports(own).collect();
+            assert_eq!((tried[0], tried.last()), (own, Some(&0)));
+            let near = &tried[1..=usize::from(TRIES)];
+            assert!(near.iter().all(|port| port % 2 == own % 2 && *port >= FIRST_PORT), "{near:?}");
+            assert!(near.iter().all(|port| *port != own), "{near:?}");
+        }
+        assert_eq!(ports(0).collect::<Vec<_>>(), [0, 0], "no port of its own");
     }
 
     #[test]
     fn a_mapping_of_one_ip_version_leaves_the_other_alone() {
         let Ok(v6) = open("[fd77::2]:0".parse().unwrap()) else { return };
-        let port = v6.local_addr().unwrap().port();
-        let v4 = open(SocketAddr::new("10.77.0.2".parse().unwrap(), port)).unwrap();
-        assert_eq!(v4.local_addr().unwrap().port(), port);
+        let v4 = mapping(port(&v6));
+        assert_eq!(port(&v4), port(&v6));
     }
 }
