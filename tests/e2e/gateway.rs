@@ -4,6 +4,8 @@
 use std::{
     io::{self, ErrorKind},
     net::{IpAddr, SocketAddr},
+    process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -13,7 +15,7 @@ use slipwire_tests::{
     payload::Payload,
     row::Family,
     tcp,
-    tunnel::{Job, Tunnel, WIREGUARD_PORT},
+    tunnel::{Job, Plan, Tunnel, WIREGUARD_PORT},
     udp::{self, Echo},
     wireguard_go::WireguardGo,
 };
@@ -23,6 +25,7 @@ use crate::{
     runner::Test,
 };
 
+const LIMIT: Duration = Duration::from_secs(20);
 /// The cloud's metadata service, which answers on the link of the far host here.
 const METADATA: &str = "169.254.169.254";
 
@@ -33,6 +36,9 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("gateway::the_hosts_own_services_are_refused", own_services),
         Test::new("gateway::special_addresses_are_refused", special_addresses),
         Test::new("gateway::the_wireguard_port_is_no_target", wireguard_port),
+        Test::new("gateway::a_refused_connect_is_an_icmp_error_if_so_configured", refused_by_icmp)
+            .with_tools(&["nft"]),
+        Test::new("gateway::a_refused_connect_is_silence_if_so_configured", refused_by_silence),
         Test::new("gateway::any_port_of_any_host_is_relayed", any_port),
     ]);
     tests
@@ -181,5 +187,35 @@ fn any_port(lab: &Lab) -> Result<()> {
             ensure!(sink.result()? == sent, "other bytes arrived at port {port} than were sent");
         }
     }
+    Ok(())
+}
+
+/// How connects to a closed port of the far host fail, over IPv4 and IPv6.
+fn refusals(tunnel: &Tunnel) -> Result<[ErrorKind; 2]> {
+    let refusal = |family| -> Result<ErrorKind> {
+        let connected = tcp::try_connect(&tunnel.row.near, tunnel.target(family, PORT))?;
+        Ok(connected.err().context("connected to a closed port")?.kind())
+    };
+    Ok([refusal(Family::V4)?, refusal(Family::V6)?])
+}
+
+fn refused_by_icmp(lab: &Lab) -> Result<()> {
+    let gateway = "default = \"relay\"\n[tcp]\nrefused = \"icmp\"";
+    let tunnel = Tunnel::start(lab, Plan { gateway, ..Plan::new(Job::Gateway) })?;
+    // So that it is not a reset that says it.
+    let rules = "add table inet test; \
+                 add chain inet test input { type filter hook input priority 0; }; \
+                 add rule inet test input tcp flags rst drop";
+    tunnel.row.near.output(LIMIT, Command::new("nft").arg(rules))?;
+    let refusals = refusals(&tunnel)?;
+    ensure!(refusals == [ErrorKind::ConnectionRefused; 2], "{refusals:?}");
+    Ok(())
+}
+
+fn refused_by_silence(lab: &Lab) -> Result<()> {
+    let gateway = "default = \"relay\"\n[tcp]\nrefused = \"drop\"";
+    let tunnel = Tunnel::start(lab, Plan { gateway, ..Plan::new(Job::Gateway) })?;
+    let refusals = refusals(&tunnel)?;
+    ensure!(refusals == [ErrorKind::TimedOut; 2], "{refusals:?}");
     Ok(())
 }

@@ -101,6 +101,8 @@ pub struct Plan {
     pub keepalive: u16,
     /// The preshared keys.
     pub preshared_key: PresharedKey,
+    /// The lines of slipwire's `[gateway]` table, and whatever tables follow it.
+    pub gateway: &'static str,
     /// Whether the middle host allows ping sockets.
     pub ping_sockets: bool,
     /// The endpoint that the initiator is given, where it is not simply the other end's.
@@ -118,6 +120,7 @@ impl Plan {
             initiator: Side::Near,
             keepalive: 0,
             preshared_key: PresharedKey::None,
+            gateway: "default = \"relay\"",
             ping_sockets: true,
             endpoint: None,
             hosts_file: None,
@@ -309,7 +312,7 @@ impl Ends<'_> {
             address: addresses,
             peers: vec![peer],
             forwards: Vec::new(),
-            gateway: Some("default = \"relay\"".into()),
+            gateway: Some(self.plan.gateway.to_owned()),
             hosts_file: self.plan.hosts_file.clone(),
         };
         Slipwire::start(lab, host, "mid", keys, &config).map(End::Slipwire)
