@@ -238,3 +238,15 @@ pub(crate) fn read_quote(version: Version, quote: &[u8]) -> Option<Quoted> {
         destination: SocketAddr::new(destination, port(2)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_that_is_too_big_is_told_the_size_that_fits() {
+        let reason = Reason::TooBig { mtu: 0x0514 };
+        assert_eq!(reason.error(Version::V4, &[]).0, [3, 4, 0, 0, 0, 0, 5, 0x14]);
+        assert_eq!(reason.error(Version::V6, &[]).0, [2, 0, 0, 0, 0, 0, 5, 0x14]);
+    }
+}
