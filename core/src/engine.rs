@@ -50,6 +50,10 @@ impl Outlet for Wire<'_> {
         self.tunnel.route(destination)
     }
 
+    fn path_mtu(&self, peer: PeerId) -> u16 {
+        self.tunnel.path_mtu(peer, self.now)
+    }
+
     fn identity(&self, peer: PeerId) -> Option<Arc<Identity>> {
         self.tunnel.identity(peer).cloned()
     }
@@ -148,6 +152,40 @@ impl Engine {
         self.advance(now);
         let Self { tunnel, egress, stats, now, .. } = self;
         tunnel.handle_resolved(peer, addresses, egress, stats, *now);
+    }
+
+    /// Answers [`poll_path_question`](Self::poll_path_question): the system's path MTU to `address`
+    /// is `path_mtu` bytes, IP header included (RFC 1191, RFC 8201). Peers there are sent packets
+    /// that fit, 576 bytes or more and over IPv6 1280 or more; a path that can't carry the tunnel's
+    /// MTU is logged as a warning, once. That is true until the next answer.
+    pub fn handle_path_mtu(&mut self, address: IpAddr, path_mtu: u16, now: Instant) {
+        self.advance(now);
+        let lowered = self.tunnel.handle_path_mtu(address, path_mtu, &mut self.stats, self.now);
+        self.lower(&lowered);
+    }
+
+    /// The system refused a WireGuard datagram of `datagram_len` bytes to `address` for its size
+    /// (EMSGSIZE). `path_mtu` is what it now says the path carries, in bytes with the IP header, if
+    /// it knows. Peers there are sent smaller packets for 10 minutes (RFC 1191, section 6.3), 576
+    /// bytes or more and over IPv6 1280 or more, and what is on the way to them is sent again.
+    pub fn handle_too_big(
+        &mut self,
+        address: IpAddr,
+        datagram_len: usize,
+        path_mtu: Option<u16>,
+        now: Instant,
+    ) {
+        self.advance(now);
+        let Self { tunnel, stats, now, .. } = self;
+        let lowered = tunnel.handle_too_big(address, datagram_len, path_mtu, stats, *now);
+        self.lower(&lowered);
+    }
+
+    fn lower(&mut self, peers: &[PeerId]) {
+        let (stack, wire) = split!(self);
+        for peer in peers {
+            stack.handle_path_mtu(*peer, &wire, wire.now);
+        }
     }
 }
 
@@ -319,6 +357,13 @@ impl Engine {
         }
         self.pump();
         self.stack.poll_action()
+    }
+
+    /// The next endpoint that the embedder should look up the path MTU to, for
+    /// [`handle_path_mtu`](Self::handle_path_mtu): each when it is first known, and with each new
+    /// session. To leave the question alone costs speed on narrow paths, and a warning.
+    pub fn poll_path_question(&mut self) -> Option<SocketAddr> {
+        self.tunnel.poll_path_question()
     }
 
     /// The next datagram for the host leg of a UDP or ICMP flow. It is consumed by this call.

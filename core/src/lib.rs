@@ -79,6 +79,7 @@ mod egress;
 mod engine;
 mod key;
 mod limits;
+mod path_mtu;
 mod stack;
 mod stats;
 mod time;

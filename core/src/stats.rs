@@ -91,6 +91,12 @@ counters! {
     DropMemory => "drop_memory",
     /// A TCP segment that the guard held back from the TCP engine.
     DropTcpGuard => "drop_tcp_guard",
+    /// Errors of peers about what hosts sent them, other than its size: a host can't be told.
+    PeerUnreachable => "peer_unreachable",
+    /// Paths inside or below the tunnel that turned out to carry less than was known.
+    PathLowered => "path_lowered",
+    /// Paths to endpoints that carry no IPv6 packet of 1280 bytes in one datagram.
+    PathTooNarrow => "path_too_narrow",
     /// ICMP errors not sent, to keep their rate.
     DropIcmpRate => "drop_icmp_rate",
     /// A flow refused at a limit.

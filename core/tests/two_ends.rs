@@ -81,6 +81,8 @@ struct World {
     /// Every n-th datagram is lost; 0 for none.
     lose_every: usize,
     carried: usize,
+    /// The longest datagram that the system sends; it refuses longer ones.
+    longest: usize,
 }
 
 const LATENCY: Duration = Duration::from_millis(5);
@@ -107,6 +109,7 @@ impl World {
             now: Instant::from_nanos(1),
             lose_every: 0,
             carried: 0,
+            longest: usize::MAX,
         }
     }
 
@@ -127,6 +130,12 @@ impl World {
             }
             while let Some(train) = from.engine.poll_transmit() {
                 assert_eq!(train.destination, to.address);
+                if train.segment_size > self.longest {
+                    let (len, refused) = (train.contents.len(), train.segment_size);
+                    from.engine.transmitted(len);
+                    from.engine.handle_too_big(to.address.ip(), refused, None, self.now);
+                    continue;
+                }
                 for segment in train.contents.chunks(train.segment_size) {
                     self.carried += 1;
                     if self.lose_every > 0 && self.carried.is_multiple_of(self.lose_every) {
@@ -268,6 +277,50 @@ fn transfer_both_ways(world: &mut World, len: usize) {
 #[test]
 fn bytes_and_both_ends_of_a_stream_arrive() {
     transfer_both_ways(&mut World::new(), 3_000_000);
+}
+
+#[test]
+fn a_path_that_takes_just_small_datagrams_brings_everything() {
+    for longest in [1450, 1300, 700] {
+        let mut world = World::new();
+        world.longest = longest;
+        transfer_both_ways(&mut world, 300_000);
+    }
+}
+
+#[test]
+fn a_path_that_gets_narrower_holds_up_nothing_that_is_under_way() {
+    let mut world = World::new();
+    let (near, far) = world.open_and_accept();
+    let expected = pattern(400_000);
+    let (mut sent, mut got) = (0, Vec::new());
+    let started_at = world.now;
+    while got.len() < expected.len() {
+        assert!(world.now.saturating_duration_since(started_at) < Duration::from_secs(5));
+        let now = world.now;
+        sent += write(&mut world.gateway, far, &expected[sent..], now);
+        got.extend(read(&mut world.client, near, now));
+        if got.len() > 100_000 {
+            world.longest = 1300;
+        }
+        world.step(now + Duration::from_millis(10));
+    }
+    assert!(got == expected);
+    let stats = world.gateway.engine.stats();
+    assert!(stats.value(Counter::PathLowered) > 0 && stats.value(Counter::PathTooNarrow) > 0);
+}
+
+#[test]
+fn paths_are_asked_for_with_each_endpoint_and_each_session() {
+    let mut world = World::new();
+    let asked =
+        |end: &mut End| std::iter::from_fn(|| end.engine.poll_path_question()).collect::<Vec<_>>();
+    assert_eq!(asked(&mut world.client), [socket(GATEWAY_ADDRESS)], "which is configured");
+    assert_eq!(asked(&mut world.gateway), []);
+    world.open_and_accept();
+    assert_eq!(asked(&mut world.client), [socket(GATEWAY_ADDRESS)]);
+    assert_eq!(asked(&mut world.gateway), [socket(CLIENT_ADDRESS)], "which has called");
+    assert_eq!(asked(&mut world.gateway), [], "once");
 }
 
 #[test]

@@ -25,13 +25,14 @@ impl Stack {
     /// The embedder has a host leg for an offered flow.
     pub(crate) fn handle_opened(&mut self, id: FlowId, outlet: &mut dyn Outlet, now: Instant) {
         let seed = self.rng.next_u64();
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        let key = flow.key;
-        let (Some(ends), Some(tcp)) = (key.ends(), flow.tcp_mut()) else { return };
+        let Some(key) = self.flows.get(id).map(|flow| flow.key) else { return };
+        let mtu = self.packet_max(key.peer, Version::of(key.inner.ip()), outlet);
+        let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut());
+        let (Some(ends), Some(tcp)) = (key.ends(), tcp) else { return };
         if !matches!(tcp.stage(), Stage::Offered(_)) {
             return;
         }
-        let connection = Connection::accept(ends, &self.tcp, self.mtu, seed, now);
+        let connection = Connection::accept(ends, &self.tcp, mtu, seed, now);
         let Some(mut syn) = tcp.accept(connection, now) else { return };
         // The SYN was parsed when it came.
         if let Ok(packet) = Packet::parse(&mut syn) {
@@ -110,7 +111,8 @@ impl Stack {
         let meta = new_meta(key, local, target, Target::Client, outlet).ok_or(OpenError::NoPeer)?;
         let ends = Ends { local, remote: target, peer };
         let seed = self.rng.next_u64();
-        let connection = Connection::connect(ends, &self.tcp, self.mtu, seed, now);
+        let mtu = self.packet_max(peer, Version::of(target.ip()), outlet);
+        let connection = Connection::connect(ends, &self.tcp, mtu, seed, now);
         let flow = FlowKind::Tcp(TcpFlow::opened(connection, now));
         let id = self.insert(key, meta, flow);
         outlet.count(Counter::TcpOpened);
@@ -221,7 +223,7 @@ impl Stack {
             outlet.count(Counter::DropFiltered);
             return Ok(());
         }
-        let source = key.outer.unwrap_or(remote);
+        let (source, path_mtu) = (key.outer.unwrap_or(remote), mapping.path_mtu());
         let written = if key.protocol == Protocol::Icmp {
             let version = Version::of(key.inner.ip());
             match icmp::echo_reply_head(version, payload, key.inner.port()) {
@@ -238,7 +240,10 @@ impl Stack {
             write_udp(&mut self.scratch, source, key.inner, payload)
         };
         match written {
-            Some(len) if len <= PACKET_LEN_MAX => self.send_packet(key.peer, len, outlet),
+            Some(len) if len <= PACKET_LEN_MAX => {
+                let widest = self.packet_max(key.peer, Version::of(key.inner.ip()), outlet);
+                self.send_cut(key.peer, len, path_mtu.limit(widest, now), outlet);
+            }
             Some(_) | None => outlet.count(Counter::DropTooBig),
         }
         Ok(())

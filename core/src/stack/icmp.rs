@@ -56,6 +56,9 @@ pub(crate) enum Message<'a> {
     EchoRequest { identifier: u16 },
     /// Something did not arrive; the quote is the start of the packet that did not.
     Unreachable { quote: &'a [u8] },
+    /// Something did not arrive because it was too large, and packets of `mtu` bytes do; 0 if the
+    /// router did not say.
+    TooBig { mtu: u16, quote: &'a [u8] },
     /// Anything else.
     Other,
 }
@@ -66,15 +69,19 @@ pub(crate) fn read(version: Version, message: &[u8]) -> Message<'_> {
     if kind == version.echo_request() && code == 0 {
         return Message::EchoRequest { identifier: u16::from_be_bytes([message[4], message[5]]) };
     }
-    let unreachable = match version {
-        // "Fragmentation needed" is no end of a flow.
-        Version::V4 => kind == 3 && code != 4,
-        Version::V6 => kind == 1,
-    };
-    if unreachable {
-        Message::Unreachable { quote: &message[HEADER_LEN..] }
-    } else {
-        Message::Other
+    let quote = &message[HEADER_LEN..];
+    match (version, kind, code) {
+        // RFC 1191, section 4.
+        (Version::V4, 3, 4) => {
+            Message::TooBig { mtu: u16::from_be_bytes([message[6], message[7]]), quote }
+        }
+        // RFC 4443, section 3.2.
+        (Version::V6, 2, _) => {
+            let mtu = u32::from_be_bytes([message[4], message[5], message[6], message[7]]);
+            Message::TooBig { mtu: u16::try_from(mtu).unwrap_or(u16::MAX), quote }
+        }
+        (Version::V4, 3, _) | (Version::V6, 1, _) => Message::Unreachable { quote },
+        _ => Message::Other,
     }
 }
 
@@ -187,6 +194,8 @@ pub(crate) struct Quoted {
     pub(crate) protocol: QuotedProtocol,
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,
+    /// Bytes of the whole packet.
+    pub(crate) len: usize,
 }
 
 /// The transport protocol of a quoted packet.
@@ -194,11 +203,14 @@ pub(crate) struct Quoted {
 pub(crate) enum QuotedProtocol {
     Tcp(TcpSeqNumber),
     Udp,
+    /// An echo reply. Its identifier is the port of the destination; that of the source is 0.
+    Echo,
 }
 
 /// Reads the start of a quoted packet; `None` if it is not of a flow that could be ours.
 pub(crate) fn read_quote(version: Version, quote: &[u8]) -> Option<Quoted> {
-    let (source, destination, protocol, header_len): (IpAddr, IpAddr, _, _) = match version {
+    let (source, destination, protocol, header_len, len): (IpAddr, IpAddr, _, _, _) = match version
+    {
         Version::V4 => {
             if quote.len() < IPV4_HEADER_LEN || quote[0] >> 4 != 4 {
                 return None;
@@ -209,6 +221,7 @@ pub(crate) fn read_quote(version: Version, quote: &[u8]) -> Option<Quoted> {
                 header.dst_addr().into(),
                 header.next_header(),
                 usize::from(header.header_len()),
+                usize::from(header.total_len()),
             )
         }
         Version::V6 => {
@@ -221,22 +234,26 @@ pub(crate) fn read_quote(version: Version, quote: &[u8]) -> Option<Quoted> {
                 header.dst_addr().into(),
                 header.next_header(),
                 IPV6_HEADER_LEN,
+                IPV6_HEADER_LEN + usize::from(header.payload_len()),
             )
         }
     };
-    let ports = <[u8; 8]>::try_from(quote.get(header_len..header_len + 8)?).ok()?;
-    let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
-    let sequence = i32::from_be_bytes([ports[4], ports[5], ports[6], ports[7]]);
-    let protocol = match protocol {
-        IpProtocol::Tcp => QuotedProtocol::Tcp(TcpSeqNumber(sequence)),
-        IpProtocol::Udp => QuotedProtocol::Udp,
+    let head = <[u8; 8]>::try_from(quote.get(header_len..header_len + 8)?).ok()?;
+    let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+    let (protocol, ports) = match protocol {
+        IpProtocol::Tcp => {
+            let sequence = i32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+            (QuotedProtocol::Tcp(TcpSeqNumber(sequence)), (word(0), word(2)))
+        }
+        IpProtocol::Udp => (QuotedProtocol::Udp, (word(0), word(2))),
+        IpProtocol::Icmp | IpProtocol::Icmpv6 if head[0] == version.echo_reply() => {
+            (QuotedProtocol::Echo, (0, word(4)))
+        }
         _ => return None,
     };
-    Some(Quoted {
-        protocol,
-        source: SocketAddr::new(source, port(0)),
-        destination: SocketAddr::new(destination, port(2)),
-    })
+    let source = SocketAddr::new(source, ports.0);
+    let destination = SocketAddr::new(destination, ports.1);
+    Some(Quoted { protocol, source, destination, len })
 }
 
 #[cfg(test)]

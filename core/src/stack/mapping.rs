@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Filtering, Mappings};
 use crate::limits::CONTACTS_MAX;
+use crate::path_mtu::PathMtu;
 use crate::time::Instant;
 
 /// The DNS port, whose mappings are short-lived.
@@ -18,6 +19,8 @@ pub(crate) struct Mapping {
     active_at: Instant,
     /// The port that its datagrams leave the host from, once that is known.
     pub(crate) external_port: Option<u16>,
+    /// What the way to the far end inside the tunnel carries.
+    path_mtu: PathMtu,
 }
 
 #[derive(Debug)]
@@ -47,7 +50,17 @@ impl Mapping {
     }
 
     const fn new(kind: Kind, timeout: Duration, now: Instant) -> Self {
-        Self { kind, timeout, active_at: now, external_port: None }
+        Self { kind, timeout, active_at: now, external_port: None, path_mtu: PathMtu::NONE }
+    }
+
+    /// What the way to the far end carries.
+    pub(crate) const fn path_mtu(&self) -> PathMtu {
+        self.path_mtu
+    }
+
+    /// See [`path_mtu`](Self::path_mtu).
+    pub(crate) const fn path_mtu_mut(&mut self) -> &mut PathMtu {
+        &mut self.path_mtu
     }
 
     /// Notes a datagram of the peer to `remote` (RFC 4787, REQ-6: outbound traffic refreshes).

@@ -26,6 +26,7 @@ mod reassembly;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod too_big;
 mod undelivered;
 
 use std::collections::VecDeque;
@@ -71,6 +72,10 @@ pub(crate) trait Outlet {
 
     /// Who owns an address.
     fn route(&self, destination: IpAddr) -> Option<Route>;
+
+    /// Bytes of the largest packet that the way to a peer's endpoint carries in one datagram: the
+    /// tunnel's MTU or less, and at least [`MTU_MIN`](crate::config::MTU_MIN).
+    fn path_mtu(&self, peer: PeerId) -> u16;
 
     /// Who a peer is.
     fn identity(&self, peer: PeerId) -> Option<Arc<Identity>>;
@@ -159,19 +164,6 @@ impl Stack {
         for id in self.flows.ids() {
             self.abort(id, Abort::ShutDown, outlet);
         }
-    }
-
-    /// Sends the packet at the start of the scratch buffer, in fragments if it is too large.
-    fn send_packet(&mut self, peer: PeerId, len: usize, outlet: &mut dyn Outlet) {
-        let mtu = usize::from(self.mtu);
-        if len <= mtu {
-            return outlet.send(peer, &mut self.scratch, len);
-        }
-        self.next_identification = self.next_identification.wrapping_add(1);
-        let packet = &self.scratch[..len];
-        fragmentation::cut(packet, mtu, self.next_identification, &mut self.piece, |piece, len| {
-            outlet.send(peer, piece, len);
-        });
     }
 
     /// Lets time pass: wakes the flows whose deadlines are due.

@@ -36,25 +36,27 @@ impl Stack {
     ) {
         match self.fragments.take_in(peer, bytes, now) {
             Intake::Whole => {
-                self.handle_whole_packet(peer, Packet::parse(bytes), outlet, now);
+                self.handle_whole_packet(peer, Packet::parse(bytes), None, outlet, now);
             }
-            Intake::Complete(mut whole) => {
+            Intake::Complete { packet: mut whole, piece_len } => {
                 let packet = Packet::parse(&mut whole).map(Packet::reassembled);
-                self.handle_whole_packet(peer, packet, outlet, now);
+                self.handle_whole_packet(peer, packet, Some(piece_len), outlet, now);
             }
             Intake::Held => {}
             Intake::Dropped(reason) => outlet.count(reason),
         }
     }
 
+    /// Takes a packet, which had pieces of `piece_len` bytes at most if it came in fragments.
     fn handle_whole_packet(
         &mut self,
         peer: PeerId,
         packet: Result<Packet<'_>, Counter>,
+        piece_len: Option<usize>,
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        let mut packet = match packet {
+        let packet = match packet {
             Ok(packet) => packet,
             Err(reason) => return outlet.count(reason),
         };
@@ -76,11 +78,8 @@ impl Stack {
             }
             Some(route) if route.peer != peer => {
                 if self.policy.allows_overlay(packet.destination) {
-                    packet.decrement_ttl();
-                    outlet.count(Counter::PacketsOverlay);
-                    let len = packet.bytes().len();
-                    self.scratch[..len].copy_from_slice(packet.bytes());
-                    return self.send_packet(route.peer, len, outlet);
+                    let len = piece_len.unwrap_or(packet.bytes().len());
+                    return self.hand_over(peer, route.peer, packet, len, outlet, now);
                 }
                 // A peer that takes everything is a way out, not the owner of each address.
                 if route.prefix_len > 0 {
@@ -339,7 +338,8 @@ impl Stack {
                 let (from, to) = (packet.destination, packet.source);
                 let body = &message[HEADER_LEN..];
                 if let Some(len) = write_icmp(&mut self.scratch, from, to, &head, body) {
-                    self.send_packet(peer, len, outlet);
+                    let mtu = self.packet_max(peer, version, outlet);
+                    self.send_cut(peer, len, mtu, outlet);
                 }
             }
             (Message::EchoRequest { identifier }, Direction::Host) => {
@@ -351,9 +351,14 @@ impl Stack {
             (Message::Unreachable { quote }, Direction::Own) => {
                 self.handle_unreachable(peer, version, quote, outlet);
             }
-            (Message::Unreachable { .. }, Direction::Host) | (Message::Other, _) => {
-                outlet.count(Counter::DropProtocol);
+            (Message::TooBig { mtu, quote }, _) => {
+                self.handle_too_big(peer, packet.destination, mtu, quote, outlet, now);
             }
+            // It ends no connection (RFC 5461), and no host hears that a peer's socket is closed.
+            (Message::Unreachable { .. }, Direction::Host) => {
+                outlet.count(Counter::PeerUnreachable);
+            }
+            (Message::Other, _) => outlet.count(Counter::DropProtocol),
         }
     }
 
@@ -386,7 +391,7 @@ impl Stack {
     }
 
     /// Answers a packet with an ICMP error, unless that must not be (RFC 1122, section 3.2.2).
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         peer: PeerId,
         packet: &Packet<'_>,

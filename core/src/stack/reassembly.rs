@@ -36,6 +36,8 @@ struct Fragment<'a> {
     key: Key,
     offset: usize,
     is_last: bool,
+    /// Bytes of the whole packet that it is.
+    len: usize,
     header: &'a [u8],
     payload: &'a [u8],
 }
@@ -49,6 +51,8 @@ struct Partial {
     /// What of the payload is there, in order, not overlapping.
     pieces: Vec<(usize, usize)>,
     payload_len: Option<usize>,
+    /// Bytes of the largest fragment.
+    piece_len: usize,
 }
 
 /// A fragment contradicts others of its packet.
@@ -69,8 +73,8 @@ pub(crate) struct Fragments {
 pub(crate) enum Intake {
     /// It is no fragment.
     Whole,
-    /// It was the last piece of this packet.
-    Complete(Vec<u8>),
+    /// It was the last piece of this packet, whose largest piece had `piece_len` bytes.
+    Complete { packet: Vec<u8>, piece_len: usize },
     /// Others are missing.
     Held,
     /// It can't be used.
@@ -96,7 +100,7 @@ impl Fragments {
             // An atomic fragment has nothing to do with others (RFC 6946).
             let mut whole = Partial::default();
             return match whole.add(&fragment) {
-                Ok(()) => Intake::Complete(whole.assemble(key.protocol)),
+                Ok(()) => whole.assemble(key.protocol),
                 Err(Contradiction) => Intake::Dropped(Counter::DropFragment),
             };
         }
@@ -116,7 +120,7 @@ impl Fragments {
                 Intake::Dropped(Counter::DropFragment)
             }
             Ok(()) if partial.is_complete() => match self.forget(&key) {
-                Some(partial) => Intake::Complete(partial.assemble(key.protocol)),
+                Some(partial) => partial.assemble(key.protocol),
                 None => Intake::Dropped(Counter::DropFragment),
             },
             Ok(()) => Intake::Held,
@@ -203,6 +207,7 @@ impl Partial {
         }
         self.payload[start..end].copy_from_slice(fragment.payload);
         self.pieces.insert(at, (start, end));
+        self.piece_len = self.piece_len.max(fragment.len);
         Ok(())
     }
 
@@ -217,7 +222,7 @@ impl Partial {
         self.payload_len == Some(end) && !self.header.is_empty()
     }
 
-    fn assemble(mut self, protocol: u8) -> Vec<u8> {
+    fn assemble(mut self, protocol: u8) -> Intake {
         let mut packet = self.header;
         packet.append(&mut self.payload);
         let len = packet.len();
@@ -233,7 +238,7 @@ impl Partial {
             header.set_next_header(protocol.into());
             header.set_payload_len((len - IPV6_HEADER_LEN) as u16);
         }
-        packet
+        Intake::Complete { packet, piece_len: self.piece_len }
     }
 }
 
@@ -265,6 +270,7 @@ fn read_v4(peer: PeerId, packet: &[u8]) -> Result<Option<Fragment<'_>>, Counter>
         },
         offset: header.frag_offset().into(),
         is_last: !header.more_frags(),
+        len: header.total_len().into(),
         header: &packet[..header_len],
         payload: header.payload(),
     }))
@@ -295,6 +301,7 @@ fn read_v6(peer: PeerId, packet: &[u8]) -> Result<Option<Fragment<'_>>, Counter>
         },
         offset: usize::from(offset_and_flag & !7),
         is_last: offset_and_flag & 1 == 0,
+        len: end,
         header: &packet[..IPV6_HEADER_LEN],
         payload: &packet[payload_start..end],
     }))
@@ -364,7 +371,10 @@ mod tests {
                     for (index, fragment) in fragments.iter().enumerate() {
                         match table.take_in(ALICE, fragment, Instant::ZERO) {
                             Intake::Held => assert!(index + 1 < fragments.len()),
-                            Intake::Complete(bytes) => complete = Some((index, bytes)),
+                            Intake::Complete { packet, piece_len } => {
+                                assert_eq!(Some(piece_len), fragments.iter().map(Vec::len).max());
+                                complete = Some((index, packet));
+                            }
                             other => panic!("{other:?}"),
                         }
                     }
@@ -428,7 +438,7 @@ mod tests {
             assert!(table.len <= FRAGMENTED_LEN_PEER_MAX);
         }
         let last = table.take_in(BOB, &mine[1], Instant::ZERO);
-        assert!(matches!(last, Intake::Complete(_)), "{last:?}");
+        assert!(matches!(last, Intake::Complete { .. }), "{last:?}");
     }
 
     #[test]

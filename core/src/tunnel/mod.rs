@@ -16,6 +16,7 @@
 
 mod admission;
 mod allowed_ips;
+mod carriage;
 mod clock;
 mod demux;
 mod endpoint;
@@ -43,6 +44,7 @@ use slab::Slab;
 
 use self::admission::{Gate, HandshakeKind, Verdict};
 use self::allowed_ips::AllowedIps;
+use self::carriage::{Carriage, News};
 use self::clock::Clock;
 use self::demux::{Demux, Message};
 use self::peer::Peer;
@@ -72,7 +74,7 @@ const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Tunnel {
     private_key: x25519::StaticSecret,
     public_key: x25519::PublicKey,
-    mtu: usize,
+    mtu: u16,
     rng: ChaCha20Rng,
     clock: Clock,
     gate: Gate,
@@ -83,6 +85,8 @@ pub(crate) struct Tunnel {
     allowed_ips: AllowedIps,
     timers: Timers,
     questions: VecDeque<PeerId>,
+    /// Peers whose paths are to be measured.
+    path_questions: VecDeque<PeerId>,
     settled_at: Instant,
     /// Where packets are decrypted to.
     plaintext: Box<[u8]>,
@@ -99,7 +103,7 @@ impl Tunnel {
         let private_key = interface.private_key.secret();
         let public_key = x25519::PublicKey::from(&private_key);
         let mut tunnel = Self {
-            mtu: interface.mtu.into(),
+            mtu: interface.mtu,
             gate: Gate::new(&public_key, &mut rng),
             no_limit: Arc::new(RateLimiter::new(&public_key, u64::MAX)),
             private_key,
@@ -111,6 +115,7 @@ impl Tunnel {
             allowed_ips: AllowedIps::default(),
             timers: Timers::default(),
             questions: VecDeque::new(),
+            path_questions: VecDeque::new(),
             settled_at: now,
             plaintext: vec![0; SCRATCH_LEN].into_boxed_slice(),
             scratch: vec![0; SCRATCH_LEN].into_boxed_slice(),
@@ -126,7 +131,8 @@ impl Tunnel {
         let now = self.clock.set(now);
         let index = self.demux.unused_index(&mut self.rng);
         let limiter = Arc::clone(&self.no_limit);
-        let slot = self.peers.insert(Peer::new(&self.private_key, peer, index, limiter, now));
+        let slot =
+            self.peers.insert(Peer::new(&self.private_key, peer, self.mtu, index, limiter, now));
         let id = PeerId(slot as u32);
         self.demux.insert(id, index, &peer.public_key);
         for prefix in &peer.allowed_ips {
@@ -158,6 +164,11 @@ impl Tunnel {
     /// The host name and port of a peer's endpoint, if it is given by name.
     pub(crate) fn endpoint_name(&self, peer: PeerId) -> Option<(&str, u16)> {
         self.peer(peer)?.endpoint().name()
+    }
+
+    /// Bytes of the largest packet that gets to a peer in one datagram, at most the tunnel's MTU.
+    pub(crate) fn path_mtu(&self, peer: PeerId, now: Instant) -> u16 {
+        self.peer(peer).map_or(self.mtu, |peer| peer.path_mtu(now))
     }
 
     fn peer(&self, peer: PeerId) -> Option<&Peer> {
@@ -226,12 +237,14 @@ impl Tunnel {
     ) {
         let now = self.clock.set(now);
         let len = len.min(packet.len());
-        if len > self.mtu {
+        if len > usize::from(self.mtu) {
             stats.count(Counter::DropTooBig);
             return;
         }
-        let padded = inner::pad(packet, len, self.mtu);
-        self.enter(id, egress, stats, now, |peer, wire| peer.send(&packet[..padded], wire));
+        self.enter(id, egress, stats, now, |peer, wire| {
+            let padded = inner::pad(packet, len, peer.path_mtu(wire.now).into());
+            peer.send(&packet[..padded], wire);
+        });
     }
 
     /// Takes the addresses of a peer's endpoint; none if the name did not resolve.
@@ -245,6 +258,56 @@ impl Tunnel {
     ) {
         let now = self.clock.set(now);
         self.enter(id, egress, stats, now, |peer, wire| peer.handle_resolved(addresses, wire));
+    }
+
+    /// The path to `address` carries IP packets of `path_mtu` bytes. Returns the peers that have to
+    /// be sent smaller packets from now on.
+    pub(crate) fn handle_path_mtu(
+        &mut self,
+        address: IpAddr,
+        path_mtu: u16,
+        stats: &mut Stats,
+        now: Instant,
+    ) -> Vec<PeerId> {
+        self.lower(address, stats, |path| path.handle_measured(address, path_mtu, now))
+    }
+
+    /// A datagram of `datagram_len` bytes was too large for the path to `address`, which carries IP
+    /// packets of `path_mtu` bytes, if the system knows. Returns the peers that have to be sent
+    /// smaller packets from now on.
+    pub(crate) fn handle_too_big(
+        &mut self,
+        address: IpAddr,
+        datagram_len: usize,
+        path_mtu: Option<u16>,
+        stats: &mut Stats,
+        now: Instant,
+    ) -> Vec<PeerId> {
+        self.lower(address, stats, |path| path.handle_refused(address, datagram_len, path_mtu, now))
+    }
+
+    /// Lets every peer at `address` know about the path there. It looks at all peers, which is why
+    /// it is for news only.
+    fn lower(
+        &mut self,
+        address: IpAddr,
+        stats: &mut Stats,
+        tell: impl Fn(&mut Carriage) -> News,
+    ) -> Vec<PeerId> {
+        let mut lowered = Vec::new();
+        for (slot, peer) in &mut self.peers {
+            if peer.endpoint().in_use().is_none_or(|in_use| in_use.ip() != address) {
+                continue;
+            }
+            match tell(peer.carriage_mut()) {
+                News::None => continue,
+                News::Lowered => {}
+                News::TooNarrow => stats.count(Counter::PathTooNarrow),
+            }
+            stats.count(Counter::PathLowered);
+            lowered.push(PeerId(slot as u32));
+        }
+        lowered
     }
 
     /// Lets time pass. Early and repeated calls do nothing.
@@ -268,6 +331,18 @@ impl Tunnel {
     /// is awaited for it.
     pub(crate) fn poll_resolve(&mut self) -> Option<PeerId> {
         self.questions.pop_front()
+    }
+
+    /// The next endpoint to which the path is to be measured; there may be no answer.
+    pub(crate) fn poll_path_question(&mut self) -> Option<SocketAddr> {
+        while let Some(id) = self.path_questions.pop_front() {
+            let Some(peer) = self.peers.get_mut(id.0 as usize) else { continue };
+            peer.carriage_mut().take_question();
+            if let Some(address) = peer.endpoint().in_use() {
+                return Some(address);
+            }
+        }
+        None
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due. Always later than the latest `now`
@@ -394,6 +469,9 @@ impl Tunnel {
         let Some(peer) = self.peers.get_mut(id.0 as usize) else { return };
         if peer.take_question() {
             self.questions.push_back(id);
+        }
+        if peer.endpoint().in_use().is_some() && peer.carriage_mut().open_question() {
+            self.path_questions.push_back(id);
         }
         let deadline = peer.deadline().map(|at| at.max(earliest));
         self.timers.set(id.0 as usize, deadline);

@@ -14,6 +14,7 @@ use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
 
+use super::carriage::Carriage;
 use super::demux::{is_initiation, sender_index};
 use super::endpoint::{Endpoint, Resolution};
 use super::inner::holds_its_header;
@@ -46,6 +47,7 @@ pub(super) struct Peer {
     identity: Arc<Identity>,
     tunn: Tunn,
     endpoint: Endpoint,
+    carriage: Carriage,
     supervisor: Supervisor,
     unconfirmed: Bucket,
     /// Packets given to boringtun while there was no session.
@@ -58,15 +60,16 @@ impl Peer {
     pub(super) fn new(
         private_key: &x25519::StaticSecret,
         peer: &config::Peer,
+        mtu: u16,
         index: u32,
         limiter: Arc<RateLimiter>,
         now: Instant,
     ) -> Self {
         let preshared_key = peer.preshared_key.as_ref().map(|key| key.bytes());
         let keepalive = peer.persistent_keepalive.map(|s| Duration::from_secs(s.get().into()));
-        let identity = Identity { name: peer.name.clone(), public_key: peer.public_key };
+        let (name, public_key) = (peer.name.clone(), peer.public_key);
+        let identity = Arc::new(Identity { name, public_key });
         Self {
-            identity: Arc::new(identity),
             tunn: Tunn::new(
                 private_key.clone(),
                 peer.public_key.point(),
@@ -76,6 +79,8 @@ impl Peer {
                 Some(limiter),
             ),
             endpoint: Endpoint::new(peer.endpoint.as_ref()),
+            carriage: Carriage::new(Arc::clone(&identity), mtu),
+            identity,
             supervisor: Supervisor::new(keepalive, now),
             unconfirmed: Bucket::default(),
             queued: 0,
@@ -88,6 +93,16 @@ impl Peer {
 
     pub(super) const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Bytes of the largest packet that gets to the peer in one datagram.
+    pub(super) fn path_mtu(&self, now: Instant) -> u16 {
+        self.carriage.limit(self.endpoint.in_use().map(|address| address.ip()), now)
+    }
+
+    /// What is known of the path to the endpoint.
+    pub(super) const fn carriage_mut(&mut self) -> &mut Carriage {
+        &mut self.carriage
     }
 
     /// When the session in use was agreed on.
@@ -221,6 +236,7 @@ impl Peer {
     fn use_new_session(&mut self, wire: &mut Wire<'_>) {
         wire.stats.count(Counter::Handshakes);
         log::debug!("peer {}: new session", self.name());
+        self.carriage.ask();
         self.hear();
         self.flush(wire);
     }
@@ -324,6 +340,7 @@ impl Peer {
             ),
             Resolution::Unchanged => {}
             Resolution::Found => {
+                self.carriage.ask();
                 self.refresh(wire);
                 self.keep_alive(wire);
             }

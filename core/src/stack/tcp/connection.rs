@@ -16,6 +16,7 @@ use smoltcp::wire::{
 
 use crate::action::PeerId;
 use crate::config;
+use crate::path_mtu::PathMtu;
 use crate::stack::Outlet;
 use crate::stack::packet::{self, Packet};
 use crate::stack::tcp::device::{Blueprint, Device};
@@ -57,7 +58,12 @@ pub(crate) struct Exit<'a> {
 /// A connection.
 pub(crate) struct Connection {
     ends: Ends,
+    /// It holds no state of the connection but the size of packets, for which it is made anew.
     interface: Interface,
+    /// The largest packets as long as no path is known to be narrower, and those of now.
+    mtu_max: u16,
+    mtu: u16,
+    path_mtu: PathMtu,
     sockets: SocketSet<'static>,
     handle: SocketHandle,
     guard: Guard,
@@ -87,6 +93,22 @@ impl std::fmt::Debug for Connection {
 const fn ring_len(configured: usize) -> usize {
     let bits = usize::BITS - configured.leading_zeros();
     if configured.is_power_of_two() { configured - 1 } else { (1 << (bits - 1)) - 1 }
+}
+
+/// An interface that owns `address` and nothing else.
+fn new_interface(address: IpAddr, mtu: u16, seed: u64, at: EngineInstant) -> Interface {
+    let mut settings = Config::new(HardwareAddress::Ip);
+    settings.random_seed = seed;
+    let mut interface = Interface::new(settings, &mut Blueprint { mtu: usize::from(mtu) }, at);
+    let own = match address {
+        IpAddr::V4(v4) => IpCidr::new(v4.into(), 32),
+        IpAddr::V6(v6) => IpCidr::new(v6.into(), 128),
+    };
+    interface.update_ip_addrs(|addresses| {
+        // The list is new and has room for more than one.
+        let _ = addresses.push(own);
+    });
+    interface
 }
 
 fn engine_instant(now: Instant, ahead: Duration) -> EngineInstant {
@@ -135,19 +157,8 @@ impl Connection {
         now: Instant,
     ) -> Self {
         let receive_len = ring_len(tcp.receive_buffer);
-        let mut settings = Config::new(HardwareAddress::Ip);
-        settings.random_seed = seed;
-        let mut blueprint = Blueprint { mtu: usize::from(mtu) };
-        let mut interface =
-            Interface::new(settings, &mut blueprint, engine_instant(now, Duration::ZERO));
-        let local = match ends.local.ip() {
-            IpAddr::V4(v4) => IpCidr::new(v4.into(), 32),
-            IpAddr::V6(v6) => IpCidr::new(v6.into(), 128),
-        };
-        interface.update_ip_addrs(|addresses| {
-            // The list is new and has room for more than one.
-            let _ = addresses.push(local);
-        });
+        let interface =
+            new_interface(ends.local.ip(), mtu, seed, engine_instant(now, Duration::ZERO));
         // Zeroed pages of the allocator: reserved, and touched only when bytes come.
         let mut socket = tcp::Socket::new(
             tcp::SocketBuffer::new(vec![0; receive_len]),
@@ -160,7 +171,18 @@ impl Connection {
         let handle = sockets.add(socket);
         let guard = Guard::new(initiator, receive_len);
         let ahead = Duration::ZERO;
-        Self { ends, interface, sockets, handle, guard, at_rest: false, ahead }
+        Self {
+            ends,
+            interface,
+            mtu_max: mtu,
+            mtu,
+            path_mtu: PathMtu::NONE,
+            sockets,
+            handle,
+            guard,
+            at_rest: false,
+            ahead,
+        }
     }
 
     fn socket(&self) -> &tcp::Socket<'static> {
@@ -243,6 +265,7 @@ impl Connection {
             self.rest(exit);
             return false;
         }
+        self.fit_path(now);
         if self.guard.take_go_back(now) {
             self.ahead += GO_BACK;
         }
@@ -272,6 +295,28 @@ impl Connection {
         let last = self.guard.final_standing().filter(|last| *last != self.guard.standing());
         if let Some(last) = last {
             send_standing(self.ends, last, TcpControl::None, exit);
+        }
+    }
+
+    /// The path carries just packets of `mtu` bytes. If that is news, what was sent too large is
+    /// sent again with the next [`transmit`](Self::transmit). Says whether it is.
+    pub(crate) fn handle_too_big(&mut self, mtu: u16, now: Instant) -> bool {
+        let is_news = self.path_mtu.lower(mtu, self.mtu_max, now);
+        if is_news {
+            self.guard.handle_too_big();
+        }
+        is_news
+    }
+
+    /// Lets smoltcp make segments of the size that the path carries. It asks the interface for
+    /// that with each segment, and the interface asks only when it is made.
+    fn fit_path(&mut self, now: Instant) {
+        let mtu = self.path_mtu.limit(self.mtu_max, now);
+        if mtu != self.mtu {
+            self.mtu = mtu;
+            // The seed is for what begins a connection, which this one has behind it.
+            let at = engine_instant(now, self.ahead);
+            self.interface = new_interface(self.ends.local.ip(), mtu, 0, at);
         }
     }
 

@@ -120,6 +120,14 @@ impl Guard {
         sequence >= self.acknowledged && sequence < self.send_next
     }
 
+    /// The path does not carry segments of the size that was sent: all that is on the way is sent
+    /// again.
+    pub(crate) fn handle_too_big(&mut self) {
+        if self.acknowledged < self.send_next {
+            self.recovery.handle_too_big();
+        }
+    }
+
     /// When something has to be sent again unless it is acknowledged.
     pub(crate) fn repeat_at(&self) -> Option<Instant> {
         self.recovery.deadline(self.path.round_trip())

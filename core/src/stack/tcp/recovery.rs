@@ -68,6 +68,12 @@ impl Recovery {
         }
     }
 
+    /// What was sent is too large for the path: nothing of it can be waited for.
+    pub(crate) const fn handle_too_big(&mut self) {
+        self.must_go_back = true;
+        self.went_back_at = None;
+    }
+
     /// When to go back unless something is acknowledged.
     pub(crate) fn deadline(&self, round_trip: Option<Duration>) -> Option<Instant> {
         let wait = round_trip?.saturating_mul(2).saturating_add(DELAY_MAX);

@@ -2,6 +2,7 @@
 
 mod icmp;
 mod repeating;
+mod sizes;
 mod tcp;
 mod udp;
 mod undelivered;
@@ -38,6 +39,7 @@ type Sent = (PeerId, Vec<u8>);
 struct Recorder {
     sent: Vec<Sent>,
     room: bool,
+    path_mtu: u16,
     stats: Stats,
 }
 
@@ -61,6 +63,10 @@ impl Outlet for Recorder {
             _ => return None,
         };
         Some(Route { peer, prefix_len })
+    }
+
+    fn path_mtu(&self, _: PeerId) -> u16 {
+        self.path_mtu
     }
 
     fn identity(&self, peer: PeerId) -> Option<Arc<Identity>> {
@@ -109,7 +115,7 @@ impl World {
         let config = Config::new(parts).unwrap();
         Self {
             stack: Stack::new(&config, [3; 32]),
-            wire: Recorder { sent: Vec::new(), room: true, stats: Stats::new() },
+            wire: Recorder { sent: Vec::new(), room: true, path_mtu: 1420, stats: Stats::new() },
             now: Instant::from_nanos(1_000_000_000),
         }
     }
