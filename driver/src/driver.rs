@@ -351,6 +351,7 @@ impl Driver {
             }
             acted = true;
         }
+        Tunnel::measure_paths(&mut self.engine, now);
         acted
     }
 

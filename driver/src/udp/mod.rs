@@ -4,11 +4,13 @@
 //!   socket.rs   one socket: offloads, batches in, sends out
 //!   train.rs    how much of a train goes into one send
 //!   bind.rs     getting the sockets from the system
+//!   path.rs     what the system knows of a path
 //! ```
 //!
 //! What the datagrams mean, and to whom they go, is core's matter.
 
 mod bind;
+mod path;
 mod socket;
 mod train;
 
@@ -18,6 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use log::Level;
 use mio::Registry;
 use mio::event::Event;
+use rustix::io::Errno;
 use slipwire_core::{Engine, Instant, Transmit};
 
 pub(crate) use self::socket::Received;
@@ -52,6 +55,20 @@ struct Progress {
     bytes: usize,
     /// Whether the rest waits for the socket.
     blocked: bool,
+    /// A datagram that the system refused for its size.
+    too_big: Option<TooBig>,
+}
+
+/// The length of a datagram that was refused for its size, and its destination.
+struct TooBig {
+    destination: SocketAddr,
+    datagram_len: usize,
+}
+
+impl Progress {
+    const fn over(bytes: usize) -> Self {
+        Self { bytes, blocked: false, too_big: None }
+    }
 }
 
 impl Tunnel {
@@ -134,6 +151,10 @@ impl Tunnel {
             if progress.bytes > 0 {
                 engine.transmitted(progress.bytes);
             }
+            if let Some(TooBig { destination, datagram_len }) = progress.too_big {
+                let path_mtu = path::mtu(destination).ok();
+                engine.handle_too_big(destination.ip(), datagram_len, path_mtu, now);
+            }
             if progress.blocked {
                 self.blocked = true;
                 return trains + usize::from(progress.bytes > 0);
@@ -148,16 +169,31 @@ impl Tunnel {
         let length = train.contents.len();
         let Some(socket) = route(&mut self.sockets, train.destination, train.source) else {
             self.incidents.report(&io::ErrorKind::NetworkUnreachable.into(), now);
-            return Progress { bytes: length, blocked: false };
+            return Progress::over(length);
         };
         match socket.send(train) {
-            Ok(()) => Progress { bytes: length, blocked: false },
+            Ok(()) => Progress::over(length),
             Err(unsent) if unsent.error.kind() == io::ErrorKind::WouldBlock => {
-                Progress { bytes: unsent.sent, blocked: true }
+                Progress { bytes: unsent.sent, blocked: true, too_big: None }
             }
             Err(unsent) => {
                 self.incidents.report(&unsent.error, now);
-                Progress { bytes: length, blocked: false }
+                let is_too_big = Errno::from_io_error(&unsent.error) == Some(Errno::MSGSIZE);
+                let too_big = is_too_big.then(|| TooBig {
+                    destination: train.destination,
+                    datagram_len: train.segment_size.min(length - unsent.sent),
+                });
+                Progress { too_big, ..Progress::over(length) }
+            }
+        }
+    }
+
+    /// Looks up the paths that core wants to know about.
+    pub(crate) fn measure_paths(engine: &mut Engine, now: Instant) {
+        while let Some(address) = engine.poll_path_question() {
+            match path::mtu(address) {
+                Ok(path_mtu) => engine.handle_path_mtu(address.ip(), path_mtu, now),
+                Err(error) => log::debug!("the path MTU to {address}: {error}"),
             }
         }
     }
