@@ -18,6 +18,7 @@ mod handshake;
 mod hostile;
 mod icmp;
 mod memory;
+mod mtu;
 mod names;
 mod paths;
 mod peers;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         hostile::tests,
         icmp::tests,
         memory::tests,
+        mtu::tests,
         names::tests,
         paths::tests,
         peers::tests,

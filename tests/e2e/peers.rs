@@ -44,6 +44,7 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         Test::new("gateway::two_peers_at_once_get_their_own_bytes", at_once),
         Test::new("gateway::peers_reach_each_other_if_allowed", overlay).with_tools(ping),
+        Test::new("gateway::peers_hear_which_mtu_fits_another_peer", overlay_mtu).with_tools(ping),
         Test::new("gateway::peers_do_not_reach_each_other_by_default", no_overlay),
         Test::new("gateway::peers_meet_at_their_external_ports_and_find_no_service_there", hairpin),
         Test::new("gateway::a_peer_with_anothers_address_gets_nothing", wrong_source),
@@ -146,6 +147,31 @@ fn overlay(lab: &Lab) -> Result<()> {
     // The way to the outside stays open beside it.
     let _echo = Echo::start(&peers.row.far, PORT)?;
     udp::ask(&udp::connect(&peers.row.near, far(PORT))?, b"and out there")
+}
+
+fn overlay_mtu(lab: &Lab) -> Result<()> {
+    let peers = TwoPeers::start(lab, "default = \"relay\"\npeer_to_peer = true")?;
+    // This peer has a wider tunnel than the gateway has to the other.
+    let near = &peers.row.near;
+    for (host, interface) in [(near, "out"), (&peers.row.mid, "out")] {
+        host.ip(&format!("link set {interface} mtu 9000"))?;
+    }
+    near.ip(&format!("link set {} mtu 1500", peers.near_end.interface()))?;
+    for (address, headers) in OTHER_INNER.into_iter().zip([28, 48]) {
+        let ping = |packet_len: usize| {
+            let mut ping = Command::new("ping");
+            ping.args(["-n", "-c", "3", "-i", "0.2", "-W", "2", "-M", "do", "-s"]);
+            near.output(
+                Duration::from_secs(20),
+                ping.args([&(packet_len - headers).to_string(), address]),
+            )
+        };
+        ping(1420).with_context(|| format!("{address}: what fits"))?;
+        let error = ping(1421).err().with_context(|| format!("{address}: a reply"))?;
+        let error = format!("{error:#}");
+        ensure!(error.contains("1420"), "{address}: the size that fits was not said: {error}");
+    }
+    Ok(())
 }
 
 fn no_overlay(lab: &Lab) -> Result<()> {
