@@ -167,7 +167,8 @@ impl Engine {
     /// The system refused a WireGuard datagram of `datagram_len` bytes to `address` for its size
     /// (EMSGSIZE). `path_mtu` is what it now says the path carries, in bytes with the IP header, if
     /// it knows. Peers there are sent smaller packets for 10 minutes (RFC 1191, section 6.3), 576
-    /// bytes or more and over IPv6 1280 or more, and what is on the way to them is sent again.
+    /// bytes or more and over IPv6 1280 or more, and what is on the way to them is sent again. The
+    /// refusal of a datagram that smaller packets would not help changes nothing.
     pub fn handle_too_big(
         &mut self,
         address: IpAddr,

@@ -117,7 +117,8 @@ fn narrow_behind(lab: &Lab) -> Result<()> {
     let received = receive_from_source(&tcp::connect(&client, target)?)?;
     ensure!(service.result()? == received, "other bytes arrived than were sent");
 
-    // The first reply that is too large is lost, as on any path.
+    // Now the client knows and cuts what it sends. The first reply that is too large is lost, as on
+    // any path.
     let _echo = Echo::start(&tunnel.row.far, PORT)?;
     let request = vec![7; 1372];
     client.sysctl("ipv4/ip_no_pmtu_disc", "1")?;

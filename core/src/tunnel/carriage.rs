@@ -163,6 +163,10 @@ impl Carriage {
         path_mtu: Option<u16>,
         now: Instant,
     ) -> News {
+        if datagram_len <= usize::from(MTU_MIN) + DATA_OVERHEAD {
+            // A handshake, or as small as packets get: smaller ones are not to be had.
+            return News::None;
+        }
         self.be_about(address);
         let before = self.refused.limit(self.measured, now);
         let len = datagram_len + headers_len(address);
@@ -272,6 +276,15 @@ mod tests {
             limits.push(carriage.limit(Some(V4), at(0)));
         }
         assert_eq!(limits, [1340, 1280, 1220, 946, 576, 576]);
+    }
+
+    #[test]
+    fn a_refusal_that_no_smaller_packet_mends_changes_nothing() {
+        let mut carriage = carriage();
+        for datagram_len in [0, 32, 148, 608] {
+            assert_eq!(carriage.handle_refused(V4, datagram_len, None, at(0)), News::None);
+        }
+        assert_eq!(carriage.limit(Some(V4), at(0)), 1420);
     }
 
     #[test]
