@@ -311,6 +311,28 @@ fn a_path_that_gets_narrower_holds_up_nothing_that_is_under_way() {
 }
 
 #[test]
+fn no_datagram_exceeds_a_path_that_was_measured() {
+    let mut world = World::new();
+    let (near, far) = world.open();
+    let address = world.client.address.ip();
+    // 1303 bytes for packets, which padding to a multiple of 16 would exceed.
+    world.gateway.engine.handle_path_mtu(address, 1363, world.now);
+    world.longest = 1363 - 28;
+    world.gateway.engine.handle_opened(far, world.now);
+    world.run(Duration::from_secs(1));
+    let expected = pattern(100_000);
+    assert_eq!(write(&mut world.gateway, far, &expected, world.now), expected.len());
+    let mut got = Vec::new();
+    for _ in 0..100 {
+        world.run(Duration::from_millis(50));
+        got.extend(read(&mut world.client, near, world.now));
+    }
+    assert!(got == expected);
+    let lowered = world.gateway.engine.stats().value(Counter::PathLowered);
+    assert_eq!(lowered, 1, "by what was measured, not by refusals");
+}
+
+#[test]
 fn paths_are_asked_for_with_each_endpoint_and_each_session() {
     let mut world = World::new();
     let asked =

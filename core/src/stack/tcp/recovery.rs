@@ -141,6 +141,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_large_goes_back_at_once_even_just_after_a_loss() {
+        let mut recovery = Recovery::default();
+        recovery.handle_sent(at(0));
+        assert!(recovery.take_go_back(ROUND_TRIP, at(100)));
+        recovery.handle_too_big();
+        assert!(recovery.take_go_back(ROUND_TRIP, at(101)));
+        assert!(!recovery.take_go_back(ROUND_TRIP, at(102)), "once");
+    }
+
+    #[test]
     fn with_nothing_on_the_way_there_is_no_deadline() {
         let mut recovery = Recovery::default();
         recovery.handle_sent(at(0));
