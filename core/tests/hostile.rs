@@ -7,6 +7,8 @@
 mod dice;
 #[path = "hostile/good_client.rs"]
 mod good_client;
+#[path = "hostile/notations.rs"]
+mod notations;
 #[path = "hostile/packets.rs"]
 mod packets;
 #[path = "hostile/random.rs"]
@@ -117,7 +119,7 @@ fn nobody_speaks_in_the_name_of_a_group() {
 }
 
 #[test]
-fn a_peer_at_its_share_takes_nothing_from_another() {
+fn rfc6888_req_4_a_peer_at_its_share_takes_nothing_from_another() {
     let mut world = World::new(2, |parts| parts.limits.udp_flows = 10);
     for (peer, mappings) in [(1, 5), (0, 50)] {
         for port in 0..mappings {

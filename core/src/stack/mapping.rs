@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn req_8_filtering_is_as_configured() {
+    fn rfc4787_req_8_filtering_is_as_configured() {
         let admitted = |filtering| {
             let (mut mapping, config) = mapping(filtering);
             mapping.handle_outbound(host("192.0.2.1:1000"), &config, at(0));
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn req_5_only_dns_mappings_are_short_lived() {
+    fn rfc4787_req_5_only_dns_mappings_are_short_lived() {
         let (mut mapping, config) = mapping(Filtering::Address);
         mapping.handle_outbound(host("192.0.2.1:53"), &config, at(10));
         assert_eq!(mapping.deadline(), at(40));

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_of_every_size_survive_in_any_order() {
+    fn rfc4787_req_14_packets_of_every_size_survive_in_any_order() {
         for v6 in [false, true] {
             for payload_len in [1_300, 1_500, 9_000, 65_000, 65_487] {
                 let whole = packet(v6, payload_len);
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn req_10_overlapping_fragments_end_the_packet_and_repetitions_do_not() {
+    fn rfc4787_req_14_overlapping_fragments_end_the_packet_and_repetitions_do_not() {
         for v6 in [false, true] {
             let long = packet(v6, 3_000);
             let fragments = cut_up(&long, 1280, 7);
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_fragments_without_an_end_are_bounded_and_others_do_not_feel_it() {
+    fn rfc4787_req_14_a_thousand_fragments_without_an_end_are_bounded_and_others_do_not_feel_it() {
         let mut table = table();
         let mine = cut_up(&packet(false, 2_000), 1280, 7);
         assert!(matches!(table.take_in(BOB, &mine[0], Instant::ZERO), Intake::Held));

@@ -15,7 +15,7 @@ fn an_echo_to_our_own_address_is_answered_by_us() {
 }
 
 #[test]
-fn an_echo_to_a_host_is_a_mapping_of_source_and_identifier() {
+fn rfc5508_req_1_and_2_an_echo_is_a_mapping_of_source_and_identifier_for_a_minute() {
     for (from, to, request, reply) in
         [(ALICE_IP, "192.0.2.1", 8, 0), ("fd00::2", "2001:db8::1", 128, 129)]
     {

@@ -1,7 +1,9 @@
 //! The stack against peers made by hand: each test sends the very packets that it is about.
 
 mod icmp;
+mod lifecycle;
 mod repeating;
+mod requirements;
 mod sizes;
 mod tcp;
 mod udp;

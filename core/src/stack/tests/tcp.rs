@@ -427,7 +427,7 @@ fn without_room_in_the_tunnel_the_stack_produces_nothing_and_loses_nothing() {
 }
 
 #[test]
-fn limits_of_flows_are_answered_by_resets_and_others_do_not_feel_them() {
+fn rfc6888_req_4_limits_of_flows_are_answered_by_resets_and_others_do_not_feel_them() {
     let mut world = World::with(|parts| {
         parts.limits.tcp_flows = 4;
         parts.limits.half_open = 4;
@@ -464,7 +464,7 @@ fn a_flow_into_the_tunnel_is_opened_and_carries_bytes() {
 }
 
 /// Plays the server of the SYN that was just sent, and answers it.
-fn answer_syn(world: &mut World) -> (Client, TcpSeqNumber) {
+pub(super) fn answer_syn(world: &mut World) -> (Client, TcpSeqNumber) {
     let (server, isn) = take_syn(world);
     let mut server = server;
     let mut syn_ack = TcpRepr {
@@ -493,7 +493,7 @@ fn answer_syn(world: &mut World) -> (Client, TcpSeqNumber) {
     (server, isn)
 }
 
-fn take_syn(world: &mut World) -> (Client, TcpSeqNumber) {
+pub(super) fn take_syn(world: &mut World) -> (Client, TcpSeqNumber) {
     let (_, mut bytes) = world.only_sent();
     let packet = Packet::parse(&mut bytes).unwrap();
     let tcp = TcpPacket::new_unchecked(packet.transport_bytes());
@@ -612,7 +612,7 @@ fn a_flight_is_held_to_what_the_path_delivered() {
 }
 
 #[test]
-fn at_the_limit_of_memory_nothing_more_is_buffered_and_who_holds_most_goes_first() {
+fn rfc6888_req_5_at_the_limit_of_memory_nothing_more_is_buffered_and_who_holds_most_goes_first() {
     let mut world = World::with(|parts| {
         parts.limits.memory = 1 << 20;
         parts.tcp.send_buffer = 1 << 20;

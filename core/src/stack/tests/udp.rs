@@ -12,7 +12,7 @@ fn reply(world: &mut World, flow: FlowId, remote: &str, payload: &[u8]) -> Resul
 }
 
 #[test]
-fn req_1_one_mapping_for_each_inner_source_whatever_the_destination() {
+fn rfc4787_req_1_mapping_is_endpoint_independent() {
     let mut world = World::new();
     world.receive(ALICE, &udp(CLIENT, "192.0.2.1:1000", b"one"));
     let flow = world.offered();
@@ -41,7 +41,7 @@ fn replies_come_from_the_host_that_sent_them() {
 }
 
 #[test]
-fn req_8_unknown_hosts_are_filtered() {
+fn rfc4787_req_8_unknown_hosts_are_filtered() {
     let mut world = World::with(|parts| parts.mappings.udp_filtering = Filtering::AddressAndPort);
     world.receive(ALICE, &udp(CLIENT, "192.0.2.1:1000", b"question"));
     let flow = world.offered();
@@ -52,7 +52,7 @@ fn req_8_unknown_hosts_are_filtered() {
 }
 
 #[test]
-fn req_5_idle_mappings_end_and_outbound_traffic_keeps_them() {
+fn rfc4787_req_5_and_6_idle_mappings_end_and_outbound_traffic_keeps_them() {
     let mut world = World::new();
     let packet = udp(CLIENT, "192.0.2.1:1000", b"x");
     world.receive(ALICE, &packet);
@@ -72,7 +72,7 @@ fn req_5_idle_mappings_end_and_outbound_traffic_keeps_them() {
 }
 
 #[test]
-fn datagrams_of_a_refused_mapping_are_gone_and_the_peer_is_told() {
+fn rfc5508_req_8_datagrams_of_a_refused_mapping_are_gone_and_the_peer_is_told() {
     let mut world = World::new();
     world.receive(ALICE, &udp(CLIENT, "192.0.2.1:1000", b"x"));
     let flow = world.offered();
@@ -96,7 +96,7 @@ fn protected_targets_are_answered_as_prohibited() {
 }
 
 #[test]
-fn req_9_a_mapped_port_of_the_host_is_open_to_peers_as_long_as_the_mapping_lives() {
+fn rfc4787_req_9_a_mapped_port_of_the_host_is_open_to_peers_as_long_as_the_mapping_lives() {
     for (client, own, other) in [
         (CLIENT, "192.0.2.1:6000", "192.0.2.1:6001"),
         ("[fd00::2]:5", "[2001:db8::1]:6000", "[2001:db8::1]:6001"),
