@@ -70,14 +70,15 @@ impl Stack {
             outlet.count(Counter::DropTtl);
             return self.refuse(peer, &packet, Reason::TtlExceeded, outlet, now);
         }
-        match outlet.route(packet.destination) {
+        let owner = outlet.route(packet.destination);
+        match owner.filter(|_| !self.policy.excludes(packet.destination)) {
             Some(route) if route.peer == peer && route.prefix_len > 0 => {
                 // Its own network, which it has come from.
                 outlet.count(Counter::Rejected);
                 return self.refuse(peer, &packet, Reason::Prohibited, outlet, now);
             }
             Some(route) if route.peer != peer => {
-                if self.policy.allows_overlay(packet.destination) {
+                if self.policy.allows_overlay() {
                     let len = piece_len.unwrap_or(packet.bytes().len());
                     return self.hand_over(peer, route.peer, packet, len, outlet, now);
                 }

@@ -41,11 +41,15 @@ impl Policy {
         self.gateway.as_ref().is_some_and(|gateway| gateway.services.contains(&port))
     }
 
-    /// Whether packets to `destination`, which belongs to another peer, may go there.
-    pub(crate) fn allows_overlay(&self, destination: IpAddr) -> bool {
+    /// Whether packets to another peer's addresses may go there.
+    pub(crate) fn allows_overlay(&self) -> bool {
+        self.gateway.as_ref().is_some_and(|gateway| gateway.peer_to_peer)
+    }
+
+    /// Whether packets to `destination` leave through the host, whichever peer owns it.
+    pub(crate) fn excludes(&self, destination: IpAddr) -> bool {
         self.gateway.as_ref().is_some_and(|gateway| {
-            gateway.peer_to_peer
-                && !gateway.overlay_exclude.iter().any(|prefix| prefix.contains(&destination))
+            gateway.overlay_exclude.iter().any(|prefix| prefix.contains(&destination))
         })
     }
 
@@ -208,7 +212,7 @@ mod tests {
     fn without_a_gateway_nothing_is_reached() {
         let policy = Policy::new(None);
         assert_eq!(policy.verdict(Ipv4Addr::new(8, 8, 8, 8).into()), Verdict::Drop);
-        assert!(!policy.allows_overlay(Ipv4Addr::new(10, 0, 0, 3).into()));
+        assert!(!policy.allows_overlay());
         assert!(!policy.is_service(80));
     }
 
@@ -222,8 +226,8 @@ mod tests {
     #[test]
     fn excluded_prefixes_never_go_to_a_peer() {
         let policy = policy(DefaultAction::Relay);
-        assert!(policy.allows_overlay(Ipv4Addr::new(10, 8, 0, 1).into()));
-        assert!(!policy.allows_overlay(Ipv4Addr::new(10, 9, 0, 1).into()));
+        assert!(!policy.excludes(Ipv4Addr::new(10, 8, 0, 1).into()));
+        assert!(policy.excludes(Ipv4Addr::new(10, 9, 0, 1).into()));
     }
 
     #[test]

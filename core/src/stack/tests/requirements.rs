@@ -20,6 +20,22 @@ fn reply(world: &mut World, flow: FlowId, remote: &str) -> usize {
 }
 
 #[test]
+fn rfc4787_req_7_an_excluded_prefix_leaves_through_the_host_whoever_owns_it() {
+    let mut world = World::with(|parts| {
+        let gateway = parts.gateway.as_mut().unwrap();
+        gateway.overlay_exclude = vec!["172.16.0.0/16".parse().unwrap()];
+    });
+    let host = "172.16.0.1:7";
+    for (peer, source) in [(BOB, "10.0.0.3:7"), (ALICE, "10.0.0.2:7")] {
+        world.receive(peer, &udp(source, host, b"x"));
+        let flow = world.offered();
+        assert_eq!(world.datagrams(), [(flow, socket(host), b"x".to_vec())]);
+        // What it sends back is told from what its owner sends.
+        assert_eq!(reply(&mut world, flow, host), 1);
+    }
+}
+
+#[test]
 fn rfc4787_req_11_a_full_table_changes_neither_mapping_nor_filtering() {
     let mut world = World::with(|parts| parts.limits.udp_flows = 4);
     world.receive(ALICE, &udp(CLIENT, UDP_HOST, b"x"));

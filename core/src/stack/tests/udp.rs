@@ -224,17 +224,6 @@ fn peers_reach_each_other_only_when_that_is_on() {
 }
 
 #[test]
-fn excluded_prefixes_leave_through_the_host() {
-    let mut world = World::with(|parts| {
-        let gateway = parts.gateway.as_mut().unwrap();
-        gateway.overlay_exclude = vec!["172.16.0.0/16".parse().unwrap()];
-    });
-    let to_alice = udp(&format!("{BOB_IP}:7"), "172.16.0.1:7", b"x");
-    world.receive(BOB, &to_alice);
-    assert!(world.actions().is_empty(), "the prefix has an owner, who is not reached either");
-}
-
-#[test]
 fn garbage_changes_nothing_but_counters() {
     let mut world = World::new();
     let good = udp(CLIENT, "192.0.2.1:1000", b"payload");
