@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What one packet needs around it: the largest datagram and WireGuard's header and tag.
-pub(crate) const SCRATCH_LEN: usize = 65_535 + 32;
+pub(crate) const SCRATCH_LEN: usize = PACKET_LEN_MAX + 32;
 
 /// Segments in one train: the most that Linux takes in one UDP GSO send.
 pub(crate) const TRAIN_SEGMENTS_MAX: usize = 64;
@@ -48,8 +48,8 @@ pub(crate) const TIME_WAIT: Duration = Duration::from_secs(30);
 pub(crate) const TIME_WAITS_MAX: usize = 8_192;
 /// Hosts that a UDP mapping remembers having sent to.
 pub(crate) const CONTACTS_MAX: usize = 64;
-/// The largest IP packet.
-pub(crate) const PACKET_LEN_MAX: usize = 65_535;
+/// The largest IP packet: that of IPv6, whose length leaves its header out.
+pub(crate) const PACKET_LEN_MAX: usize = 40 + 65_535;
 /// How long the fragments of a packet wait for each other (RFC 8200 allows 60 s, Linux 30 s).
 pub(crate) const FRAGMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Fragments of one packet: the largest packet in the smallest pieces that somebody sends.
