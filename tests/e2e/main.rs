@@ -17,10 +17,12 @@ mod gateway;
 mod handshake;
 mod hostile;
 mod icmp;
+mod loss;
 mod memory;
 mod mtu;
 mod names;
 mod paths;
+mod outcomes;
 mod peers;
 mod process;
 mod programs;
@@ -50,10 +52,12 @@ fn main() -> ExitCode {
         handshake::tests,
         hostile::tests,
         icmp::tests,
+        loss::tests,
         memory::tests,
         mtu::tests,
         names::tests,
         paths::tests,
+        outcomes::tests,
         peers::tests,
         programs::tests,
         recovery::tests,

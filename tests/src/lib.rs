@@ -12,7 +12,8 @@
 //!
 //! Each end of the tunnel is either [`slipwire::Slipwire`] or [`wireguard_go::WireguardGo`], whose
 //! TCP is the kernel's. Clients and servers are threads of the test with sockets inside a namespace
-//! ([`tcp`], [`udp`], [`payload`]), or programs ([`process`]). Nothing waits without a deadline.
+//! ([`tcp`], [`udp`], [`payload`]), or programs ([`process`]). Faults on the way are real rules
+//! ([`netfilter`]). Nothing waits without a deadline.
 //!
 //! [`sandbox`] gives the whole test process namespaces of its own first, so that it needs no root
 //! where unprivileged user namespaces exist, and leaves nothing behind, however it ends.
@@ -20,6 +21,7 @@
 pub mod deadline;
 pub mod lab;
 pub mod net;
+pub mod netfilter;
 pub mod payload;
 pub mod peer;
 pub mod process;

@@ -15,10 +15,12 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use socket2::SockRef;
 
-use crate::net::Host;
+use crate::{deadline::eventually, net::Host};
 
 /// Bound of a connect. A direct connection in the labs takes well below a millisecond.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Bound of the wait for a port that is to be free.
+const BIND_LIMIT: Duration = Duration::from_secs(5);
 /// Bound of a single read or write.
 pub const STALL_LIMIT: Duration = Duration::from_secs(60);
 
@@ -84,9 +86,12 @@ impl<T: Send + 'static> Service<T> {
         port: u16,
         handle: impl Fn(TcpStream) -> Result<T> + Send + Sync + 'static,
     ) -> Result<Self> {
-        let listener = host
-            .run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)))?
-            .with_context(|| format!("listening on port {port}"))?;
+        // A program that is being started holds copies of all our sockets until it runs, an earlier
+        // listener of this port among them.
+        let listener = eventually("listener", BIND_LIMIT, || {
+            host.run(|| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)))?
+                .with_context(|| format!("listening on port {port}"))
+        })?;
         listener.set_nonblocking(true)?;
         let (stop, accepted) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let (sender, results) = channel();
