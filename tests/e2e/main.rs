@@ -30,6 +30,7 @@ mod recovery;
 mod rekey;
 mod roaming;
 mod runner;
+mod scenarios;
 mod transfer;
 mod udp;
 
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         recovery::tests,
         rekey::tests,
         roaming::tests,
+        scenarios::tests,
         transfer::tests,
         udp::tests,
     ];

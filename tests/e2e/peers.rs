@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, ensure};
 use slipwire_tests::{
     deadline::eventually,
-    lab::Lab,
+    lab::{Lab, write_secret},
     net::{Host, add_addresses, link},
     payload::Payload,
     peer::{Keys, Peer},
@@ -48,13 +48,16 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("gateway::peers_do_not_reach_each_other_by_default", no_overlay),
         Test::new("gateway::peers_meet_at_their_external_ports_and_find_no_service_there", hairpin),
         Test::new("gateway::a_peer_with_anothers_address_gets_nothing", wrong_source),
+        Test::new("gateway::more_specific_allowed_ips_belong_to_the_other_peer", more_specific),
+        Test::new("gateway::a_peer_that_takes_anothers_key_takes_its_place", new_key),
     ]
 }
 
 /// Two peers with wireguard-go and a gateway between them.
 struct TwoPeers {
     near_end: WireguardGo,
-    _other_end: WireguardGo,
+    other_end: WireguardGo,
+    other_keys: Keys,
     _gateway: Slipwire,
     other: Host,
     row: Row,
@@ -62,6 +65,11 @@ struct TwoPeers {
 
 impl TwoPeers {
     fn start(lab: &Lab, gateway: &str) -> Result<Self> {
+        Self::start_with(lab, gateway, &["10.77.0.2/32", "fd77::2/128"])
+    }
+
+    /// With other allowed IPs of the near peer than its addresses.
+    fn start_with(lab: &Lab, gateway: &str, near_allowed: &[&str]) -> Result<Self> {
         let row = Row::new(lab)?;
         row.allow_ping_sockets()?;
         let other = lab.host("other")?;
@@ -78,7 +86,7 @@ impl TwoPeers {
             listen_port: Some(WIREGUARD_PORT),
             address: owned(&["10.77.0.1/24", "fd77::1/64"]),
             peers: vec![
-                peer("near", &near_keys, &["10.77.0.2/32", "fd77::2/128"]),
+                peer("near", &near_keys, near_allowed),
                 peer("other", &other_keys, &OTHER_INNER),
             ],
             gateway: Some(gateway.to_owned()),
@@ -103,8 +111,8 @@ impl TwoPeers {
         let near_inner = &["10.77.0.2/32", "fd77::2/128"];
         let near_end = end(&row.near, "near", &near_keys, near_inner, "10.1.0.1")?;
         let other_inner = &["10.77.0.3/32", "fd77::3/128"];
-        let _other_end = end(&other, "other", &other_keys, other_inner, "10.3.0.1")?;
-        Ok(Self { near_end, _other_end, _gateway: gateway, other, row })
+        let other_end = end(&other, "other", &other_keys, other_inner, "10.3.0.1")?;
+        Ok(Self { near_end, other_end, other_keys, _gateway: gateway, other, row })
     }
 }
 
@@ -234,11 +242,7 @@ fn wrong_source(lab: &Lab) -> Result<()> {
     let peers = TwoPeers::start(lab, "default = \"relay\"")?;
     let near = &peers.row.near;
     let echo = Echo::start(&peers.row.far, PORT)?;
-    let ask_from = |source: &str| -> Result<()> {
-        let socket = udp::bind(near, SocketAddr::new(source.parse()?, 0))?;
-        near.run(|| socket.connect(far(PORT)))??;
-        udp::ask(&socket, b"who am I?")
-    };
+    let ask_from = |source: &str| ask_from(near, source);
     add_addresses(near, peers.near_end.interface(), ["10.77.0.3/32", "10.99.0.1/32"])?;
     ask_from("10.77.0.2").context("with its own address")?;
     let heard = echo.received();
@@ -247,4 +251,47 @@ fn wrong_source(lab: &Lab) -> Result<()> {
     }
     ensure!(echo.received() == heard, "a datagram from a wrong source got out");
     ask_from("10.77.0.2").context("with its own address again")
+}
+
+/// A question to the far host from one of the addresses of `host`.
+fn ask_from(host: &Host, source: &str) -> Result<()> {
+    let socket = udp::bind(host, SocketAddr::new(source.parse()?, 0))?;
+    host.run(|| socket.connect(far(PORT)))??;
+    udp::ask(&socket, b"who am I?")
+}
+
+/// A wide prefix of one peer and an address within it of another.
+fn more_specific(lab: &Lab) -> Result<()> {
+    let gateway = "default = \"relay\"\npeer_to_peer = true";
+    let peers = TwoPeers::start_with(lab, gateway, &["10.77.0.0/24", "fd77::/64"])?;
+    let near = &peers.row.near;
+    let echo = Echo::start(&peers.row.far, PORT)?;
+    add_addresses(near, peers.near_end.interface(), ["10.77.0.3/32", "10.77.0.200/32"])?;
+    ask_from(near, "10.77.0.200").context("from the wide prefix")?;
+    let heard = echo.received();
+    ensure!(ask_from(near, "10.77.0.3").is_err(), "an answer to the other peer's address");
+    ensure!(echo.received() == heard, "a datagram from a wrong source got out");
+    ask_from(&peers.other, "10.77.0.3").context("from the other peer")?;
+    // And what is for that address goes there.
+    let _there = Echo::start(&peers.other, PORT + 1)?;
+    near.ip(&format!("address del 10.77.0.3/32 dev {}", peers.near_end.interface()))?;
+    let target = SocketAddr::new(OTHER_INNER[0].parse()?, PORT + 1);
+    udp::ask(&udp::connect(near, target)?, b"over there")
+}
+
+/// The near peer gets the private key of the other, which is gone: it is that peer at once.
+fn new_key(lab: &Lab) -> Result<()> {
+    let mut peers = TwoPeers::start(lab, "default = \"relay\"")?;
+    let near = &peers.row.near;
+    let _echo = Echo::start(&peers.row.far, PORT)?;
+    ask_from(near, "10.77.0.2")?;
+    ask_from(&peers.other, "10.77.0.3")?;
+    peers.other_end.kill();
+    add_addresses(near, peers.near_end.interface(), ["10.77.0.3/32"])?;
+    let key = lab.directory("key")?.join("private.key");
+    write_secret(&key, &peers.other_keys.private)?;
+    peers.near_end.set(&["private-key", &key.display().to_string()])?;
+    ask_from(near, "10.77.0.3").context("with the new key")?;
+    ensure!(ask_from(near, "10.77.0.2").is_err(), "an answer to the address of the old key");
+    Ok(())
 }
