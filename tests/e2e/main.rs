@@ -21,8 +21,9 @@ mod loss;
 mod memory;
 mod mtu;
 mod names;
-mod paths;
+mod nat;
 mod outcomes;
+mod paths;
 mod peers;
 mod process;
 mod programs;
@@ -57,8 +58,9 @@ fn main() -> ExitCode {
         memory::tests,
         mtu::tests,
         names::tests,
-        paths::tests,
+        nat::tests,
         outcomes::tests,
+        paths::tests,
         peers::tests,
         programs::tests,
         recovery::tests,

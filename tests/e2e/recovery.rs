@@ -1,15 +1,20 @@
 //! Either end may die at any moment and come back: the other one finds it again by itself.
 
-use std::{thread, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    thread,
+    time::Duration,
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use slipwire_tests::{
     lab::Lab,
+    tcp::{self, Service},
     tunnel::{Job, Plan, Side, Tunnel},
 };
 
 use crate::{
-    common::{comes_up, stays_shut},
+    common::{PORT, comes_up, connect, stays_shut},
     runner::Test,
 };
 
@@ -20,9 +25,11 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) fn tests() -> Vec<Test> {
     let all = Job::WITH_BASELINE;
     let slipwire = Job::ALL;
+    let gateways = &[Job::Gateway, Job::BothEnds];
     let quick = [
         Test::each(all, "killed_near_end_is_found_again", near_killed),
         Test::each(all, "killed_middle_end_is_found_again", mid_killed),
+        Test::each(gateways, "connection_from_before_a_restart_is_reset", old_connection),
         Test::each(slipwire, "peer_that_starts_late_is_found", late_peer),
         Test::each(slipwire, "initiator_with_keepalive_finds_a_late_peer", late_peer_of_mid),
     ];
@@ -40,6 +47,21 @@ fn near_killed(lab: &Lab, job: Job) -> Result<()> {
 
 fn mid_killed(lab: &Lab, job: Job) -> Result<()> {
     killed(lab, Plan::new(job), Side::Mid, Duration::ZERO)
+}
+
+/// The gateway forgets its flows, their clients don't: they are told, and do not hang.
+fn old_connection(lab: &Lab, job: Job) -> Result<()> {
+    let mut tunnel = Tunnel::start(lab, Plan::new(job))?;
+    comes_up(&tunnel, LIMIT)?;
+    let _server = Service::start(&tunnel.row.far, PORT, |mut stream| {
+        stream.write_all(b"hello")?;
+        Ok(stream.read(&mut [0])?)
+    })?;
+    let mut client = connect(&tunnel, PORT)?;
+    client.read_exact(&mut [0; 5]).context("reading the greeting")?;
+    tunnel.end(Side::Mid).restart()?;
+    client.write_all(b"are you still there?")?;
+    tcp::expect_reset(&client)
 }
 
 /// Longer than the 90 seconds after which an implementation of WireGuard gives up.

@@ -43,10 +43,10 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::each(jobs, "clients_on_several_addresses_are_answered", several_addresses),
         Test::each(jobs, "two_services_are_kept_apart", two_services),
         Test::each(routed, "closed_udp_port_is_refused", closed_port),
-        Test::each(routed, "req_3_a_port_that_is_free_is_preserved", free_port),
+        Test::each(routed, "rfc4787_req_3_a_port_that_is_free_is_preserved", free_port),
         Test::each(
             &[Job::Gateway],
-            "req_4_of_a_port_that_is_taken_parity_is_preserved",
+            "rfc4787_req_4_of_a_port_that_is_taken_parity_is_preserved",
             taken_port,
         ),
     ]
