@@ -9,6 +9,7 @@
 //! - drops what exceeds the window that was offered, and takes the FIN off a segment that
 //!   overlaps its end, so that a cut never looks like an end;
 //! - raises a stale acknowledgement on a segment with data, which smoltcp would drop whole;
+//! - keeps a segment that was overtaken from changing the window;
 //! - raises the sequence number of an acknowledgement that smoltcp sends while it sends again;
 //! - lowers the far end's window to what the [`path`](super::path) holds.
 //!
@@ -62,11 +63,21 @@ pub(crate) struct Guard {
     window_len: usize,
     /// The scale of the far end's windows.
     far_shift: u8,
+    /// The window that the far end offers, once it has offered one to what follows our SYN.
+    far_offer: Option<Offer>,
     path: Path,
     recovery: Recovery,
     /// The sequence number after the far end's FIN.
     fin_end: Option<TcpSeqNumber>,
     challenged_at: Option<Instant>,
+}
+
+/// A window that the far end offers.
+#[derive(Clone, Copy, Debug)]
+struct Offer {
+    to: TcpSeqNumber,
+    /// The sequence number of the segment that said so (RFC 9293's SND.WL1).
+    at: TcpSeqNumber,
 }
 
 /// A header to answer with: sequence number, acknowledgement, window.
@@ -93,6 +104,7 @@ impl Guard {
             offered_to: zero,
             window_len: 0,
             far_shift: 0,
+            far_offer: None,
             path: Path::default(),
             recovery: Recovery::default(),
             fin_end: None,
@@ -228,7 +240,9 @@ impl Guard {
             self.received_to = end.min(edge);
         }
         let stale = segment.ack() && acknowledgement < self.acknowledged;
-        let window = segment.window_len();
+        if segment.ack() {
+            self.handle_window(start, acknowledgement, segment.window_len());
+        }
         if segment.ack() && acknowledgement > self.acknowledged {
             self.path.handle_acknowledged(
                 acknowledgement,
@@ -244,11 +258,14 @@ impl Guard {
         {
             self.recovery.handle_duplicate(self.send_next);
         }
-        let flight_limit = self.path.flight_limit() >> self.far_shift;
+        let room = match self.far_offer {
+            Some(Offer { to, .. }) if to > self.acknowledged => to - self.acknowledged,
+            Some(_) | None => 0,
+        };
+        let room = room.min(self.path.flight_limit());
+        let window = room >> self.far_shift;
         let mut segment = TcpPacket::new_unchecked(bytes);
-        if usize::from(window) > flight_limit {
-            segment.set_window_len(flight_limit as u16);
-        }
+        segment.set_window_len(window.min(usize::from(u16::MAX)) as u16);
         if cut {
             segment.set_fin(false);
         }
@@ -256,6 +273,21 @@ impl Guard {
             segment.set_ack_number(self.acknowledged);
         }
         Admission::Pass
+    }
+
+    /// Notes the window that a segment offers. One that was overtaken must not take back what a later
+    /// one has offered (RFC 9293, section 3.10.7.4), and offers from where its own acknowledgement
+    /// stands. smoltcp would take any window for the latest.
+    fn handle_window(&mut self, start: TcpSeqNumber, acknowledgement: TcpSeqNumber, window: u16) {
+        let to = acknowledgement + (usize::from(window) << self.far_shift);
+        let is_news = self.far_offer.is_none_or(|old| {
+            let is_latest = acknowledgement > self.acknowledged
+                || acknowledgement == self.acknowledged && start >= old.at;
+            is_latest || to > old.to
+        });
+        if is_news {
+            self.far_offer = Some(Offer { to, at: start });
+        }
     }
 
     fn handle_unsynchronized(&mut self, segment: &TcpPacket<&[u8]>) -> Admission {

@@ -56,3 +56,40 @@ fn an_acknowledgement_stands_at_the_end_of_all_that_was_ever_sent() {
     assert_eq!(bare.map(|segment| segment.sequence), Some(end));
     assert_eq!(bare.and_then(|segment| segment.acknowledgement), Some(client.next));
 }
+
+#[test]
+fn a_segment_that_was_overtaken_opens_no_window() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    let first = client.acknowledged;
+    write_all(&mut world, flow, &[1; 2_000]);
+    world.actions();
+    client.received(&mut world);
+    let segment = |client: &Client, sequence, acknowledgement, window_len, payload: &[u8]| {
+        client.write(&TcpRepr {
+            src_port: client.local.port(),
+            dst_port: client.remote.port(),
+            control: Ack,
+            seq_number: sequence,
+            ack_number: Some(acknowledgement),
+            window_len,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload,
+        })
+    };
+    // The first to leave offers 2,000 bytes (its scale is 4) and arrives after the second.
+    let overtaken = segment(&client, client.next, first, 125, b"early");
+    let later = segment(&client, client.next + 5, first + 2_000, 0, b"");
+    world.receive(ALICE, &later);
+    world.receive(ALICE, &overtaken);
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    assert_eq!(read_all(&mut world, flow), b"early");
+    write_all(&mut world, flow, &[2; 1_000]);
+    world.actions();
+    let sent: usize = client.received(&mut world).iter().map(|sent| sent.payload.len()).sum();
+    assert!(sent <= 1, "{sent} bytes into a closed window, which may only be probed");
+}
