@@ -51,6 +51,8 @@ pub(crate) struct Guard {
     shift: u8,
     /// After everything that was ever sent.
     send_next: TcpSeqNumber,
+    /// What stands right before that: the last byte of data, or, with none, the FIN.
+    last_sent: Option<u8>,
     /// The highest acknowledgement that arrived.
     acknowledged: TcpSeqNumber,
     /// The last acknowledgement that was sent.
@@ -98,6 +100,7 @@ impl Guard {
             synchronized: false,
             shift: window_shift(receive_buffer_len),
             send_next: zero,
+            last_sent: None,
             acknowledged: zero,
             receive_next: zero,
             received_to: zero,
@@ -157,12 +160,26 @@ impl Guard {
     /// it. The far end drops them as old, and what they acknowledge with them (RFC 9293, section
     /// 3.10.7.4): when both ends have gone back, neither hears the other any more.
     pub(crate) fn mend_sent(&self, segment: &mut TcpPacket<&mut [u8]>) -> bool {
-        let is_bare = segment.segment_len() == 0 && !segment.rst();
-        let goes_back = self.synchronized && is_bare && segment.seq_number() < self.send_next;
-        if goes_back {
-            segment.set_seq_number(self.send_next);
+        let start = segment.seq_number();
+        if !self.synchronized || segment.rst() {
+            return false;
         }
-        goes_back
+        if segment.segment_len() == 0 && start < self.send_next {
+            segment.set_seq_number(self.send_next);
+            return true;
+        }
+        // A keepalive is a zero right before what would be sent next, even if that place was not
+        // acknowledged yet: it must not become part of the stream.
+        let may_be_keepalive =
+            start >= self.acknowledged && start + 1 == self.send_next && !segment.fin();
+        match segment.payload_mut() {
+            [byte @ 0] if may_be_keepalive => match self.last_sent {
+                Some(last) => *byte = last,
+                None => segment.set_seq_number(self.acknowledged - 1),
+            },
+            _ => return false,
+        }
+        true
     }
 
     /// Looks at a segment that leaves.
@@ -179,6 +196,7 @@ impl Guard {
             self.path.handle_sent(end, now);
         } else if end > self.send_next {
             self.send_next = end;
+            self.last_sent = segment.payload().last().copied().filter(|_| !segment.fin());
             self.path.handle_sent(end, now);
         } else if segment.segment_len() > 0 {
             self.path.handle_repeated();

@@ -65,22 +65,6 @@ fn a_segment_that_was_overtaken_opens_no_window() {
     write_all(&mut world, flow, &[1; 2_000]);
     world.actions();
     client.received(&mut world);
-    let segment = |client: &Client, sequence, acknowledgement, window_len, payload: &[u8]| {
-        client.write(&TcpRepr {
-            src_port: client.local.port(),
-            dst_port: client.remote.port(),
-            control: Ack,
-            seq_number: sequence,
-            ack_number: Some(acknowledgement),
-            window_len,
-            window_scale: None,
-            max_seg_size: None,
-            sack_permitted: false,
-            sack_ranges: [None; 3],
-            timestamp: None,
-            payload,
-        })
-    };
     // The first to leave offers 2,000 bytes (its scale is 4) and arrives after the second.
     let overtaken = segment(&client, client.next, first, 125, b"early");
     let later = segment(&client, client.next + 5, first + 2_000, 0, b"");
@@ -92,4 +76,59 @@ fn a_segment_that_was_overtaken_opens_no_window() {
     world.actions();
     let sent: usize = client.received(&mut world).iter().map(|sent| sent.payload.len()).sum();
     assert!(sent <= 1, "{sent} bytes into a closed window, which may only be probed");
+}
+
+/// smoltcp stops its retransmission timer when a window shrinks, and its keepalives then stand where
+/// something is that was not acknowledged.
+#[test]
+fn a_keepalive_is_no_part_of_the_stream() {
+    for ends in [false, true] {
+        let mut world = World::new();
+        let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+        let first = client.acknowledged;
+        write_all(&mut world, flow, &[1; 2_000]);
+        if ends {
+            world.stack.handle_shutdown(flow);
+        }
+        world.actions();
+        client.received(&mut world);
+        for window_len in [0, 1_000] {
+            let shrinks = segment(&client, client.next, first + 1_000, window_len, b"");
+            world.receive(ALICE, &shrinks);
+            world.actions();
+        }
+        for _ in 0..200 {
+            world.wait(Duration::from_secs(1));
+            world.actions();
+        }
+        let sent = client.received(&mut world);
+        assert!(!sent.is_empty());
+        for segment in sent.iter().filter(|segment| segment.sequence >= first + 1_000) {
+            let in_stream = segment.sequence + segment.payload.len() <= first + 2_000;
+            assert!(in_stream && segment.payload.iter().all(|byte| *byte == 1), "{segment:?}");
+        }
+    }
+}
+
+fn segment(
+    client: &Client,
+    sequence: TcpSeqNumber,
+    acknowledgement: TcpSeqNumber,
+    window_len: u16,
+    payload: &[u8],
+) -> Vec<u8> {
+    client.write(&TcpRepr {
+        src_port: client.local.port(),
+        dst_port: client.remote.port(),
+        control: Ack,
+        seq_number: sequence,
+        ack_number: Some(acknowledgement),
+        window_len,
+        window_scale: None,
+        max_seg_size: None,
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload,
+    })
 }
