@@ -28,6 +28,7 @@ pub mod process;
 pub mod relay;
 pub mod row;
 pub mod sandbox;
+pub mod sim;
 pub mod slipwire;
 pub mod tcp;
 pub mod tunnel;

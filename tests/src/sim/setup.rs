@@ -1,0 +1,91 @@
+//! How the hosts of a world know each other: keys, addresses, configurations.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
+
+use slipwire_core::config::{
+    DefaultAction, Endpoint, Gateway, Interface, MTU_IPV6_MIN, Mappings, Parts, Peer,
+};
+use slipwire_core::{Config, Engine, Instant, IpNet, PrivateKey};
+
+use super::dice::Dice;
+use super::plan::{GATEWAY, Plan, inner, services};
+
+const PORT: u16 = 51_820;
+
+/// The address of a host outside the tunnel, before it roams.
+pub(super) const fn address(host: usize) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, host as u8)), PORT)
+}
+
+/// The host that an address belongs to, or belonged to.
+pub(super) fn host_at(address: SocketAddr, hosts: usize) -> Option<usize> {
+    (0..hosts).find(|host| self::address(*host).ip() == address.ip())
+}
+
+fn key(host: usize) -> PrivateKey {
+    PrivateKey::from_entropy([host as u8 + 1; 32])
+}
+
+/// The configuration of a host.
+pub(super) fn config(host: usize, plan: &Plan) -> Config {
+    let own = &plan.hosts[host];
+    let is_gateway = host == GATEWAY;
+    let addresses = [false, true].map(|v6| inner(host, v6).into());
+    let v4_only = own.mtu < MTU_IPV6_MIN;
+    let clients = 1..plan.hosts.len();
+    let peers = if is_gateway {
+        let client = |client| {
+            let allowed_ips = [false, true].map(|v6| inner(client, v6).into()).to_vec();
+            peer(client, allowed_ips, Endpoint::Address(address(client)), own.keepalive_secs)
+        };
+        clients.map(client).collect()
+    } else {
+        let endpoint = match own.resolves_after {
+            Some(_) => Endpoint::Name { host: "gateway.example".into(), port: PORT },
+            None => Endpoint::Address(address(GATEWAY)),
+        };
+        let everything = vec![IpNet::V4(Default::default()), IpNet::V6(Default::default())];
+        vec![peer(GATEWAY, everything, endpoint, own.keepalive_secs)]
+    };
+    let parts = Parts {
+        interface: Interface {
+            private_key: key(host),
+            addresses: addresses[..if v4_only { 1 } else { 2 }].to_vec(),
+            mtu: own.mtu,
+        },
+        peers,
+        gateway: Some(Gateway {
+            default: if is_gateway { DefaultAction::Relay } else { DefaultAction::Reject },
+            peer_to_peer: is_gateway,
+            overlay_exclude: Vec::new(),
+            services: services(),
+            host_addresses: Vec::new(),
+        }),
+        tcp: own.tcp.clone(),
+        mappings: Mappings::default(),
+        limits: own.limits.clone(),
+    };
+    match Config::new(parts) {
+        Ok(config) => config,
+        Err(errors) => panic!("plans are valid: {errors:?}"),
+    }
+}
+
+fn peer(host: usize, allowed_ips: Vec<IpNet>, endpoint: Endpoint, keepalive_secs: u16) -> Peer {
+    Peer {
+        name: format!("host {host}"),
+        public_key: key(host).public_key(),
+        preshared_key: None,
+        allowed_ips,
+        endpoint: Some(endpoint),
+        persistent_keepalive: NonZeroU16::new(keepalive_secs),
+    }
+}
+
+/// A new engine. It starts at the epoch of its host's clock, not now: boringtun asks for the wall
+/// clock once, at the start, and stamps handshakes with what has passed since. So the handshakes
+/// of an engine that replaces another are later than its predecessor's, as they are in life.
+pub(super) fn engine(config: &Config, dice: &mut Dice) -> Engine {
+    Engine::new(config, dice.entropy(), Instant::ZERO)
+}
