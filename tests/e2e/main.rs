@@ -13,6 +13,7 @@
 
 mod closing;
 mod common;
+mod faults;
 mod gateway;
 mod handshake;
 mod hostile;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         // First, because some of these wait until nothing else runs.
         process::tests,
         closing::tests,
+        faults::tests,
         gateway::tests,
         handshake::tests,
         hostile::tests,

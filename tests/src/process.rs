@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -12,7 +13,9 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{deadline::eventually, locked};
+use crate::{deadline::eventually, locked, sandbox};
+
+const TOOL_LIMIT: Duration = Duration::from_secs(10);
 
 /// The lines that a process wrote so far, shared with whoever reports them.
 #[derive(Clone, Debug, Default)]
@@ -127,9 +130,13 @@ impl Process {
 
     /// Asks it to end by SIGTERM and waits for that.
     pub fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.context("pid out of range")?, Signal::TERM)?;
+        kill_process(self.pid()?, Signal::TERM)?;
         self.wait(within)
+    }
+
+    fn pid(&self) -> Result<Pid> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        pid.context("pid out of range")
     }
 
     /// Kills it as kill -9 does.
@@ -139,12 +146,42 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.id()))?.count())
+    }
+
+    /// Lets it have no more descriptors than it has, whatever it was told before.
+    pub fn deny_descriptors(&self) -> Result<()> {
+        let directory = format!("/proc/{}/fd", self.id());
+        // The limit is one of numbers, and the lowest that is free would be the next.
+        let free = (0..).find(|number| !Path::new(&format!("{directory}/{number}")).is_symlink());
+        self.limit_descriptors(free.context("every number is in use")?)
+    }
+
+    /// Sets how many descriptors it may have from now on: the soft limit, which its own user may
+    /// change.
+    pub fn limit_descriptors(&self, limit: u32) -> Result<()> {
+        let mut prlimit = sandbox::unprivileged(Path::new("prlimit"));
+        prlimit.arg(format!("--pid={}", self.id())).arg(format!("--nofile={limit}:"));
+        output(&mut prlimit, TOOL_LIMIT).map(drop)
+    }
+
     /// Resident memory in bytes.
     pub fn resident(&self) -> Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory that it has had, in bytes.
+    pub fn peak_resident(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|rest| rest.split_whitespace().next()).context("no VmRSS")?;
-        Ok(kib.parse::<u64>()? * 1024)
+        let line = status.lines().find_map(|line| line.strip_prefix(what));
+        let kib = line.and_then(|rest| rest.split_whitespace().next());
+        Ok(kib.with_context(|| format!("no {what}"))?.parse::<u64>()? * 1024)
     }
 
     /// User and system time that it has used so far.

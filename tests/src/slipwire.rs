@@ -47,8 +47,13 @@ pub struct Config {
     pub forwards: Vec<Forward>,
     /// The lines of `[gateway]`; without it there is no such table.
     pub gateway: Option<String>,
+    /// Further tables, as text.
+    pub tables: String,
     /// A file that slipwire sees as `/etc/hosts`; no part of its own file.
     pub hosts_file: Option<PathBuf>,
+    /// A command, as words, that is given slipwire to run: `strace`, `prlimit`; no part of the file.
+    /// The process that it starts must become slipwire.
+    pub wrapper: Vec<String>,
 }
 
 impl fmt::Display for Config {
@@ -83,7 +88,7 @@ impl fmt::Display for Config {
         if let Some(lines) = &self.gateway {
             writeln!(f, "[gateway]\n{lines}")?;
         }
-        Ok(())
+        f.write_str(&self.tables)
     }
 }
 
@@ -112,7 +117,7 @@ pub struct Slipwire {
     host: Host,
     name: String,
     directory: PathBuf,
-    hosts_file: Option<PathBuf>,
+    surroundings: Surroundings,
     process: Process,
     ready_after: Duration,
 }
@@ -122,17 +127,18 @@ impl Slipwire {
     pub fn start(lab: &Lab, host: &Host, name: &str, keys: &Keys, config: &Config) -> Result<Self> {
         let directory = lab.directory(name)?;
         config.write(&directory, keys)?;
-        let hosts_file = config.hosts_file.clone();
-        let (process, ready_after) = spawn(host, name, &directory, hosts_file.as_deref())?;
+        let surroundings =
+            Surroundings { hosts_file: config.hosts_file.clone(), wrapper: config.wrapper.clone() };
+        let (process, ready_after) = spawn(host, name, &directory, &surroundings)?;
         let (host, name) = (host.clone(), name.to_owned());
-        Ok(Self { host, name, directory, hosts_file, process, ready_after })
+        Ok(Self { host, name, directory, surroundings, process, ready_after })
     }
 
     /// Starts it again with the same configuration, after killing what still runs.
     pub fn restart(&mut self) -> Result<()> {
         self.kill();
         let (process, ready_after) =
-            spawn(&self.host, &self.name, &self.directory, self.hosts_file.as_deref())?;
+            spawn(&self.host, &self.name, &self.directory, &self.surroundings)?;
         self.process = process;
         self.ready_after = ready_after;
         Ok(())
@@ -203,18 +209,27 @@ fn built_beside_us() -> Result<PathBuf> {
     Ok(directory.join("slipwire"))
 }
 
+/// What slipwire finds beside its configuration.
+#[derive(Debug)]
+struct Surroundings {
+    hosts_file: Option<PathBuf>,
+    wrapper: Vec<String>,
+}
+
 fn spawn(
     host: &Host,
     name: &str,
     directory: &Path,
-    hosts_file: Option<&Path>,
+    surroundings: &Surroundings,
 ) -> Result<(Process, Duration)> {
-    let mut slipwire = sandbox::unprivileged(binary()?);
-    slipwire.arg("run").arg("-c").arg(directory.join("slipwire.toml"));
-    let mut command = match hosts_file {
-        Some(file) => with_hosts_file(file, &slipwire),
-        None => slipwire,
-    };
+    let mut command = sandbox::unprivileged(binary()?);
+    command.arg("run").arg("-c").arg(directory.join("slipwire.toml"));
+    if let Some((wrapper, words)) = surroundings.wrapper.split_first() {
+        command = wrapped(Command::new(wrapper).args(words), &command);
+    }
+    if let Some(file) = &surroundings.hosts_file {
+        command = with_hosts_file(file, &command);
+    }
     if env::var_os("RUST_LOG").is_none() {
         command.env("RUST_LOG", "info");
     }
@@ -224,11 +239,17 @@ fn spawn(
     Ok((process, start.elapsed()))
 }
 
+/// `inner` as the last arguments of `outer`.
+fn wrapped(outer: &Command, inner: &Command) -> Command {
+    let mut command = Command::new(outer.get_program());
+    command.args(outer.get_args()).arg(inner.get_program()).args(inner.get_args());
+    command
+}
+
 /// `command` with `file` in the place of `/etc/hosts`.
 fn with_hosts_file(file: &Path, command: &Command) -> Command {
     const SCRIPT: &str = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
     let mut outer = Command::new("unshare");
     outer.args(["--mount", "sh", "-c", SCRIPT]).arg(file);
-    outer.arg(command.get_program()).args(command.get_args());
-    outer
+    wrapped(&outer, command)
 }

@@ -109,6 +109,10 @@ pub struct Plan {
     pub endpoint: Option<String>,
     /// A file that slipwire sees as `/etc/hosts`.
     pub hosts_file: Option<PathBuf>,
+    /// Further tables of slipwire's configuration.
+    pub tables: String,
+    /// A command that is given slipwire to run.
+    pub wrapper: Vec<String>,
 }
 
 impl Plan {
@@ -124,6 +128,8 @@ impl Plan {
             ping_sockets: true,
             endpoint: None,
             hosts_file: None,
+            tables: String::new(),
+            wrapper: Vec::new(),
         }
     }
 }
@@ -285,7 +291,9 @@ impl Ends<'_> {
             peers: vec![peer],
             forwards: forwards(),
             gateway: None,
+            tables: self.plan.tables.clone(),
             hosts_file: self.plan.hosts_file.clone(),
+            wrapper: self.plan.wrapper.clone(),
         };
         Slipwire::start(lab, host, "near", keys, &config).map(End::Slipwire)
     }
@@ -313,7 +321,9 @@ impl Ends<'_> {
             peers: vec![peer],
             forwards: Vec::new(),
             gateway: Some(self.plan.gateway.to_owned()),
+            tables: self.plan.tables.clone(),
             hosts_file: self.plan.hosts_file.clone(),
+            wrapper: self.plan.wrapper.clone(),
         };
         Slipwire::start(lab, host, "mid", keys, &config).map(End::Slipwire)
     }
