@@ -117,6 +117,10 @@ pub struct Limits {
     pub icmp_flows: usize,
     /// TCP flows whose host leg is still connecting.
     pub half_open: usize,
+    /// Host sockets at once, which every flow has but those of a UDP forward's clients. The
+    /// embedder knows how many descriptors there are
+    /// ([`Config::limit_sockets`](crate::Config::limit_sockets)).
+    pub sockets: usize,
     /// What one peer may have of each of the above.
     pub per_peer: Share,
     /// Bytes buffered for all TCP flows.
@@ -130,6 +134,7 @@ impl Default for Limits {
             udp_flows: 16_384,
             icmp_flows: 1_024,
             half_open: 8_192,
+            sockets: usize::MAX,
             per_peer: Share(50),
             memory: 1 << 30,
         }

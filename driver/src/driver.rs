@@ -61,7 +61,7 @@ impl Driver {
     ///
     /// # Errors
     /// What the system refused, and why.
-    pub fn new(config: Config, settings: Settings, seed: [u8; 32]) -> Result<Self, StartError> {
+    pub fn new(mut config: Config, settings: Settings, seed: [u8; 32]) -> Result<Self, StartError> {
         let system = |what| move |error| StartError::System { what, error };
         let files_max = descriptors::raise_limit();
         let poll = Poll::new().map_err(system("epoll"))?;
@@ -76,6 +76,7 @@ impl Driver {
         }
         let fixed = tunnel.addresses().count() + listeners.len();
         let sockets_max = descriptors::flows_that_fit(files_max, fixed);
+        config.limit_sockets(sockets_max);
         let host = Host::new(registry, listeners, settings.services, sockets_max);
 
         let now = clock::now();

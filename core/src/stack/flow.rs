@@ -25,6 +25,14 @@ pub(crate) struct FlowKey {
 }
 
 impl FlowKey {
+    /// Whether the flow has a host socket to itself: clients of a UDP forward share its.
+    const fn has_socket(&self) -> bool {
+        match self.protocol {
+            Protocol::Tcp | Protocol::Icmp => true,
+            Protocol::Udp => self.outer.is_none(),
+        }
+    }
+
     /// Both ends of a connection, seen from ours.
     pub(crate) fn ends(&self) -> Option<Ends> {
         Some(Ends { local: self.outer?, remote: self.inner, peer: self.peer })
@@ -85,6 +93,8 @@ struct Usage {
     udp: usize,
     icmp: usize,
     half_open: usize,
+    /// Those that have a host socket of their own.
+    sockets: usize,
 }
 
 impl Usage {
@@ -150,17 +160,23 @@ impl FlowTable {
     }
 
     /// Whether one more flow would be too many.
-    pub(crate) fn is_full(&mut self, protocol: Protocol, peer: PeerId) -> Option<Full> {
-        let limit = match protocol {
+    pub(crate) fn is_full(&mut self, key: &FlowKey) -> Option<Full> {
+        let flows_max = match key.protocol {
             Protocol::Tcp => self.limits.tcp_flows,
             Protocol::Udp => self.limits.udp_flows,
             Protocol::Icmp => self.limits.icmp_flows,
         };
-        let share = self.limits.per_peer.of(limit);
-        if *self.usage(peer).of(protocol) >= share {
-            return Some(Full::Peer);
+        let sockets_max = if key.has_socket() { self.limits.sockets } else { usize::MAX };
+        let (mut own, mut total) = (*self.usage(key.peer), self.total);
+        let share = self.limits.per_peer;
+        let (own_flows, flows) = (*own.of(key.protocol), *total.of(key.protocol));
+        if own_flows >= share.of(flows_max) || own.sockets >= share.of(sockets_max) {
+            Some(Full::Peer)
+        } else if flows >= flows_max || total.sockets >= sockets_max {
+            Some(Full::Process)
+        } else {
+            None
         }
-        (*self.total.of(protocol) >= limit).then_some(Full::Process)
     }
 
     /// Counts one more TCP flow whose host leg is connecting, unless that would be too many.
@@ -189,6 +205,9 @@ impl FlowTable {
         let key = flow.key;
         *self.total.of(key.protocol) += 1;
         *self.usage(key.peer).of(key.protocol) += 1;
+        let sockets = usize::from(key.has_socket());
+        self.total.sockets += sockets;
+        self.usage(key.peer).sockets += sockets;
         let slot = self.slots.insert(flow);
         if self.generations.len() <= slot {
             self.generations.resize(slot + 1, 0);
@@ -207,6 +226,9 @@ impl FlowTable {
         self.by_key.remove(&flow.key);
         *self.total.of(flow.key.protocol) -= 1;
         *self.usage(flow.key.peer).of(flow.key.protocol) -= 1;
+        let sockets = usize::from(flow.key.has_socket());
+        self.total.sockets -= sockets;
+        self.usage(flow.key.peer).sockets -= sockets;
         if self.slots.is_empty() {
             self.slots.shrink_to_fit();
             self.by_key.shrink_to_fit();

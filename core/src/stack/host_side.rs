@@ -103,11 +103,11 @@ impl Stack {
         now: Instant,
     ) -> Result<FlowId, OpenError> {
         let peer = owner(target, outlet)?;
-        if self.flows.is_full(Protocol::Tcp, peer).is_some() {
+        let (key, local) = self.client_key(Protocol::Tcp, peer, target)?;
+        if self.flows.is_full(&key).is_some() {
             outlet.count(Counter::LimitReached);
             return Err(OpenError::Limit);
         }
-        let (key, local) = self.client_key(Protocol::Tcp, peer, target)?;
         let meta = new_meta(key, local, target, Target::Client, outlet).ok_or(OpenError::NoPeer)?;
         let ends = Ends { local, remote: target, peer };
         let seed = self.rng.next_u64();
@@ -128,11 +128,11 @@ impl Stack {
         now: Instant,
     ) -> Result<FlowId, OpenError> {
         let peer = owner(target, outlet)?;
-        if self.make_room(Protocol::Udp, peer).is_none() {
+        let (key, local) = self.client_key(Protocol::Udp, peer, target)?;
+        if self.make_room(&key).is_none() {
             outlet.count(Counter::LimitReached);
             return Err(OpenError::Limit);
         }
-        let (key, local) = self.client_key(Protocol::Udp, peer, target)?;
         let meta = new_meta(key, local, target, Target::Client, outlet).ok_or(OpenError::NoPeer)?;
         let mapping = Mapping::client(&self.mappings, now);
         let deadline = mapping.deadline();

@@ -181,7 +181,7 @@ impl Stack {
         };
         let offer = offer.and_then(|target| {
             let meta = new_meta(key, ends.remote, ends.local, target, outlet).ok_or(None)?;
-            self.admit_tcp(ends.peer).map_err(|_| Some(Counter::LimitReached))?;
+            self.admit_tcp(&key).map_err(|_| Some(Counter::LimitReached))?;
             Ok(meta)
         });
         match offer {
@@ -307,7 +307,7 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) -> Option<FlowId> {
-        self.make_room(key.protocol, key.peer)?;
+        self.make_room(&key)?;
         let target = Target::Host(destination);
         let meta = new_meta(key, key.inner, destination, target, outlet)?;
         let (mapping, counter) = if key.protocol == Protocol::Icmp {

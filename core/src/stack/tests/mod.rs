@@ -2,6 +2,7 @@
 
 mod icmp;
 mod lifecycle;
+mod limits;
 mod repeating;
 mod requirements;
 mod sizes;

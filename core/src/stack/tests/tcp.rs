@@ -427,26 +427,6 @@ fn without_room_in_the_tunnel_the_stack_produces_nothing_and_loses_nothing() {
 }
 
 #[test]
-fn rfc6888_req_4_limits_of_flows_are_answered_by_resets_and_others_do_not_feel_them() {
-    let mut world = World::with(|parts| {
-        parts.limits.tcp_flows = 4;
-        parts.limits.half_open = 4;
-    });
-    for port in [1000, 1001] {
-        Client::new(&format!("{ALICE_IP}:{port}"), HOST).send(&mut world, Syn, &[]);
-        world.offered();
-    }
-    let mut third = Client::new(&format!("{ALICE_IP}:1002"), HOST);
-    third.send(&mut world, Syn, &[]);
-    assert!(world.actions().is_empty());
-    assert_eq!(third.received(&mut world)[0].control, Rst);
-    assert_eq!(world.count(Counter::LimitReached), 1);
-    let other = Client { peer: BOB, ..Client::new(&format!("{BOB_IP}:1000"), HOST) };
-    world.receive(BOB, &other.segment(Syn, &[]));
-    world.offered();
-}
-
-#[test]
 fn a_flow_into_the_tunnel_is_opened_and_carries_bytes() {
     let mut world = World::new();
     let flow = world.stack.open_tcp(socket("172.16.0.9:80"), &mut world.wire, world.now).unwrap();

@@ -1,7 +1,7 @@
 //! UDP mappings, and packets between peers.
 
 use super::*;
-use crate::action::{Abort, Fragmenting, NoFlow, Refusal};
+use crate::action::{Fragmenting, NoFlow, Refusal};
 use crate::config::Filtering;
 use crate::stack::fragmentation;
 
@@ -159,24 +159,6 @@ fn datagrams_travel_on_as_their_packets_would() {
     });
     pieces.iter().for_each(|piece| seen.extend(travels(piece)));
     assert_eq!(seen, [(63, Fragmenting::Allowed)]);
-}
-
-#[test]
-fn at_the_limit_the_mapping_nearest_to_its_end_makes_room() {
-    let mut world = World::with(|parts| parts.limits.udp_flows = 8);
-    let mut flows = Vec::new();
-    for port in 1..=4 {
-        world.receive(ALICE, &udp(&format!("{ALICE_IP}:{port}"), "192.0.2.1:1000", b"x"));
-        flows.push(world.offered());
-        world.wait(Duration::from_secs(1));
-    }
-    world.receive(ALICE, &udp(&format!("{ALICE_IP}:1"), "192.0.2.1:1000", b"used again"));
-    world.receive(ALICE, &udp(&format!("{ALICE_IP}:5"), "192.0.2.1:1000", b"x"));
-    let actions = world.actions();
-    assert_eq!(actions[0], Action::Aborted(flows[1], Abort::Limit));
-    assert!(matches!(actions[1], Action::Open(_)));
-    world.receive(BOB, &udp(&format!("{BOB_IP}:1"), "192.0.2.1:1000", b"x"));
-    world.offered();
 }
 
 #[test]
