@@ -41,6 +41,12 @@ impl Timers {
         }
     }
 
+    /// Forgets slots from this one on; none of them is armed.
+    pub(crate) fn shrink(&mut self, slots: usize) {
+        self.armed.truncate(slots);
+        self.armed.shrink_to_fit();
+    }
+
     /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.queue.first().map(|(at, _)| *at)

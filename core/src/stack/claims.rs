@@ -37,6 +37,12 @@ impl Claims {
         }
     }
 
+    /// Forgets slots from this one on; none of them has a claim.
+    pub(crate) fn shrink(&mut self, slots: usize) {
+        self.by_slot.truncate(slots);
+        self.by_slot.shrink_to_fit();
+    }
+
     /// The slot of a peer's mapping that is nearest to its end; `deadline` knows the true one.
     pub(crate) fn nearest(
         &mut self,

@@ -9,6 +9,9 @@ use crate::limits::DATAGRAMS_LEN_MAX;
 /// What an empty queue keeps of its buffer.
 const IDLE_CAPACITY: usize = 16 << 10;
 
+/// What it keeps of its entries.
+const IDLE_ENTRIES: usize = 256;
+
 #[derive(Debug)]
 struct Entry {
     flow: FlowId,
@@ -86,6 +89,7 @@ impl Datagrams {
             self.bytes.shrink_to(IDLE_CAPACITY);
             self.head = 0;
         }
+        self.entries.shrink_to(IDLE_ENTRIES);
     }
 }
 

@@ -107,6 +107,9 @@ impl Usage {
     }
 }
 
+/// Slots that are kept although nobody needs them.
+const SLOTS_KEPT: usize = 256;
+
 /// Whose limit a new flow would exceed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Full {
@@ -229,11 +232,27 @@ impl FlowTable {
         let sockets = usize::from(flow.key.has_socket());
         self.total.sockets -= sockets;
         self.usage(flow.key.peer).sockets -= sockets;
-        if self.slots.is_empty() {
-            self.slots.shrink_to_fit();
-            self.by_key.shrink_to_fit();
-        }
         Some(flow)
+    }
+
+    /// Gives memory back if a flood has left much more of it than flows need. Says how many slots
+    /// are left then: flows live in none beyond. Generations stay, or stale ids would come true.
+    pub(crate) fn shrink(&mut self) -> Option<usize> {
+        let (len, capacity) = (self.slots.len(), self.slots.capacity());
+        // Looked at only now and then, since it takes as long as there are slots.
+        let is_time = len == 0 || len.is_power_of_two();
+        if !is_time || capacity <= SLOTS_KEPT || len > capacity / 4 {
+            return None;
+        }
+        self.slots.shrink_to_fit();
+        self.by_key.shrink_to(2 * len);
+        Some(self.slots.capacity())
+    }
+
+    /// How many slots there is memory for.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.slots.capacity()
     }
 
     /// Every flow, in the order of the slots.

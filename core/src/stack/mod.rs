@@ -169,6 +169,7 @@ impl Stack {
     /// Lets time pass: wakes the flows whose deadlines are due.
     pub(crate) fn handle_timeout(&mut self, outlet: &mut dyn Outlet, now: Instant) {
         self.fragments.handle_timeout(now);
+        self.time_waits.handle_timeout(now);
         if self.memory.must_shed(now) {
             self.shed(outlet);
         }
@@ -198,6 +199,7 @@ impl Stack {
             self.tcp_timers.next(),
             self.mapping_timers.next(),
             self.fragments.poll_timeout(),
+            self.time_waits.poll_timeout(),
             self.memory.shed_at(),
         ];
         deadlines.into_iter().flatten().min()
@@ -332,6 +334,11 @@ impl Stack {
         self.tcp_timers.set(id.slot(), None);
         self.mapping_timers.set(id.slot(), None);
         self.claims.remove(id.slot());
+        if let Some(slots) = self.flows.shrink() {
+            self.tcp_timers.shrink(slots);
+            self.mapping_timers.shrink(slots);
+            self.claims.shrink(slots);
+        }
         match flow.kind {
             FlowKind::Tcp(tcp) => {
                 self.memory.account(tcp.accounted(), 0);

@@ -11,6 +11,9 @@ use slipwire_core::FlowId;
 
 use super::Leg;
 
+/// Places that are kept although no leg needs them.
+const PLACES_KEPT: usize = 256;
+
 #[derive(Debug)]
 struct Entry {
     flow: FlowId,
@@ -58,7 +61,20 @@ impl Legs {
         let key = self.keys.remove(&flow)?;
         let leg = self.entries.try_remove(key)?.leg;
         self.sockets -= usize::from(leg.has_socket());
+        self.shrink();
         Some(leg)
+    }
+
+    /// Gives memory back if a flood has left much more of it than legs need; looked at only now
+    /// and then, since it takes as long as there are places.
+    fn shrink(&mut self) {
+        let (len, capacity) = (self.entries.len(), self.entries.capacity());
+        let is_time = len == 0 || len.is_power_of_two();
+        if is_time && capacity > PLACES_KEPT && len <= capacity / 4 {
+            self.entries.shrink_to_fit();
+            self.keys.shrink_to(2 * len);
+            self.ready.shrink_to(2 * len);
+        }
     }
 
     pub(crate) fn by_flow(&mut self, flow: FlowId) -> Option<(usize, &mut Leg)> {

@@ -14,6 +14,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::incidents::Incidents;
 use crate::settings::Forward;
 
+/// Places of clients that are kept although there are few.
+const CLIENTS_KEPT: usize = 256;
+
 /// A socket, where its clients want to go, and who they are.
 #[derive(Debug)]
 pub(crate) struct UdpForward {
@@ -89,6 +92,10 @@ impl UdpForward {
     pub(crate) fn remove(&mut self, client: SocketAddr, flow: FlowId) {
         if self.flow(client) == Some(flow) {
             self.clients.remove(&client);
+            let len = self.clients.len();
+            if self.clients.capacity() > CLIENTS_KEPT && len <= self.clients.capacity() / 8 {
+                self.clients.shrink_to(2 * len);
+            }
         }
     }
 

@@ -45,7 +45,7 @@ impl TimeWaits {
 
     /// Remembers how a connection ended. At the bound the oldest is forgotten.
     pub(crate) fn insert(&mut self, key: FlowKey, standing: Standing, now: Instant) {
-        self.expire(now);
+        self.handle_timeout(now);
         if self.order.len() >= TIME_WAITS_MAX
             && let Some((_, oldest)) = self.order.pop_front()
         {
@@ -63,7 +63,7 @@ impl TimeWaits {
         segment: &TcpPacket<&[u8]>,
         now: Instant,
     ) -> Option<Straggler> {
-        self.expire(now);
+        self.handle_timeout(now);
         let Ended { standing, .. } = *self.standings.get(key)?;
         if segment.rst() {
             return Some(Straggler::Ignore);
@@ -81,7 +81,14 @@ impl TimeWaits {
         self.standings.contains_key(key)
     }
 
-    fn expire(&mut self, now: Instant) {
+    /// When the last one is forgotten, so that its memory is given back even if nobody asks any
+    /// more. Those before it need no attention of their own.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.order.back().map(|(at, _)| *at)
+    }
+
+    /// Forgets connections that ended long enough ago.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
         while let Some((at, key)) = self.order.front() {
             if *at > now {
                 break;

@@ -3,7 +3,9 @@
 use smoltcp::wire::TcpControl::{None as Ack, Rst, Syn};
 
 use super::*;
-use crate::action::Abort;
+use crate::action::{Abort, Protocol};
+use crate::stack::flow::FlowKey;
+use crate::stack::tcp::Standing;
 
 #[test]
 fn rfc6888_req_4_limits_of_flows_are_answered_by_resets_and_others_do_not_feel_them() {
@@ -67,4 +69,45 @@ fn at_the_limit_the_mapping_nearest_to_its_end_makes_room() {
     assert!(matches!(actions[1], Action::Open(_)));
     world.receive(BOB, &udp(&format!("{BOB_IP}:1"), "192.0.2.1:1000", b"x"));
     world.offered();
+}
+
+#[test]
+fn a_flood_leaves_no_memory_behind_although_an_older_flow_stays() {
+    let mut world = World::with(|parts| parts.limits.udp_flows = 20_000);
+    let (mut old, flow) = Client::connect(&mut world, &format!("{ALICE_IP}:1"), "192.0.2.1:80");
+    for port in 1..=5_000 {
+        world.receive(ALICE, &udp(&format!("{ALICE_IP}:{port}"), "192.0.2.1:1000", b"x"));
+        world.actions();
+        while world.stack.poll_datagram().is_some() {}
+    }
+    let slots = world.stack.flows.capacity();
+    assert!(slots > 5_000, "{slots}");
+    world.wait(Duration::from_secs(301));
+    assert_eq!(world.actions().len(), 5_000);
+    let slots = world.stack.flows.capacity();
+    assert!(slots < 300, "{slots}");
+    old.send(&mut world, Ack, b"still here");
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    world.receive(ALICE, &udp(&format!("{ALICE_IP}:1"), "192.0.2.1:1000", b"x"));
+    world.offered();
+}
+
+#[test]
+fn ended_connections_are_forgotten_without_being_asked_about() {
+    let mut world = World::new();
+    let key = |port| FlowKey {
+        protocol: Protocol::Tcp,
+        peer: ALICE,
+        inner: SocketAddr::new(ALICE_IP.parse().unwrap(), port),
+        outer: Some(socket(HOST)),
+    };
+    let sequence = TcpSeqNumber(1);
+    let standing = Standing { sequence, acknowledgement: sequence, window: 0 };
+    for port in 1..=500 {
+        world.stack.time_waits.insert(key(port), standing, world.now);
+    }
+    let due = world.stack.poll_timeout().unwrap();
+    world.wait(due.saturating_duration_since(world.now));
+    assert!(!world.stack.time_waits.contains(&key(500)));
+    assert_eq!(world.stack.poll_timeout(), None);
 }
