@@ -88,6 +88,8 @@ pub(crate) struct Host {
     buffer: Vec<u8>,
     lost_datagrams: Incidents,
     lost_clients: Incidents,
+    /// Flows of peers for which the system had nothing left.
+    lost_flows: Incidents,
 }
 
 impl std::fmt::Debug for Host {
@@ -118,6 +120,7 @@ impl Host {
             buffer: vec![0; datagram::BUFFER_LEN],
             lost_datagrams: Incidents::new("datagrams lost at the host", Level::Debug),
             lost_clients: Incidents::new("clients of a forward have to wait", Level::Warn),
+            lost_flows: Incidents::new("a peer was refused a flow", Level::Warn),
         }
     }
 

@@ -21,7 +21,7 @@ impl Host {
         let (protocol, source, target) = (meta.protocol, meta.source, meta.target);
         let (peer, destination) = (&meta.peer.name, meta.destination);
         log::debug!("{flow:?}: {protocol} of {peer}, {source} to {destination}");
-        match self.host_leg(protocol, source, target) {
+        match self.host_leg(protocol, source, target, now) {
             Ok(leg) => {
                 let is_connecting = matches!(leg, Leg::Tcp(_));
                 if let Leg::Datagrams(leg) = &leg
@@ -47,6 +47,7 @@ impl Host {
         protocol: Protocol,
         source: SocketAddr,
         target: Target,
+        now: Instant,
     ) -> Result<Leg, Refusal> {
         match (target, protocol) {
             (Target::Service(port), Protocol::Tcp) if self.serves(port) => {
@@ -60,7 +61,13 @@ impl Host {
                 Err(Refusal::Exhausted)
             }
             (Target::Host(target), _) => {
-                self.host_socket(protocol, source, target).map_err(|error| refusal(&error))
+                self.host_socket(protocol, source, target).map_err(|error| {
+                    let refusal = refusal(&error);
+                    if refusal == Refusal::Exhausted {
+                        self.lost_flows.report(&error, now);
+                    }
+                    refusal
+                })
             }
         }
     }

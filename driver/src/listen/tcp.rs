@@ -21,6 +21,10 @@ const BACKLOG: i32 = 1024;
 /// How long to leave clients waiting when the system has no descriptor for them.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Clients in a row that were gone before they could be accepted. More are the sign of an error
+/// that does not go away with its client.
+const GONE_MAX: usize = 64;
+
 /// A listener, and where its clients want to go.
 #[derive(Debug)]
 pub(crate) struct TcpForward {
@@ -89,6 +93,7 @@ impl TcpForward {
         incidents: &mut Incidents,
         now: Instant,
     ) -> Option<(TcpStream, SocketAddr)> {
+        let mut gone = 0;
         while self.is_ready() {
             let error = match self.listener.accept() {
                 Ok(client) => return Some(client),
@@ -96,8 +101,8 @@ impl TcpForward {
             };
             match Verdict::of(&error) {
                 Verdict::NoClient => self.readable = false,
-                Verdict::NextClient => {}
-                Verdict::Pause => {
+                Verdict::NextClient if gone < GONE_MAX => gone += 1,
+                Verdict::NextClient | Verdict::Pause => {
                     incidents.report(&error, now);
                     self.paused_until = Some(now + PAUSE);
                 }
