@@ -33,6 +33,7 @@ mod rekey;
 mod roaming;
 mod runner;
 mod scenarios;
+mod siege;
 mod transfer;
 mod udp;
 
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         rekey::tests,
         roaming::tests,
         scenarios::tests,
+        siege::tests,
         transfer::tests,
         udp::tests,
     ];

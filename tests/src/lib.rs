@@ -18,16 +18,20 @@
 //! [`sandbox`] gives the whole test process namespaces of its own first, so that it needs no root
 //! where unprivileged user namespaces exist, and leaves nothing behind, however it ends.
 
+pub mod attack;
 pub mod deadline;
 pub mod lab;
 pub mod net;
 pub mod netfilter;
+pub mod packet;
 pub mod payload;
 pub mod peer;
 pub mod process;
+pub mod raw_peer;
 pub mod relay;
 pub mod row;
 pub mod sandbox;
+pub mod siege;
 pub mod sim;
 pub mod slipwire;
 pub mod tcp;
