@@ -179,6 +179,7 @@ impl Driver {
         self.is_undrained
             || self.tunnel.is_readable()
             || self.host.ready() > 0
+            || self.host.has_offers()
             || self.host.listeners().iter().any(|listener| match listener {
                 Listener::Tcp(forward) => forward.is_ready(),
                 Listener::Udp(forward) => forward.is_ready() && has_room,
@@ -198,6 +199,7 @@ impl Driver {
         self.take_answers(now);
         self.let_time_pass(now);
         self.receive(now);
+        self.host.begin(&mut self.engine, now);
         self.work_legs(now);
         self.work_listeners(now);
         self.drain(now);
@@ -358,7 +360,7 @@ impl Driver {
 
     fn act(&mut self, action: Action, now: Instant) {
         match action {
-            Action::Open(flow) => self.host.open(flow, &mut self.engine, now),
+            Action::Open(flow) => self.host.offer(flow, &mut self.engine, now),
             Action::Established(flow) => self.host.established(flow),
             Action::Readable(flow) => self.host.readable(flow),
             Action::Writable(flow) => self.host.writable(flow),

@@ -1,6 +1,7 @@
 //! The host side of flows: carries out core's actions on sockets of this host.
 //!
 //! ```text
+//!   offers.rs        peers' connections that wait to be begun
 //!   open.rs          a peer's flow gets its host leg
 //!   forward.rs       a local client gets its flow
 //!   legs.rs          the table of host legs, and whose turn it is
@@ -17,6 +18,7 @@ mod error_queue;
 mod forward;
 pub(crate) mod icmp;
 mod legs;
+mod offers;
 mod open;
 mod tcp;
 mod travel;
@@ -32,6 +34,7 @@ use slipwire_core::{Abort, Datagram, Engine, FlowId, Instant, Undelivered};
 use self::datagram::DatagramLeg;
 use self::icmp::PingSockets;
 use self::legs::Legs;
+use self::offers::Offers;
 use self::tcp::Connection;
 use crate::incidents::Incidents;
 use crate::listen::Listener;
@@ -79,6 +82,7 @@ impl Leg {
 pub(crate) struct Host {
     registry: Registry,
     legs: Legs,
+    offers: Offers,
     listeners: Vec<Listener>,
     services: Vec<(u16, Page)>,
     ping: PingSockets,
@@ -113,6 +117,7 @@ impl Host {
         Self {
             registry,
             legs: Legs::default(),
+            offers: Offers::default(),
             listeners,
             services,
             ping: PingSockets::probe(),

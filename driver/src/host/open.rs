@@ -8,15 +8,44 @@ use slipwire_core::{Engine, FlowId, Instant, Protocol, Refusal, Target};
 use super::datagram::DatagramLeg;
 use super::icmp::{self, Family};
 use super::tcp::Connection;
-use super::{Host, Leg, udp};
+use super::{Host, Leg, offers, udp};
 use crate::refusal::refusal;
 use crate::service::Exchange;
 use crate::token::Origin;
 
 impl Host {
-    /// Answers [`Action::Open`](slipwire_core::Action::Open), at once but for a connect, whose
-    /// result comes as an event.
-    pub(crate) fn open(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
+    /// Takes [`Action::Open`](slipwire_core::Action::Open). A connection has to wait for its turn;
+    /// a mapping has not, since its datagrams follow.
+    pub(crate) fn offer(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
+        let Some(meta) = engine.meta(flow) else { return };
+        let waits = match meta.protocol {
+            Protocol::Tcp => self.offers.push(meta.peer.public_key, flow).is_ok(),
+            Protocol::Udp | Protocol::Icmp => false,
+        };
+        if !waits {
+            self.open(flow, engine, now);
+        }
+    }
+
+    /// Whether connections wait for their turn.
+    pub(crate) fn has_offers(&self) -> bool {
+        !self.offers.is_empty()
+    }
+
+    /// Begins connections, within a budget.
+    pub(crate) fn begin(&mut self, engine: &mut Engine, now: Instant) {
+        let mut begun = 0;
+        while begun < offers::CONNECTS
+            && let Some(flow) = self.offers.pop()
+        {
+            begun += usize::from(engine.meta(flow).is_some());
+            self.open(flow, engine, now);
+        }
+    }
+
+    /// Finds a flow its host leg, and says so at once but for a connect, whose result comes as an
+    /// event.
+    fn open(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
         let Some(meta) = engine.meta(flow) else { return };
         let (protocol, source, target) = (meta.protocol, meta.source, meta.target);
         let (peer, destination) = (&meta.peer.name, meta.destination);

@@ -1,0 +1,115 @@
+//! Connections that peers want and that have not been begun: a few in each turn, and every peer
+//! in turn. A connect costs many times what the SYN that asks for it does, so that a peer with a
+//! burst of them would hold up everybody else.
+
+use std::collections::VecDeque;
+
+use slipwire_core::{FlowId, PublicKey};
+
+/// Connects begun before others have their turn.
+pub(crate) const CONNECTS: usize = 32;
+
+/// Flows of one peer that wait. Some of them may be over already, which core's limits don't count.
+const WAITING_MAX: usize = 16 << 10;
+
+/// The flows that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Offers {
+    /// Peers with flows that wait, the one whose turn it is first.
+    peers: VecDeque<(PublicKey, VecDeque<FlowId>)>,
+}
+
+/// Too many flows of the peer wait already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TooMany;
+
+impl Offers {
+    /// Lets a peer's flow wait, behind the others of that peer.
+    pub(crate) fn push(&mut self, peer: PublicKey, flow: FlowId) -> Result<(), TooMany> {
+        match self.peers.iter_mut().find(|(other, _)| *other == peer) {
+            Some((_, flows)) if flows.len() >= WAITING_MAX => return Err(TooMany),
+            Some((_, flows)) => flows.push_back(flow),
+            None => self.peers.push_back((peer, VecDeque::from([flow]))),
+        }
+        Ok(())
+    }
+
+    /// The flow whose turn it is. It may be over by now.
+    pub(crate) fn pop(&mut self) -> Option<FlowId> {
+        let (peer, mut flows) = self.peers.pop_front()?;
+        let flow = flows.pop_front();
+        if !flows.is_empty() {
+            self.peers.push_back((peer, flows));
+        }
+        flow
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slipwire_core::config::{Interface, Mappings, Parts, Peer, Tcp};
+    use slipwire_core::{Config, Engine, Instant, Limits, PrivateKey};
+
+    use super::*;
+
+    fn key(seed: u8) -> PrivateKey {
+        PrivateKey::from_entropy([seed; 32])
+    }
+
+    /// Ids as only an engine makes them.
+    fn flows() -> Vec<FlowId> {
+        let peer = Peer {
+            name: "far".into(),
+            public_key: key(2).public_key(),
+            preshared_key: None,
+            allowed_ips: vec!["0.0.0.0/0".parse().unwrap()],
+            endpoint: None,
+            persistent_keepalive: None,
+        };
+        let parts = Parts {
+            interface: Interface {
+                private_key: key(1),
+                addresses: vec!["10.0.0.1/24".parse().unwrap()],
+                mtu: 1420,
+            },
+            peers: vec![peer],
+            gateway: None,
+            tcp: Tcp::default(),
+            mappings: Mappings::default(),
+            limits: Limits::default(),
+        };
+        let mut engine = Engine::new(&Config::new(parts).unwrap(), [7; 32], Instant::ZERO);
+        let target = "10.0.0.2:53".parse().unwrap();
+        (0..10).map(|_| engine.open_udp(target, Instant::ZERO).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_peer_with_many_flows_holds_up_nobody_for_more_than_one() {
+        let flows = flows();
+        let (many, one) = (key(3).public_key(), key(4).public_key());
+        let mut offers = Offers::default();
+        for flow in &flows[..9] {
+            offers.push(many, *flow).unwrap();
+        }
+        offers.push(one, flows[9]).unwrap();
+        let order: Vec<_> = std::iter::from_fn(|| offers.pop()).collect();
+        assert_eq!(order[..3], [flows[0], flows[9], flows[1]]);
+        assert_eq!(order[3..], flows[2..9]);
+        assert!(offers.is_empty());
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let flow = flows()[0];
+        let peer = key(3).public_key();
+        let mut offers = Offers::default();
+        for _ in 0..WAITING_MAX {
+            offers.push(peer, flow).unwrap();
+        }
+        assert_eq!(offers.push(peer, flow), Err(TooMany));
+    }
+}
