@@ -1,4 +1,4 @@
-//! Tells the allocator to give large blocks back to the system.
+//! Has the allocator give back to the system what is free.
 
 /// Blocks of this many bytes and more are mapped on their own, and unmapped when freed.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -15,6 +15,64 @@ pub(crate) fn return_large_blocks() {
     let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM) };
 }
 
-/// Other allocators return large blocks by themselves.
+/// glibc gives small blocks back only from the end of its heap, where a single one that is in use
+/// keeps all those before it: what thousands of connections took would stay after their end.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "malloc_trim has no safe interface in any crate that is kept up")]
+fn return_small_blocks() {
+    // SAFETY: malloc_trim takes a number by value and only touches memory that is free. Its result
+    // says whether there was any.
+    let _ = unsafe { libc::malloc_trim(0) };
+}
+
+/// Other allocators return blocks by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn return_large_blocks() {}
+
+/// Other allocators return blocks by themselves.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn return_small_blocks() {}
+
+/// Flows that are not worth the search for what is free after them.
+const FEW: usize = 256;
+
+/// Gives small blocks back after a flood.
+#[derive(Debug, Default)]
+pub(crate) struct Ebb {
+    /// The most flows since the last time.
+    peak: usize,
+}
+
+impl Ebb {
+    /// Takes note of how many flows there are.
+    pub(crate) fn note(&mut self, flows: usize) {
+        if self.has_passed(flows) {
+            return_small_blocks();
+        }
+    }
+
+    /// Whether most of many flows are gone, said once.
+    fn has_passed(&mut self, flows: usize) -> bool {
+        self.peak = self.peak.max(flows);
+        let has_passed = self.peak > FEW && flows <= self.peak / 8;
+        if has_passed {
+            self.peak = flows;
+        }
+        has_passed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_searched_once_after_a_flood_and_never_in_everyday_life() {
+        let mut ebb = Ebb::default();
+        let passed: Vec<_> = [10, 250, 1, 8000, 2000, 1001, 1000, 999, 5, 0]
+            .into_iter()
+            .filter(|flows| ebb.has_passed(*flows))
+            .collect();
+        assert_eq!(passed, [1000, 5]);
+    }
+}

@@ -6,6 +6,7 @@ use super::arguments;
 use crate::config::{self, Configuration};
 use crate::ending::Ending;
 use crate::failure::Failure;
+use crate::memory::Ebb;
 use crate::{logging, ready, start};
 
 const HELP: &str = "\
@@ -36,8 +37,10 @@ pub(super) fn main(parser: Parser) -> Result<(), Failure> {
     let mut driver = start::start(engine.clone(), settings, &origin)?;
     let mut ending = Ending::watch(&mut driver)?;
     log::info!("{}", ready::line(&interface_name, &engine, &driver));
+    let mut ebb = Ebb::default();
     while !ending.requested() {
         driver.turn(None).map_err(Failure::system("can't wait for events"))?;
+        ebb.note(driver.flows());
     }
     log::info!("ending");
     driver.shut_down();
