@@ -141,28 +141,32 @@ fn key(text: &str) -> Result<[u8; 32]> {
     bytes.try_into().ok().context("no key")
 }
 
-/// So many things a second, in small bursts.
+/// So many things a second, in small bursts. What a busy machine has kept from being done is not
+/// made up for.
 #[derive(Debug)]
 pub struct Pace {
-    start: Instant,
+    due: Instant,
     interval: Duration,
-    done: u32,
 }
+
+/// How far behind it may be: as long as a burst that makes up for it.
+const BEHIND_MAX: Duration = Duration::from_millis(4);
 
 impl Pace {
     /// Starts now.
     pub fn per_second(rate: u32) -> Self {
-        Self { start: Instant::now(), interval: Duration::from_secs(1) / rate.max(1), done: 0 }
+        Self { due: Instant::now(), interval: Duration::from_secs(1) / rate.max(1) }
     }
 
     /// Waits until the next one is due.
     pub fn wait(&mut self) {
-        let due = self.interval * self.done;
-        self.done += 1;
-        let ahead = due.saturating_sub(self.start.elapsed());
+        let now = Instant::now();
         // Shorter sleeps last longer than they should.
+        let ahead = self.due.saturating_duration_since(now);
         if ahead > Duration::from_millis(1) {
             thread::sleep(ahead);
         }
+        let behind = now.saturating_duration_since(self.due);
+        self.due += self.interval + behind.saturating_sub(BEHIND_MAX);
     }
 }
