@@ -80,6 +80,7 @@ mod engine;
 mod key;
 mod limits;
 mod path_mtu;
+pub mod rules;
 mod stack;
 mod stats;
 mod time;

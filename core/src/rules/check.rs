@@ -1,0 +1,125 @@
+//! What is wrong with a rule, alone or in its place.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use super::{ProxyProtocol, RedirectTarget, Rule, RuleAction, Rules, Source};
+use crate::action::Protocol;
+
+/// A contradiction within a rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RuleError {
+    /// A range of ports ends before it begins.
+    BackwardRange(u16, u16),
+    /// A redirect to port 0.
+    NoPort,
+    /// A PROXY header for a flow that is not TCP.
+    ProxyProtocol,
+    /// The protocols that the rule asks for have no ports, or can't be redirected to its target.
+    NoProtocol,
+}
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BackwardRange(first, last) => {
+                write!(f, "the port range {first}-{last} runs backwards: write {last}-{first}")
+            }
+            Self::NoPort => f.write_str("port 0 is no target"),
+            Self::ProxyProtocol => {
+                f.write_str("the PROXY protocol is for TCP: set protocol = [\"tcp\"]")
+            }
+            Self::NoProtocol => f.write_str(
+                "no flow can match: ICMP has no ports and can't be redirected, and a Unix socket \
+                 takes TCP only",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RuleError {}
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp];
+
+impl Rule {
+    /// Everything that is wrong with the rule.
+    pub fn errors(&self) -> Vec<RuleError> {
+        let backward = self.ports.iter().filter(|range| range.is_empty());
+        let mut errors: Vec<_> =
+            backward.map(|range| RuleError::BackwardRange(*range.start(), *range.end())).collect();
+        let (target, header) = match &self.action {
+            RuleAction::Relay { proxy_protocol } => (None, *proxy_protocol),
+            RuleAction::Redirect { target, proxy_protocol } => (Some(target), *proxy_protocol),
+            RuleAction::Serve | RuleAction::Reject | RuleAction::Drop => (None, ProxyProtocol::Off),
+        };
+        if let Some(RedirectTarget::Address(address)) = target
+            && address.port() == 0
+        {
+            errors.push(RuleError::NoPort);
+        }
+        let not_tcp = self.protocols.iter().any(|protocol| *protocol != Protocol::Tcp);
+        if header != ProxyProtocol::Off && not_tcp {
+            errors.push(RuleError::ProxyProtocol);
+        } else if !PROTOCOLS.into_iter().any(|protocol| self.is_for(protocol)) {
+            errors.push(RuleError::NoProtocol);
+        }
+        errors
+    }
+
+    /// Whether this rule matches every flow that `other` matches.
+    fn covers(&self, other: &Self) -> bool {
+        let follows = |theirs: bool, ours: bool| ours || !theirs;
+        let is_from = |source: &Source| {
+            self.from.iter().any(|own| match (own, source) {
+                (Source::Prefix(own), Source::Prefix(prefix)) => own.contains(prefix),
+                (Source::Peer(own), Source::Peer(peer)) => own == peer,
+                (Source::Prefix(_), Source::Peer(_)) | (Source::Peer(_), Source::Prefix(_)) => {
+                    false
+                }
+            })
+        };
+        PROTOCOLS.into_iter().all(|protocol| follows(other.is_for(protocol), self.is_for(protocol)))
+            && follows(other.from.is_empty(), self.from.is_empty())
+            && (self.from.is_empty() || other.from.iter().all(is_from))
+            && follows(other.to.is_empty(), self.to.is_empty())
+            && (self.to.is_empty()
+                || other.to.iter().all(|theirs| self.to.iter().any(|own| own.contains(theirs))))
+            && follows(other.ports.is_empty(), self.ports.is_empty())
+            && (self.ports.is_empty() || {
+                let merged = merged(&self.ports);
+                let within = |range: &RangeInclusive<u16>| {
+                    merged.iter().any(|own| own.0 <= *range.start() && *range.end() <= own.1)
+                };
+                other.ports.iter().all(within)
+            })
+    }
+}
+
+/// Ranges without overlaps or seams, in order.
+fn merged(ranges: &[RangeInclusive<u16>]) -> Vec<(u16, u16)> {
+    let mut ranges: Vec<(u16, u16)> =
+        ranges.iter().map(|range| (*range.start(), *range.end())).collect();
+    ranges.sort_unstable();
+    let mut merged: Vec<(u16, u16)> = Vec::new();
+    for (start, end) in ranges {
+        match merged.last_mut() {
+            Some(last) if start <= last.1.saturating_add(1) => last.1 = last.1.max(end),
+            Some(_) | None => merged.push((start, end)),
+        }
+    }
+    merged
+}
+
+impl Rules {
+    /// Rules that can never match, each with the earlier rule that takes everything before it. A
+    /// rule that only several earlier ones cover together is not found. The work grows with the
+    /// square of the number of rules.
+    pub fn shadowed(&self) -> Vec<(usize, usize)> {
+        let rules = self.as_slice();
+        let shadow = |(place, rule): (usize, &Rule)| {
+            let earlier = rules[..place].iter().position(|earlier| earlier.covers(rule))?;
+            Some((place, earlier))
+        };
+        rules.iter().enumerate().filter_map(shadow).collect()
+    }
+}

@@ -1,0 +1,315 @@
+//! Rules: what becomes of a flow that a peer asks for, by who asks, for what, and where.
+//!
+//! The first rule whose conditions all hold decides. The list is compiled into one index for each
+//! condition; a look-up asks each index for the set of rules that the flow satisfies, and takes
+//! the first rule that is in all of them, 64 rules at a time.
+//!
+//! ```text
+//!   who asks  -->  sets by peer and by source prefix --.
+//!   protocol  -->  sets by protocol ------------------- and --> first
+//!   address   -->  sets by destination prefix --------|
+//!   port      -->  sets by port ----------------------'
+//! ```
+//!
+//! It is done once for each flow. What a verdict means for the flow is the stack's matter.
+
+mod check;
+mod intervals;
+mod set;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::action::Protocol;
+use crate::key::PublicKey;
+
+pub use check::RuleError;
+use intervals::Intervals;
+use set::{Set, first};
+
+/// The most rules that a list may have.
+pub const RULES_MAX: usize = 65_536;
+
+/// One rule. A condition that is empty holds for everything.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rule {
+    /// Who asks: one of these.
+    pub from: Vec<Source>,
+    /// The protocol: one of these.
+    pub protocols: Vec<Protocol>,
+    /// Where the flow is meant to go: into one of these.
+    pub to: Vec<IpNet>,
+    /// The destination port: in one of these. ICMP has none.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// What becomes of the flow.
+    pub action: RuleAction,
+}
+
+/// Who asks for a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A peer, whatever its inner address.
+    Peer(PublicKey),
+    /// Whoever has an inner address in this prefix.
+    Prefix(IpNet),
+}
+
+/// What becomes of a flow.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RuleAction {
+    /// It is offered to the embedder with its own destination as the target.
+    Relay {
+        /// What the host is told of the peer; TCP only.
+        proxy_protocol: ProxyProtocol,
+    },
+    /// It is offered to the embedder with another target. ICMP has none and is not matched.
+    Redirect {
+        /// The other target.
+        target: RedirectTarget,
+        /// What the target is told of the peer; TCP only.
+        proxy_protocol: ProxyProtocol,
+    },
+    /// It is offered to the embedder, who is the host leg itself: no socket, and no protected
+    /// target. TCP and UDP only.
+    Serve,
+    /// It is answered with a reset or "administratively prohibited".
+    Reject,
+    /// It is not answered.
+    Drop,
+}
+
+/// Where a redirected flow goes. A target is named by whoever wrote the rule, so that none is
+/// protected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RedirectTarget {
+    /// A host socket.
+    Address(SocketAddr),
+    /// A Unix stream socket; TCP only.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for RedirectTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The header that tells a host who its client is (the PROXY protocol of HAProxy).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum ProxyProtocol {
+    /// None.
+    #[default]
+    Off,
+    /// A line of text.
+    V1,
+    /// Binary, with the peer's key and name beside its address.
+    V2,
+}
+
+/// A flow that is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Query {
+    /// The peer.
+    pub peer: PublicKey,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The peer's inner address.
+    pub source: IpAddr,
+    /// Where the flow is meant to go (ICMP: the port is ignored).
+    pub destination: SocketAddr,
+}
+
+/// The condition of a rule that does not hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mismatch {
+    /// Somebody else asks.
+    From,
+    /// It is another protocol, or one that the rule's action or ports are not for.
+    Protocol,
+    /// It goes to another address.
+    To,
+    /// It goes to another port.
+    Port,
+}
+
+impl Rule {
+    /// Whether the rule is for flows of this protocol at all.
+    pub fn is_for(&self, protocol: Protocol) -> bool {
+        let listed = self.protocols.is_empty() || self.protocols.contains(&protocol);
+        let possible = match &self.action {
+            RuleAction::Relay { .. } | RuleAction::Reject | RuleAction::Drop => true,
+            RuleAction::Redirect { target: RedirectTarget::Address(_), .. } | RuleAction::Serve => {
+                protocol != Protocol::Icmp
+            }
+            RuleAction::Redirect { target: RedirectTarget::Unix(_), .. } => {
+                protocol == Protocol::Tcp
+            }
+        };
+        let has_port = protocol != Protocol::Icmp || self.ports.is_empty();
+        listed && possible && has_port
+    }
+
+    /// The first condition that does not hold for a flow; `None` if the rule matches.
+    pub fn mismatch(&self, query: &Query) -> Option<Mismatch> {
+        let is_from = |source: &Source| match source {
+            Source::Peer(key) => *key == query.peer,
+            Source::Prefix(prefix) => prefix.contains(&query.source),
+        };
+        let (address, port) = (query.destination.ip(), query.destination.port());
+        if !self.from.is_empty() && !self.from.iter().any(is_from) {
+            Some(Mismatch::From)
+        } else if !self.is_for(query.protocol) {
+            Some(Mismatch::Protocol)
+        } else if !self.to.is_empty() && !self.to.iter().any(|prefix| prefix.contains(&address)) {
+            Some(Mismatch::To)
+        } else if !self.ports.is_empty() && !self.ports.iter().any(|range| range.contains(&port)) {
+            Some(Mismatch::Port)
+        } else {
+            None
+        }
+    }
+}
+
+/// A list of rules, ready to be asked.
+#[derive(Debug)]
+pub struct Rules {
+    rules: Vec<Rule>,
+    tcp: Set,
+    udp: Set,
+    icmp: Set,
+    from_anybody: Set,
+    peers: HashMap<PublicKey, Set>,
+    sources: Prefixes,
+    to_anywhere: Set,
+    destinations: Prefixes,
+    any_port: Set,
+    ports: Intervals<u16>,
+}
+
+impl Rules {
+    /// Compiles a list, of which at most [`RULES_MAX`] rules count.
+    pub fn new(mut rules: Vec<Rule>) -> Self {
+        rules.truncate(RULES_MAX);
+        let count = rules.len();
+        let placed = || (0..).zip(&rules);
+        let set_of = |holds: &dyn Fn(&Rule) -> bool| {
+            let places = placed().filter(|(_, rule)| holds(rule)).map(|(place, _)| place);
+            Set::new(places.collect(), count)
+        };
+        let mut peers: HashMap<PublicKey, Vec<u32>> = HashMap::new();
+        let (mut sources, mut destinations, mut ports) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, rule) in placed() {
+            for source in &rule.from {
+                match source {
+                    Source::Peer(key) => {
+                        let places = peers.entry(*key).or_default();
+                        if places.last() != Some(&place) {
+                            places.push(place);
+                        }
+                    }
+                    Source::Prefix(prefix) => sources.push((*prefix, place)),
+                }
+            }
+            destinations.extend(rule.to.iter().map(|prefix| (*prefix, place)));
+            ports.extend(rule.ports.iter().map(|range| (range.clone(), place)));
+        }
+        Self {
+            tcp: set_of(&|rule| rule.is_for(Protocol::Tcp)),
+            udp: set_of(&|rule| rule.is_for(Protocol::Udp)),
+            icmp: set_of(&|rule| rule.is_for(Protocol::Icmp)),
+            from_anybody: set_of(&|rule| rule.from.is_empty()),
+            peers: peers.into_iter().map(|(key, set)| (key, Set::new(set, count))).collect(),
+            sources: Prefixes::new(&sources, count),
+            to_anywhere: set_of(&|rule| rule.to.is_empty()),
+            destinations: Prefixes::new(&destinations, count),
+            any_port: set_of(&|rule| rule.ports.is_empty()),
+            ports: Intervals::new(&ports, count, |port| port.checked_add(1)),
+            rules,
+        }
+    }
+
+    /// The rules, in order.
+    pub fn as_slice(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rule that decides, with its place in the list; `None` if no rule matches.
+    pub fn decide(&self, query: &Query) -> Option<(usize, &Rule)> {
+        let protocol = match query.protocol {
+            Protocol::Tcp => &self.tcp,
+            Protocol::Udp => &self.udp,
+            Protocol::Icmp => &self.icmp,
+        };
+        let (address, port) = (query.destination.ip(), query.destination.port());
+        let mut protocol = protocol.walk();
+        let mut from = Either::new([
+            Some(&self.from_anybody),
+            self.peers.get(&query.peer),
+            self.sources.find(query.source),
+        ]);
+        let mut to = Either::new([Some(&self.to_anywhere), self.destinations.find(address), None]);
+        let mut ports = Either::new([Some(&self.any_port), self.ports.find(port), None]);
+        let place = first(self.rules.len(), |index| {
+            protocol.word(index) & to.word(index) & ports.word(index) & from.word(index)
+        })?;
+        self.rules.get(place).map(|rule| (place, rule))
+    }
+}
+
+/// The union of sets, as it is walked.
+struct Either<'a>([Option<set::Walk<'a>>; 3]);
+
+impl<'a> Either<'a> {
+    fn new(sets: [Option<&'a Set>; 3]) -> Self {
+        Self(sets.map(|set| set.map(Set::walk)))
+    }
+
+    fn word(&mut self, index: usize) -> u64 {
+        self.0.iter_mut().flatten().fold(0, |word, walk| word | walk.word(index))
+    }
+}
+
+/// Which rules ask for an address.
+#[derive(Debug)]
+struct Prefixes {
+    v4: Intervals<u32>,
+    v6: Intervals<u128>,
+}
+
+impl Prefixes {
+    fn new(prefixes: &[(IpNet, u32)], rules: usize) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (prefix, place) in prefixes {
+            match prefix {
+                IpNet::V4(net) => {
+                    v4.push((net.network().to_bits()..=net.broadcast().to_bits(), *place));
+                }
+                IpNet::V6(net) => {
+                    v6.push((net.network().to_bits()..=net.broadcast().to_bits(), *place));
+                }
+            }
+        }
+        Self {
+            v4: Intervals::new(&v4, rules, |address| address.checked_add(1)),
+            v6: Intervals::new(&v6, rules, |address| address.checked_add(1)),
+        }
+    }
+
+    fn find(&self, address: IpAddr) -> Option<&Set> {
+        match address {
+            IpAddr::V4(v4) => self.v4.find(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.find(v6.to_bits()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
