@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::limits::Limits;
+use crate::rules::{RULES_MAX, Rule, RuleError};
 
 /// The smallest tunnel MTU: what every IPv4 host must take (RFC 1122, section 3.3.3).
 pub const MTU_MIN: u16 = 576;
@@ -86,6 +87,9 @@ pub enum DefaultAction {
 /// What peers may reach through this end.
 #[derive(Clone, Debug)]
 pub struct Gateway {
+    /// Rules, of which the first that matches decides; at most
+    /// [`RULES_MAX`](crate::rules::RULES_MAX).
+    pub rules: Vec<Rule>,
     /// For flows that no rule matches.
     pub default: DefaultAction,
     /// Whether peers reach each other's allowed IPs.
@@ -238,6 +242,15 @@ pub enum ConfigError {
         /// The address.
         address: IpAddr,
     },
+    /// A rule contradicts itself.
+    Rule {
+        /// Its place in [`Gateway::rules`].
+        rule: usize,
+        /// What is wrong with it.
+        error: RuleError,
+    },
+    /// More rules than there may be.
+    TooManyRules(usize),
     /// A ring of less than 4 KiB or more than 1 GiB.
     BufferOutOfRange(usize),
     /// A timer of zero.
@@ -267,6 +280,10 @@ impl fmt::Display for ConfigError {
             Self::OwnAddress { address, .. } => {
                 write!(f, "{address} is our own tunnel address")
             }
+            Self::Rule { error, .. } => error.fmt(f),
+            Self::TooManyRules(rules) => {
+                write!(f, "{rules} rules are too many: {RULES_MAX} at most")
+            }
             Self::BufferOutOfRange(bytes) => {
                 write!(f, "a buffer of {bytes} bytes is out of range: 4KiB to 1GiB")
             }
@@ -291,6 +308,7 @@ impl Config {
         let mut errors = Vec::new();
         check_interface(&parts.interface, &mut errors);
         check_peers(&parts, &mut errors);
+        check_rules(parts.gateway.as_ref(), &mut errors);
         check_tcp(&parts.tcp, &mut errors);
         check_mappings(&parts.mappings, &mut errors);
         errors.extend(parts.limits.contradictions().map(ConfigError::Limit));
@@ -352,6 +370,17 @@ fn check_peers(parts: &Parts, errors: &mut Vec<ConfigError>) {
                 errors.push(ConfigError::OwnAddress { peer: index, address });
             }
         }
+    }
+}
+
+fn check_rules(gateway: Option<&Gateway>, errors: &mut Vec<ConfigError>) {
+    let rules = gateway.map_or(&[][..], |gateway| &gateway.rules);
+    if rules.len() > RULES_MAX {
+        errors.push(ConfigError::TooManyRules(rules.len()));
+    }
+    for (place, rule) in rules.iter().enumerate() {
+        let found = rule.errors().into_iter();
+        errors.extend(found.map(|error| ConfigError::Rule { rule: place, error }));
     }
 }
 

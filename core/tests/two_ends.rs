@@ -96,6 +96,7 @@ impl World {
         let gateway = engine(2, 1, "10.0.0.1/24", |parts| {
             parts.peers[0].allowed_ips = vec!["10.0.0.2/32".parse().unwrap()];
             parts.gateway = Some(Gateway {
+                rules: Vec::new(),
                 default: DefaultAction::Relay,
                 peer_to_peer: false,
                 overlay_exclude: Vec::new(),

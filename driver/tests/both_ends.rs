@@ -112,6 +112,7 @@ fn page(meta: &FlowMeta) -> Vec<u8> {
 fn both_ends() -> (End, End) {
     let local = || vec!["127.0.0.1".parse().unwrap()];
     let gateway = Gateway {
+        rules: Vec::new(),
         default: DefaultAction::Relay,
         peer_to_peer: false,
         overlay_exclude: Vec::new(),

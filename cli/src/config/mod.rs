@@ -17,6 +17,7 @@ mod forward;
 mod interface;
 mod options;
 mod peer;
+mod rule;
 pub(crate) mod schema;
 mod secret;
 mod section;
@@ -41,6 +42,7 @@ pub(crate) use fault::{Faults, Problem};
 pub(crate) use find::find;
 use interface::InterfaceTable;
 use peer::{Clash, PeerTables};
+use rule::RuleTable;
 use secret::Surroundings;
 pub(crate) use secret::read_private_key;
 
@@ -73,6 +75,8 @@ pub(crate) struct Origin {
     pub(crate) listen_line: usize,
     /// The lines of `forward.listen`, in the order of the forwards.
     pub(crate) forward_lines: Vec<usize>,
+    /// The lines of the rules, in their order.
+    pub(crate) rule_lines: Vec<usize>,
 }
 
 /// Why there is no configuration.
@@ -144,10 +148,24 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
     let interface = interface::read(root, surroundings, report);
     let peers = peer::read(root, surroundings, report);
     let forwards = forward::read(root, report);
+    let known_peers = peers.peers();
+    let directory = surroundings.file.parent().unwrap_or(Path::new(""));
+    let rules = rule::read(root, &known_peers, directory, report);
+    let mut gateway = options::gateway(root, report);
+    match (&mut gateway, rules.first()) {
+        (Some(gateway), _) => {
+            gateway.rules = rules.iter().map(|table| table.rule.clone()).collect()
+        }
+        (None, Some(first)) if !root.contains_key(schema::GATEWAY.name) => {
+            let what = "without a gateway no peer reaches anything";
+            report.fault(first.offset, "rule", Problem::new(what, "add a [gateway] table"));
+        }
+        (None, _) => {}
+    }
     let parts = Parts {
         interface: interface.interface.clone(),
-        peers: peers.peers(),
-        gateway: options::gateway(root, report),
+        peers: known_peers,
+        gateway,
         tcp: options::tcp(root, report),
         mappings: options::mappings(root, report),
         limits: options::limits(root, report),
@@ -159,7 +177,7 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
     let engine = Config::new(parts)
         .map_err(|errors| {
             for error in errors {
-                report_contradiction(&error, root, &interface, &peers, report);
+                report_contradiction(&error, root, &interface, &peers, &rules, report);
             }
         })
         .ok()?;
@@ -168,6 +186,7 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
             file: surroundings.file.to_owned(),
             listen_line: report.line(interface.listen_offset),
             forward_lines: forwards.iter().map(|table| report.line(table.listen_offset)).collect(),
+            rule_lines: rules.iter().map(|table| report.line(table.offset)).collect(),
         },
         interface_name: interface.name,
         engine,
@@ -204,6 +223,7 @@ fn report_contradiction(
     root: &DeTable<'_>,
     interface: &InterfaceTable,
     peers: &PeerTables,
+    rules: &[RuleTable],
     report: &mut Report,
 ) {
     let peer = |index: usize, clash: Clash, report: &mut Report| {
@@ -225,6 +245,15 @@ fn report_contradiction(
         }
         ConfigError::OwnAddress { peer: index, address } => {
             peer(index, Clash::OwnAddress { prefix: address.into() }, report);
+        }
+        ConfigError::Rule { rule, error } => {
+            if let Some(table) = rules.get(rule) {
+                rule::report_error(table, error, report);
+            }
+        }
+        ConfigError::TooManyRules(_) => {
+            let offset = rules.last().map_or(0, |table| table.offset);
+            report.fault(offset, "rule", Problem::new(error.to_string(), "write fewer"));
         }
         // Both are excluded by the values that are read; core checks for other embedders.
         ConfigError::BufferOutOfRange(_) | ConfigError::ZeroTimeout(_) => {

@@ -18,6 +18,7 @@ use super::value::{ByteSize, Count, RingSize};
 pub(super) fn gateway(root: &DeTable<'_>, report: &mut Report) -> Option<Gateway> {
     let section = Section::one(&schema::GATEWAY, root, report)?;
     let mut gateway = Gateway {
+        rules: Vec::new(),
         default: DefaultAction::Relay,
         peer_to_peer: false,
         overlay_exclude: Vec::new(),

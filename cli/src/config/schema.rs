@@ -54,6 +54,12 @@ pub(crate) const GATEWAY: Schema = Schema {
     keys: &["default", "peer_to_peer", "overlay_exclude"],
 };
 
+pub(crate) const RULE: Schema = Schema {
+    name: "rule",
+    occurs: Occurs::Often,
+    keys: &["from", "protocol", "to", "port", "action", "target", "proxy_protocol"],
+};
+
 pub(crate) const TCP: Schema = Schema {
     name: "tcp",
     occurs: Occurs::Once,
@@ -83,8 +89,8 @@ pub(crate) const LIMITS: Schema = Schema {
 pub(crate) const LOG: Schema = Schema { name: "log", occurs: Occurs::Once, keys: &["level"] };
 
 /// Every table, in the order of the documentation.
-pub(crate) const ALL: [&Schema; 9] =
-    [&INTERFACE, &PEER, &FORWARD, &GATEWAY, &TCP, &UDP, &ICMP, &LIMITS, &LOG];
+pub(crate) const ALL: [&Schema; 10] =
+    [&INTERFACE, &PEER, &FORWARD, &GATEWAY, &RULE, &TCP, &UDP, &ICMP, &LIMITS, &LOG];
 
 impl Schema {
     /// The table's header as it is written in a file.
@@ -123,7 +129,7 @@ fn elsewhere(key: &str) -> Option<String> {
 
 /// The known word that `word` was probably meant to be: the same but for case and punctuation
 /// (`AllowedIPs`, as wg writes it), or a slip or two of the fingers away.
-fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let plain = |text: &str| text.replace(['_', '-'], "").to_lowercase();
     let word = plain(word);
     let slips = if word.len() < 5 { 1 } else { 2 };

@@ -106,6 +106,11 @@ impl<'t> Section<'t> {
         format!("{}.{key}", self.schema.name)
     }
 
+    /// Where the table stands.
+    pub(super) const fn offset(&self) -> usize {
+        self.offset
+    }
+
     /// Where the value of a key stands; the table's header if there is none.
     pub(super) fn offset_of(&self, key: &str) -> usize {
         self.table.get(key).map_or(self.offset, |value| value.span().start)

@@ -197,7 +197,7 @@ impl From<RingSize> for usize {
 }
 
 /// A word out of a list, each with what it means.
-fn one_of<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, Problem> {
+pub(super) fn one_of<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, Problem> {
     let list: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
     let list = list.join(", ");
     let text = text(value, &format!("one of {list}"))?;

@@ -152,6 +152,7 @@ mod tests {
 
     fn policy(default: DefaultAction) -> Policy {
         Policy::new(Some(Gateway {
+            rules: Vec::new(),
             default,
             peer_to_peer: true,
             overlay_exclude: vec!["10.9.0.0/16".parse().unwrap()],

@@ -78,6 +78,7 @@ impl World {
                 })
                 .collect(),
             gateway: Some(Gateway {
+                rules: Vec::new(),
                 default: DefaultAction::Relay,
                 peer_to_peer: true,
                 overlay_exclude: Vec::new(),

@@ -104,6 +104,7 @@ impl World {
             },
             peers: Vec::new(),
             gateway: Some(Gateway {
+                rules: Vec::new(),
                 default: DefaultAction::Relay,
                 peer_to_peer: true,
                 overlay_exclude: Vec::new(),
