@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::key::PublicKey;
+use crate::rules::ProxyProtocol;
 
 /// Names a flow. It carries a generation, so that an id kept too long names nothing rather than
 /// another flow.
@@ -82,15 +84,22 @@ pub struct FlowMeta {
     pub destination: SocketAddr,
     /// What the embedder is asked to reach.
     pub target: Target,
+    /// The rule that decided, by its place in [`Gateway::rules`](crate::config::Gateway::rules) as
+    /// it was then; `None` where no rule matched, and for flows that the embedder opened.
+    pub rule: Option<usize>,
+    /// What the target is to be told of the peer before the first byte; TCP only.
+    pub proxy_protocol: ProxyProtocol,
 }
 
 /// What the embedder is asked to reach for a flow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
     /// An address of the host's network. For UDP and ICMP each datagram names its own.
     Host(SocketAddr),
-    /// The embedder itself, on one of the [`services`](crate::config::Gateway::services).
-    Service(u16),
+    /// A Unix stream socket of the host; TCP only.
+    Unix(Arc<Path>),
+    /// The embedder itself ([`RuleAction::Serve`](crate::rules::RuleAction::Serve)).
+    Embedder,
     /// Nothing: the embedder opened the flow, its local client is the host leg.
     Client,
 }
@@ -133,6 +142,8 @@ pub enum Abort {
     Unreachable,
     /// The flow was silent for too long.
     Idle,
+    /// The rules do not allow it any more.
+    Forbidden,
     /// A limit was reached and this flow had to go.
     Limit,
     /// The engine was shut down.
@@ -146,6 +157,7 @@ impl fmt::Display for Abort {
             Self::TimedOut => "timed out",
             Self::Unreachable => "unreachable",
             Self::Idle => "idle for too long",
+            Self::Forbidden => "forbidden by the rules",
             Self::Limit => "a limit was reached",
             Self::ShutDown => "shut down",
         })

@@ -96,9 +96,6 @@ pub struct Gateway {
     pub peer_to_peer: bool,
     /// Prefixes that always leave through the host, never to another peer.
     pub overlay_exclude: Vec<IpNet>,
-    /// TCP ports of our own tunnel addresses whose flows are offered to the embedder, which serves
-    /// them itself; all others are refused.
-    pub services: Vec<u16>,
     /// Addresses of this host that no peer may reach through it, beside those that are protected
     /// by their kind (loopback, link-local, multicast ...).
     pub host_addresses: Vec<IpAddr>,
@@ -308,7 +305,8 @@ impl Config {
         let mut errors = Vec::new();
         check_interface(&parts.interface, &mut errors);
         check_peers(&parts, &mut errors);
-        check_rules(parts.gateway.as_ref(), &mut errors);
+        let rules = parts.gateway.as_ref().map_or(&[][..], |gateway| &gateway.rules);
+        errors.extend(check_rules(rules));
         check_tcp(&parts.tcp, &mut errors);
         check_mappings(&parts.mappings, &mut errors);
         errors.extend(parts.limits.contradictions().map(ConfigError::Limit));
@@ -373,15 +371,14 @@ fn check_peers(parts: &Parts, errors: &mut Vec<ConfigError>) {
     }
 }
 
-fn check_rules(gateway: Option<&Gateway>, errors: &mut Vec<ConfigError>) {
-    let rules = gateway.map_or(&[][..], |gateway| &gateway.rules);
-    if rules.len() > RULES_MAX {
-        errors.push(ConfigError::TooManyRules(rules.len()));
-    }
-    for (place, rule) in rules.iter().enumerate() {
-        let found = rule.errors().into_iter();
-        errors.extend(found.map(|error| ConfigError::Rule { rule: place, error }));
-    }
+/// Everything that is wrong with a list of rules.
+pub(crate) fn check_rules(rules: &[Rule]) -> Vec<ConfigError> {
+    let too_many = (rules.len() > RULES_MAX).then_some(ConfigError::TooManyRules(rules.len()));
+    let wrong = rules.iter().enumerate().flat_map(|(place, rule)| {
+        let errors = rule.errors().into_iter();
+        errors.map(move |error| ConfigError::Rule { rule: place, error })
+    });
+    too_many.into_iter().chain(wrong).collect()
 }
 
 fn check_tcp(tcp: &Tcp, errors: &mut Vec<ConfigError>) {

@@ -10,8 +10,9 @@ use crate::action::{
     Action, Datagram, FlowId, FlowMeta, Identity, NoFlow, OpenError, PeerId, Refusal, Transmit,
     Undelivered,
 };
-use crate::config::Config;
+use crate::config::{self, Config, ConfigError};
 use crate::egress::Egress;
+use crate::rules::Rule;
 use crate::stack::{Outlet, Route, Stack};
 use crate::stats::{Counter, Stats};
 use crate::time::Instant;
@@ -194,8 +195,27 @@ impl Engine {
 impl Engine {
     /// Replaces the addresses of this host that no peer may reach through it
     /// ([`Gateway::host_addresses`](crate::config::Gateway::host_addresses)).
-    pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) {
-        self.stack.set_host_addresses(addresses);
+    pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>, now: Instant) {
+        self.advance(now);
+        let (stack, mut wire) = split!(self);
+        stack.set_host_addresses(addresses, &mut wire);
+    }
+
+    /// Replaces the [rules](crate::config::Gateway::rules). Flows that the new ones would not have
+    /// let in, or would have led elsewhere, are aborted; others do not notice. It looks at every
+    /// flow.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the rules; nothing has changed then.
+    pub fn set_rules(&mut self, rules: Vec<Rule>, now: Instant) -> Result<(), Vec<ConfigError>> {
+        let errors = config::check_rules(&rules);
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        self.advance(now);
+        let (stack, mut wire) = split!(self);
+        stack.set_rules(rules, &mut wire);
+        Ok(())
     }
 
     /// Ends every flow, as the process is about to end: peers get resets, the embedder gets

@@ -100,7 +100,6 @@ impl World {
                 default: DefaultAction::Relay,
                 peer_to_peer: false,
                 overlay_exclude: Vec::new(),
-                services: Vec::new(),
                 host_addresses: Vec::new(),
             });
         });

@@ -39,7 +39,7 @@ impl HostAddresses {
                 addresses.dedup();
                 if addresses != self.told {
                     log::debug!("addresses of this host: {addresses:?}");
-                    engine.set_host_addresses(addresses.clone());
+                    engine.set_host_addresses(addresses.clone(), now);
                     self.told = addresses;
                 }
             }

@@ -73,5 +73,6 @@ mod udp;
 
 pub use driver::Driver;
 pub use error::StartError;
+pub use host::proxy::{PROXY_PEER_NAME, PROXY_PUBLIC_KEY};
 pub use settings::{Forward, ForwardProtocol, Page, Settings};
 pub use udp::Offloads;

@@ -13,8 +13,8 @@ pub struct Settings {
     pub port: Option<u16>,
     /// Local ports that lead into the tunnel.
     pub forwards: Vec<Forward>,
-    /// What answers at the TCP ports of our own tunnel addresses that
-    /// [`Gateway::services`](slipwire_core::config::Gateway::services) names.
+    /// What answers the TCP flows that a rule gives to the embedder
+    /// ([`RuleAction::Serve`](slipwire_core::rules::RuleAction::Serve)), by destination port.
     pub services: Vec<(u16, Page)>,
 }
 

@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use slipwire_core::config::{DefaultAction, Endpoint, Gateway, Interface, Parts, Peer};
+use slipwire_core::rules::{Rule, RuleAction};
 use slipwire_core::{Config, FlowMeta, IpNet, PrivateKey};
 use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings};
 
@@ -112,11 +113,10 @@ fn page(meta: &FlowMeta) -> Vec<u8> {
 fn both_ends() -> (End, End) {
     let local = || vec!["127.0.0.1".parse().unwrap()];
     let gateway = Gateway {
-        rules: Vec::new(),
+        rules: vec![Rule { ports: vec![80..=80], ..Rule::any(RuleAction::Serve) }],
         default: DefaultAction::Relay,
         peer_to_peer: false,
         overlay_exclude: Vec::new(),
-        services: vec![80],
         host_addresses: Vec::new(),
     };
     let server = End::run(config(1, 2, None, Some(gateway)), move || Settings {

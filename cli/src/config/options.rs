@@ -22,7 +22,6 @@ pub(super) fn gateway(root: &DeTable<'_>, report: &mut Report) -> Option<Gateway
         default: DefaultAction::Relay,
         peer_to_peer: false,
         overlay_exclude: Vec::new(),
-        services: Vec::new(),
         host_addresses: Vec::new(),
     };
     section.set::<DefaultAction, _>("default", &mut gateway.default, report);

@@ -242,7 +242,7 @@ impl Target {
     fn within(self, directory: &Path) -> RedirectTarget {
         match self {
             Self::Address(address) => RedirectTarget::Address(address),
-            Self::Unix(path) => RedirectTarget::Unix(directory.join(path)),
+            Self::Unix(path) => RedirectTarget::Unix(directory.join(path).into()),
         }
     }
 }
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn a_target_is_an_address_or_a_socket() {
         let target = |toml: &str| read::<Target>(toml).ok().map(|t| t.within(Path::new("/etc")));
-        let unix = |path: &str| Some(RedirectTarget::Unix(path.into()));
+        let unix = |path: &str| Some(RedirectTarget::Unix(Path::new(path).into()));
         assert_eq!(target("\"unix:/run/web\""), unix("/run/web"));
         assert_eq!(target("\"unix:web\""), unix("/etc/web"));
         let address = RedirectTarget::Address("[::1]:80".parse().unwrap());

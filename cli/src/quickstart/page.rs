@@ -1,7 +1,8 @@
 //! The page that the gateway serves inside the tunnel, to prove the way to it.
 
-use slipwire_core::FlowMeta;
 use slipwire_core::config::Config;
+use slipwire_core::rules::{Rule, RuleAction};
+use slipwire_core::{FlowMeta, IpNet, Protocol};
 use slipwire_driver::Settings;
 
 use crate::failure::Failure;
@@ -19,7 +20,14 @@ pub(crate) fn serve(engine: &Config, settings: &mut Settings) -> Result<Config, 
                 .to_owned(),
         ));
     };
-    gateway.services.push(PORT);
+    let addresses = parts.interface.addresses.iter().map(|own| IpNet::from(own.addr()));
+    let rule = Rule {
+        protocols: vec![Protocol::Tcp],
+        to: addresses.collect(),
+        ports: vec![PORT..=PORT],
+        ..Rule::any(RuleAction::Serve)
+    };
+    gateway.rules.insert(0, rule);
     settings.services.push((PORT, Box::new(page)));
     Config::new(parts).map_err(|errors| {
         let reasons: Vec<_> = errors.iter().map(ToString::to_string).collect();
@@ -49,7 +57,8 @@ fn page(meta: &FlowMeta) -> Vec<u8> {
 mod tests {
     use std::sync::Arc;
 
-    use slipwire_core::{Identity, PrivateKey, Protocol, Target};
+    use slipwire_core::rules::ProxyProtocol;
+    use slipwire_core::{Identity, PrivateKey, Target};
 
     use super::*;
 
@@ -61,7 +70,9 @@ mod tests {
             protocol: Protocol::Tcp,
             source: "10.77.0.3:40000".parse().unwrap(),
             destination: "10.77.0.1:80".parse().unwrap(),
-            target: Target::Service(PORT),
+            target: Target::Embedder,
+            rule: Some(0),
+            proxy_protocol: ProxyProtocol::Off,
         };
         let response = String::from_utf8(page(&meta)).unwrap();
         let (head, body) = response.split_once("\r\n\r\n").unwrap();

@@ -21,7 +21,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -90,7 +91,7 @@ pub enum RedirectTarget {
     /// A host socket.
     Address(SocketAddr),
     /// A Unix stream socket; TCP only.
-    Unix(PathBuf),
+    Unix(Arc<Path>),
 }
 
 impl fmt::Display for RedirectTarget {
@@ -141,6 +142,11 @@ pub enum Mismatch {
 }
 
 impl Rule {
+    /// A rule without conditions.
+    pub const fn any(action: RuleAction) -> Self {
+        Self { from: Vec::new(), protocols: Vec::new(), to: Vec::new(), ports: Vec::new(), action }
+    }
+
     /// Whether the rule is for flows of this protocol at all.
     pub fn is_for(&self, protocol: Protocol) -> bool {
         let listed = self.protocols.is_empty() || self.protocols.contains(&protocol);

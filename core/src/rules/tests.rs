@@ -21,13 +21,12 @@ fn net(text: &str) -> IpNet {
 }
 
 fn any() -> Rule {
-    let (from, to) = (Vec::new(), Vec::new());
-    Rule { from, protocols: Vec::new(), to, ports: Vec::new(), action: RELAY }
+    Rule::any(RELAY)
 }
 
 fn redirect(target: &str) -> RuleAction {
     let target = match target.strip_prefix("unix:") {
-        Some(path) => RedirectTarget::Unix(path.into()),
+        Some(path) => RedirectTarget::Unix(Path::new(path).into()),
         None => RedirectTarget::Address(target.parse().unwrap()),
     };
     RuleAction::Redirect { target, proxy_protocol: ProxyProtocol::Off }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use siphasher::sip::SipHasher13;
 use slab::Slab;
 
-use crate::action::{FlowId, FlowMeta, PeerId, Protocol};
+use crate::action::{FlowId, FlowMeta, PeerId, Protocol, Target};
 use crate::limits::Limits;
 use crate::stack::mapping::Mapping;
 use crate::stack::tcp::{Ends, TcpFlow};
@@ -25,14 +25,6 @@ pub(crate) struct FlowKey {
 }
 
 impl FlowKey {
-    /// Whether the flow has a host socket to itself: clients of a UDP forward share its.
-    const fn has_socket(&self) -> bool {
-        match self.protocol {
-            Protocol::Tcp | Protocol::Icmp => true,
-            Protocol::Udp => self.outer.is_none(),
-        }
-    }
-
     /// Both ends of a connection, seen from ours.
     pub(crate) fn ends(&self) -> Option<Ends> {
         Some(Ends { local: self.outer?, remote: self.inner, peer: self.peer })
@@ -56,7 +48,20 @@ pub(crate) enum FlowKind {
     Mapping(Mapping),
 }
 
+/// Whether a flow has a host socket to itself: clients of a UDP forward share its.
+const fn has_socket(protocol: Protocol, target: &Target) -> bool {
+    match (target, protocol) {
+        (Target::Host(_) | Target::Unix(_), _) => true,
+        (Target::Client, Protocol::Tcp) => true,
+        (Target::Client, Protocol::Udp | Protocol::Icmp) | (Target::Embedder, _) => false,
+    }
+}
+
 impl Flow {
+    const fn has_socket(&self) -> bool {
+        has_socket(self.key.protocol, &self.meta.target)
+    }
+
     pub(crate) const fn tcp(&self) -> Option<&TcpFlow> {
         match &self.kind {
             FlowKind::Tcp(tcp) => Some(tcp),
@@ -163,13 +168,14 @@ impl FlowTable {
     }
 
     /// Whether one more flow would be too many.
-    pub(crate) fn is_full(&mut self, key: &FlowKey) -> Option<Full> {
+    pub(crate) fn is_full(&mut self, key: &FlowKey, target: &Target) -> Option<Full> {
         let flows_max = match key.protocol {
             Protocol::Tcp => self.limits.tcp_flows,
             Protocol::Udp => self.limits.udp_flows,
             Protocol::Icmp => self.limits.icmp_flows,
         };
-        let sockets_max = if key.has_socket() { self.limits.sockets } else { usize::MAX };
+        let sockets_max =
+            if has_socket(key.protocol, target) { self.limits.sockets } else { usize::MAX };
         let (mut own, mut total) = (*self.usage(key.peer), self.total);
         let share = self.limits.per_peer;
         let (own_flows, flows) = (*own.of(key.protocol), *total.of(key.protocol));
@@ -208,7 +214,7 @@ impl FlowTable {
         let key = flow.key;
         *self.total.of(key.protocol) += 1;
         *self.usage(key.peer).of(key.protocol) += 1;
-        let sockets = usize::from(key.has_socket());
+        let sockets = usize::from(flow.has_socket());
         self.total.sockets += sockets;
         self.usage(key.peer).sockets += sockets;
         let slot = self.slots.insert(flow);
@@ -229,7 +235,7 @@ impl FlowTable {
         self.by_key.remove(&flow.key);
         *self.total.of(flow.key.protocol) -= 1;
         *self.usage(flow.key.peer).of(flow.key.protocol) -= 1;
-        let sockets = usize::from(flow.key.has_socket());
+        let sockets = usize::from(flow.has_socket());
         self.total.sockets -= sockets;
         self.usage(flow.key.peer).sockets -= sockets;
         Some(flow)

@@ -35,7 +35,7 @@ impl ExternalPorts {
         self.of(version).remove(&port);
     }
 
-    fn contain(&self, socket: SocketAddr) -> bool {
+    pub(crate) fn contain(&self, socket: SocketAddr) -> bool {
         match socket {
             SocketAddr::V4(_) => self.v4.contains(&socket.port()),
             SocketAddr::V6(_) => self.v6.contains(&socket.port()),

@@ -10,6 +10,7 @@ use crate::stack::icmp::{self, HEADER_LEN, Reason, Version};
 use crate::stack::mapping::Mapping;
 use crate::stack::packet::{Packet, write_icmp, write_udp};
 use crate::stack::peer_side::new_meta;
+use crate::stack::policy::Offer;
 use crate::stack::tcp::{self, Connection, Ends, Exit, Stage, TcpFlow};
 use crate::stack::{Outlet, Stack};
 use crate::stats::Counter;
@@ -104,11 +105,12 @@ impl Stack {
     ) -> Result<FlowId, OpenError> {
         let peer = owner(target, outlet)?;
         let (key, local) = self.client_key(Protocol::Tcp, peer, target)?;
-        if self.flows.is_full(&key).is_some() {
+        if self.flows.is_full(&key, &Target::Client).is_some() {
             outlet.count(Counter::LimitReached);
             return Err(OpenError::Limit);
         }
-        let meta = new_meta(key, local, target, Target::Client, outlet).ok_or(OpenError::NoPeer)?;
+        let meta = new_meta(key, local, target, Offer::plain(Target::Client), outlet)
+            .ok_or(OpenError::NoPeer)?;
         let ends = Ends { local, remote: target, peer };
         let seed = self.rng.next_u64();
         let mtu = self.packet_max(peer, Version::of(target.ip()), outlet);
@@ -129,11 +131,12 @@ impl Stack {
     ) -> Result<FlowId, OpenError> {
         let peer = owner(target, outlet)?;
         let (key, local) = self.client_key(Protocol::Udp, peer, target)?;
-        if self.make_room(&key).is_none() {
+        if self.make_room(&key, &Target::Client).is_none() {
             outlet.count(Counter::LimitReached);
             return Err(OpenError::Limit);
         }
-        let meta = new_meta(key, local, target, Target::Client, outlet).ok_or(OpenError::NoPeer)?;
+        let meta = new_meta(key, local, target, Offer::plain(Target::Client), outlet)
+            .ok_or(OpenError::NoPeer)?;
         let mapping = Mapping::client(&self.mappings, now);
         let deadline = mapping.deadline();
         let id = self.insert(key, meta, FlowKind::Mapping(mapping));

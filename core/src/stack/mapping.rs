@@ -27,6 +27,8 @@ pub(crate) struct Mapping {
 enum Kind {
     /// A peer's UDP socket or echo sequence: it speaks with any host (RFC 4787, REQ-1).
     Gateway { contacts: Contacts, filtering: Filtering },
+    /// Datagrams of a peer that a rule gives one target, wherever they were meant for.
+    Redirected { target: SocketAddr },
     /// A local client of the embedder: it speaks with one target in the tunnel.
     Client,
 }
@@ -42,6 +44,12 @@ impl Mapping {
     pub(crate) fn echo(config: &Mappings, now: Instant) -> Self {
         let kind = Kind::Gateway { contacts: Contacts::default(), filtering: Filtering::Address };
         Self::new(kind, config.icmp_idle_timeout, now)
+    }
+
+    /// A peer's UDP mapping for datagrams that all go to `target`.
+    pub(crate) const fn redirected(target: SocketAddr, config: &Mappings, now: Instant) -> Self {
+        let kind = Kind::Redirected { target };
+        Self::new(kind, config.udp_idle_timeout, now)
     }
 
     /// The mapping of a local client.
@@ -63,20 +71,49 @@ impl Mapping {
         &mut self.path_mtu
     }
 
-    /// Notes a datagram of the peer to `remote` (RFC 4787, REQ-6: outbound traffic refreshes).
-    pub(crate) fn handle_outbound(&mut self, remote: SocketAddr, config: &Mappings, now: Instant) {
+    /// Notes a datagram of the peer (RFC 4787, REQ-6: outbound traffic refreshes), and says who
+    /// the embedder is to be told that it is about: the host that it goes to, or for a local client
+    /// the one that it comes from.
+    pub(crate) fn handle_outbound(
+        &mut self,
+        source: SocketAddr,
+        destination: SocketAddr,
+        config: &Mappings,
+        now: Instant,
+    ) -> SocketAddr {
         self.active_at = now;
-        if let Kind::Gateway { contacts, .. } = &mut self.kind {
-            contacts.note(remote);
-            if remote.port() != DNS_PORT && remote.port() != 0 {
-                self.timeout = config.udp_idle_timeout;
+        match &mut self.kind {
+            Kind::Gateway { contacts, .. } => {
+                contacts.note(destination);
+                if destination.port() != DNS_PORT && destination.port() != 0 {
+                    self.timeout = config.udp_idle_timeout;
+                }
+                destination
             }
+            Kind::Redirected { target } => *target,
+            Kind::Client => source,
         }
     }
 
-    /// Notes traffic of a local client's mapping, in either direction.
+    /// Notes a datagram to a local client's target.
     pub(crate) const fn handle_client_traffic(&mut self, now: Instant) {
         self.active_at = now;
+    }
+
+    /// Forgets the hosts that the peer may not send to any more.
+    pub(crate) fn retain(&mut self, mut may: impl FnMut(SocketAddr) -> bool) {
+        match &mut self.kind {
+            Kind::Gateway { contacts, .. } => contacts.0.retain(|remote| may(*remote)),
+            Kind::Redirected { .. } | Kind::Client => {}
+        }
+    }
+
+    /// Whether there is a host that the peer has sent to.
+    pub(crate) const fn has_contacts(&self) -> bool {
+        match &self.kind {
+            Kind::Gateway { contacts, .. } => !contacts.0.is_empty(),
+            Kind::Redirected { .. } | Kind::Client => true,
+        }
     }
 
     /// Whether the embedder opened it for a local client.
@@ -87,16 +124,18 @@ impl Mapping {
     /// Whether a datagram of `remote` may go to the peer (RFC 4787, section 5).
     pub(crate) fn admits(&self, remote: SocketAddr) -> bool {
         match &self.kind {
-            Kind::Client => true,
             Kind::Gateway { contacts, filtering } => contacts.admit(remote, *filtering),
+            Kind::Redirected { target } => *target == remote,
+            Kind::Client => true,
         }
     }
 
     /// Whether the peer has sent to `remote` lately.
     pub(crate) fn has_sent_to(&self, remote: SocketAddr) -> bool {
         match &self.kind {
-            Kind::Client => false,
             Kind::Gateway { contacts, .. } => contacts.0.contains(&remote),
+            Kind::Redirected { target } => *target == remote,
+            Kind::Client => false,
         }
     }
 
@@ -145,6 +184,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn peer() -> SocketAddr {
+        host("10.0.0.2:5000")
+    }
+
     fn mapping(filtering: Filtering) -> (Mapping, Mappings) {
         let config = Mappings { udp_filtering: filtering, ..Mappings::default() };
         (Mapping::udp(&config, at(0)), config)
@@ -154,7 +197,7 @@ mod tests {
     fn rfc4787_req_8_filtering_is_as_configured() {
         let admitted = |filtering| {
             let (mut mapping, config) = mapping(filtering);
-            mapping.handle_outbound(host("192.0.2.1:1000"), &config, at(0));
+            mapping.handle_outbound(peer(), host("192.0.2.1:1000"), &config, at(0));
             ["192.0.2.1:1000", "192.0.2.1:2000", "192.0.2.2:1000"]
                 .map(|remote| mapping.admits(host(remote)))
         };
@@ -166,11 +209,11 @@ mod tests {
     #[test]
     fn rfc4787_req_5_only_dns_mappings_are_short_lived() {
         let (mut mapping, config) = mapping(Filtering::Address);
-        mapping.handle_outbound(host("192.0.2.1:53"), &config, at(10));
+        mapping.handle_outbound(peer(), host("192.0.2.1:53"), &config, at(10));
         assert_eq!(mapping.deadline(), at(40));
-        mapping.handle_outbound(host("192.0.2.1:123"), &config, at(20));
+        mapping.handle_outbound(peer(), host("192.0.2.1:123"), &config, at(20));
         assert_eq!(mapping.deadline(), at(320));
-        mapping.handle_outbound(host("192.0.2.1:53"), &config, at(30));
+        mapping.handle_outbound(peer(), host("192.0.2.1:53"), &config, at(30));
         assert_eq!(mapping.deadline(), at(330));
     }
 
@@ -179,8 +222,8 @@ mod tests {
         let (mut mapping, config) = mapping(Filtering::Address);
         let remote = |n: usize| host(&format!("10.0.{}.{}:9", n / 250, n % 250 + 1));
         for n in 0..CONTACTS_MAX + 1 {
-            mapping.handle_outbound(remote(0), &config, at(0));
-            mapping.handle_outbound(remote(n), &config, at(0));
+            mapping.handle_outbound(peer(), remote(0), &config, at(0));
+            mapping.handle_outbound(peer(), remote(n), &config, at(0));
         }
         assert!(mapping.admits(remote(0)) && mapping.admits(remote(CONTACTS_MAX)));
         assert!(!mapping.admits(remote(1)));

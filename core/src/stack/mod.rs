@@ -19,10 +19,13 @@ mod host_side;
 mod icmp;
 mod mapping;
 mod memory;
+mod outbound;
 mod packet;
 mod peer_side;
 mod policy;
+mod protected;
 mod reassembly;
+mod revision;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -153,10 +156,6 @@ impl Stack {
 
     pub(crate) fn meta(&self, flow: FlowId) -> Option<&FlowMeta> {
         self.flows.get(flow).map(|flow| &flow.meta)
-    }
-
-    pub(crate) fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) {
-        self.policy.set_host_addresses(addresses);
     }
 
     /// Ends every flow, with resets where there is somebody to hear them.

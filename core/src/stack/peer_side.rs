@@ -4,26 +4,18 @@ use std::net::{IpAddr, SocketAddr};
 
 use smoltcp::wire::TcpPacket;
 
-use crate::action::{Abort, Action, FlowId, FlowMeta, PeerId, Protocol, Target};
+use crate::action::{Abort, Action, FlowId, FlowMeta, PeerId, Protocol};
+use crate::rules::Query;
 use crate::stack::flow::{Flow, FlowKey, FlowKind};
 use crate::stack::icmp::{self, HEADER_LEN, Message, QuotedProtocol, Reason, Version};
-use crate::stack::mapping::Mapping;
+use crate::stack::outbound::Outbound;
 use crate::stack::packet::{Packet, Transport, UDP_HEADER_LEN, write_icmp};
-use crate::stack::policy::Verdict;
+use crate::stack::policy::{Direction, Offer, Verdict};
 use crate::stack::reassembly::Intake;
 use crate::stack::tcp::{self, Ends, Exit, Stage, Straggler, TcpFlow};
 use crate::stack::{Outlet, Stack};
 use crate::stats::Counter;
 use crate::time::Instant;
-
-/// Where a packet was meant to go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Direction {
-    /// One of our own tunnel addresses.
-    Own,
-    /// The host's network.
-    Host,
-}
 
 impl Stack {
     /// Takes one packet of a peer. Its inner source belongs to that peer.
@@ -113,16 +105,14 @@ impl Stack {
             Transport::Udp { source_port, destination_port } => {
                 let source = SocketAddr::new(packet.source, source_port);
                 let destination = SocketAddr::new(packet.destination, destination_port);
-                match direction {
-                    Direction::Own => {
-                        self.handle_client_reply(peer, source, destination, &packet, outlet, now);
-                    }
-                    Direction::Host => {
-                        let key = mapping_key(Protocol::Udp, peer, source);
-                        let payload = &packet.transport_bytes()[UDP_HEADER_LEN..];
-                        self.handle_outbound(key, destination, &packet, payload, outlet, now);
-                    }
-                }
+                let datagram = Outbound {
+                    key: mapping_key(Protocol::Udp, peer, source),
+                    destination,
+                    direction,
+                    packet: &packet,
+                    payload: &packet.transport_bytes()[UDP_HEADER_LEN..],
+                };
+                self.handle_outbound(&datagram, outlet, now);
             }
             Transport::Icmp => self.handle_icmp(peer, &packet, direction, outlet, now),
         }
@@ -159,29 +149,22 @@ impl Stack {
         let opens = segment.syn() && !segment.ack() && !segment.rst() && !segment.fin();
         if !opens {
             outlet.count(Counter::DropNoFlow);
-            let silent = direction == Direction::Host
-                && self.policy.verdict(ends.local.ip()) == Verdict::Drop;
+            let silent = self.decide(&key, ends.local, direction, outlet) == Verdict::Drop;
             if !silent && is_one_host(ends.local.ip()) {
                 let mut exit = Exit { outlet, scratch: &mut self.scratch };
                 tcp::refuse_segment(ends, &segment, &mut exit);
             }
             return;
         }
-        let offer = match direction {
-            Direction::Own if self.policy.is_service(ends.local.port()) => {
-                Ok(Target::Service(ends.local.port()))
-            }
-            Direction::Own => Err(Some(Counter::Rejected)),
-            Direction::Host => match self.policy.verdict(ends.local.ip()) {
-                Verdict::Relay => Ok(Target::Host(ends.local)),
-                Verdict::Reject => Err(Some(Counter::Rejected)),
-                Verdict::Protected => Err(Some(Counter::Protected)),
-                Verdict::Drop => Err(None),
-            },
+        let offer = match self.decide(&key, ends.local, direction, outlet) {
+            Verdict::Offer(offer) => Ok(offer),
+            Verdict::Reject => Err(Some(Counter::Rejected)),
+            Verdict::Protected => Err(Some(Counter::Protected)),
+            Verdict::Drop => Err(None),
         };
-        let offer = offer.and_then(|target| {
-            let meta = new_meta(key, ends.remote, ends.local, target, outlet).ok_or(None)?;
-            self.admit_tcp(&key).map_err(|_| Some(Counter::LimitReached))?;
+        let offer = offer.and_then(|offer| {
+            let meta = new_meta(key, ends.remote, ends.local, offer, outlet).ok_or(None)?;
+            self.admit_tcp(&key, &meta.target).map_err(|_| Some(Counter::LimitReached))?;
             Ok(meta)
         });
         match offer {
@@ -201,6 +184,20 @@ impl Stack {
             }
             Err(None) => outlet.count(Counter::DropPolicy),
         }
+    }
+
+    /// The verdict on a flow to `destination`; a peer that has gone is not answered.
+    pub(super) fn decide(
+        &self,
+        key: &FlowKey,
+        destination: SocketAddr,
+        direction: Direction,
+        outlet: &dyn Outlet,
+    ) -> Verdict {
+        let Some(identity) = outlet.identity(key.peer) else { return Verdict::Drop };
+        let (protocol, source) = (key.protocol, key.inner.ip());
+        let query = Query { peer: identity.public_key, protocol, source, destination };
+        self.policy.decide(&query, direction)
     }
 
     fn handle_segment(
@@ -237,92 +234,6 @@ impl Stack {
         }
     }
 
-    /// A datagram to one of our own addresses: the answer to a local client, or nobody's.
-    fn handle_client_reply(
-        &mut self,
-        peer: PeerId,
-        source: SocketAddr,
-        destination: SocketAddr,
-        packet: &Packet<'_>,
-        outlet: &mut dyn Outlet,
-        now: Instant,
-    ) {
-        let protocol = Protocol::Udp;
-        let key = FlowKey { protocol, peer, inner: source, outer: Some(destination) };
-        let Some(id) = self.flows.find(&key) else {
-            outlet.count(Counter::DropNoFlow);
-            return self.refuse(peer, packet, Reason::Port, outlet, now);
-        };
-        if let Some(mapping) = self.flows.get_mut(id).and_then(|flow| flow.mapping_mut()) {
-            mapping.handle_client_traffic(now);
-        }
-        let payload = &packet.transport_bytes()[UDP_HEADER_LEN..];
-        if self.datagrams.push(id, source, packet.onward(), payload).is_err() {
-            outlet.count(Counter::DropQueueFull);
-        }
-    }
-
-    /// A datagram or echo request to a host.
-    fn handle_outbound(
-        &mut self,
-        key: FlowKey,
-        destination: SocketAddr,
-        packet: &Packet<'_>,
-        payload: &[u8],
-        outlet: &mut dyn Outlet,
-        now: Instant,
-    ) {
-        // Each datagram names its own host, so that each is judged.
-        match self.policy.verdict(destination.ip()) {
-            Verdict::Relay => {}
-            Verdict::Protected if self.is_mapped(key.protocol, destination) => {}
-            Verdict::Drop => return outlet.count(Counter::DropPolicy),
-            verdict @ (Verdict::Reject | Verdict::Protected) => {
-                let protected = verdict == Verdict::Protected;
-                outlet.count(if protected { Counter::Protected } else { Counter::Rejected });
-                return self.refuse(key.peer, packet, Reason::Prohibited, outlet, now);
-            }
-        }
-        let known = self.flows.find(&key);
-        let id = match known.or_else(|| self.open_mapping(key, destination, outlet, now)) {
-            Some(id) => id,
-            None => {
-                outlet.count(Counter::LimitReached);
-                return self.refuse(key.peer, packet, Reason::Prohibited, outlet, now);
-            }
-        };
-        if let Some(mapping) = self.flows.get_mut(id).and_then(|flow| flow.mapping_mut()) {
-            mapping.handle_outbound(destination, &self.mappings, now);
-        }
-        if self.datagrams.push(id, destination, packet.onward(), payload).is_err() {
-            outlet.count(Counter::DropQueueFull);
-        }
-    }
-
-    /// Opens a mapping for a peer; `None` at a limit.
-    fn open_mapping(
-        &mut self,
-        key: FlowKey,
-        destination: SocketAddr,
-        outlet: &mut dyn Outlet,
-        now: Instant,
-    ) -> Option<FlowId> {
-        self.make_room(&key)?;
-        let target = Target::Host(destination);
-        let meta = new_meta(key, key.inner, destination, target, outlet)?;
-        let (mapping, counter) = if key.protocol == Protocol::Icmp {
-            (Mapping::echo(&self.mappings, now), Counter::IcmpOpened)
-        } else {
-            (Mapping::udp(&self.mappings, now), Counter::UdpOpened)
-        };
-        let deadline = mapping.deadline();
-        let id = self.insert(key, meta, FlowKind::Mapping(mapping));
-        self.watch_mapping(id, deadline);
-        self.actions.push_back(Action::Open(id));
-        outlet.count(counter);
-        Some(id)
-    }
-
     fn handle_icmp(
         &mut self,
         peer: PeerId,
@@ -345,9 +256,14 @@ impl Stack {
             }
             (Message::EchoRequest { identifier }, Direction::Host) => {
                 let source = SocketAddr::new(packet.source, identifier);
-                let key = mapping_key(Protocol::Icmp, peer, source);
-                let destination = SocketAddr::new(packet.destination, 0);
-                self.handle_outbound(key, destination, packet, message, outlet, now);
+                let datagram = Outbound {
+                    key: mapping_key(Protocol::Icmp, peer, source),
+                    destination: SocketAddr::new(packet.destination, 0),
+                    direction,
+                    packet,
+                    payload: message,
+                };
+                self.handle_outbound(&datagram, outlet, now);
             }
             (Message::Unreachable { quote }, Direction::Own) => {
                 self.handle_unreachable(peer, version, quote, outlet);
@@ -471,11 +387,12 @@ pub(super) fn new_meta(
     key: FlowKey,
     source: SocketAddr,
     destination: SocketAddr,
-    target: Target,
+    offer: Offer,
     outlet: &dyn Outlet,
 ) -> Option<FlowMeta> {
     let (peer, protocol) = (outlet.identity(key.peer)?, key.protocol);
-    Some(FlowMeta { peer, protocol, source, destination, target })
+    let Offer { target, rule, proxy_protocol } = offer;
+    Some(FlowMeta { peer, protocol, source, destination, target, rule, proxy_protocol })
 }
 
 const fn mapping_key(protocol: Protocol, peer: PeerId, inner: SocketAddr) -> FlowKey {

@@ -1,16 +1,27 @@
-//! What a peer may reach: the protected targets and the verdict on a new flow.
-//!
-//! The rules that users write will be consulted here; so far there is the gateway's default.
+//! What becomes of a flow that a peer asks for: the rules are asked, then the gateway's default,
+//! and what they let through is checked for protected targets.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, SocketAddr};
 
+use crate::action::{Protocol, Target};
 use crate::config::{DefaultAction, Gateway};
+use crate::rules::{ProxyProtocol, Query, RedirectTarget, Rule, RuleAction, Rules};
+use crate::stack::protected::{is_protected, names};
 
-/// What to do with a new flow to the host's network.
+/// Where a packet is meant to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Direction {
+    /// One of our own tunnel addresses.
+    Own,
+    /// The host's network.
+    Host,
+}
+
+/// What to do with a new flow.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
     /// Offer it to the embedder.
-    Relay,
+    Offer(Offer),
     /// Refuse it with an answer.
     Reject,
     /// Refuse it because the target is protected.
@@ -19,26 +30,77 @@ pub(crate) enum Verdict {
     Drop,
 }
 
+/// What the embedder is offered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Offer {
+    pub(crate) target: Target,
+    pub(crate) rule: Option<usize>,
+    pub(crate) proxy_protocol: ProxyProtocol,
+}
+
+impl Offer {
+    /// An offer that nobody but the flow itself has a say in.
+    pub(crate) const fn plain(target: Target) -> Self {
+        Self { target, rule: None, proxy_protocol: ProxyProtocol::Off }
+    }
+
+    /// Whether the flow goes where its packets go, like others of its source.
+    pub(crate) fn is_relay(&self, destination: SocketAddr) -> bool {
+        self.elsewhere(destination).is_none()
+    }
+
+    /// The one host that the datagrams of the flow go to, if that is not for each to say. The
+    /// embedder is whichever host it is taken for.
+    pub(crate) fn elsewhere(&self, destination: SocketAddr) -> Option<SocketAddr> {
+        match self.target {
+            Target::Host(host) if host == destination => None,
+            Target::Host(host) => Some(host),
+            Target::Embedder | Target::Unix(_) | Target::Client => Some(destination),
+        }
+    }
+}
+
 /// The gateway's policy.
 #[derive(Debug)]
 pub(crate) struct Policy {
     gateway: Option<Gateway>,
+    rules: Rules,
+    /// Whether a rule gives datagrams another target than their own.
+    redirects_datagrams: bool,
 }
 
 impl Policy {
-    pub(crate) const fn new(gateway: Option<Gateway>) -> Self {
-        Self { gateway }
+    pub(crate) fn new(mut gateway: Option<Gateway>) -> Self {
+        let rules = gateway.as_mut().map_or_else(Vec::new, |gateway| {
+            // The compiled list is the only one that counts.
+            std::mem::take(&mut gateway.rules)
+        });
+        let mut policy =
+            Self { gateway, rules: Rules::new(Vec::new()), redirects_datagrams: false };
+        policy.set_rules(rules);
+        policy
     }
 
-    pub(crate) fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) {
-        if let Some(gateway) = &mut self.gateway {
-            gateway.host_addresses = addresses;
-        }
+    /// Replaces the rules. Without a gateway there are none to ask.
+    pub(crate) fn set_rules(&mut self, rules: Vec<Rule>) {
+        self.rules = Rules::new(rules);
+        self.redirects_datagrams = self.rules.as_slice().iter().any(|rule| {
+            let elsewhere = matches!(rule.action, RuleAction::Redirect { .. } | RuleAction::Serve);
+            elsewhere && rule.is_for(Protocol::Udp)
+        });
     }
 
-    /// Whether a TCP port of our own tunnel addresses is served by the embedder.
-    pub(crate) fn is_service(&self, port: u16) -> bool {
-        self.gateway.as_ref().is_some_and(|gateway| gateway.services.contains(&port))
+    /// Replaces the addresses of the host. Says whether they are others than before.
+    pub(crate) fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) -> bool {
+        let Some(gateway) = &mut self.gateway else { return false };
+        let changed = gateway.host_addresses != addresses;
+        gateway.host_addresses = addresses;
+        changed
+    }
+
+    /// Whether a datagram may belong to a flow of its own, with a target of its own.
+    pub(crate) const fn redirects_datagrams(&self) -> bool {
+        self.redirects_datagrams
     }
 
     /// Whether packets to another peer's addresses may go there.
@@ -59,199 +121,190 @@ impl Policy {
         own.contains(&address) && !is_protected(address, &[])
     }
 
-    /// The verdict on a flow from a peer to `target` through the host.
-    pub(crate) fn verdict(&self, target: IpAddr) -> Verdict {
-        let Some(gateway) = &self.gateway else { return Verdict::Drop };
-        match gateway.default {
-            DefaultAction::Drop => Verdict::Drop,
-            DefaultAction::Reject => Verdict::Reject,
-            DefaultAction::Relay if is_protected(target, &gateway.host_addresses) => {
-                Verdict::Protected
+    /// The verdict on a new flow.
+    pub(crate) fn decide(&self, query: &Query, direction: Direction) -> Verdict {
+        let Some(gateway) = &self.gateway else {
+            return match direction {
+                Direction::Own => Verdict::Reject,
+                Direction::Host => Verdict::Drop,
+            };
+        };
+        let Some((place, rule)) = self.rules.decide(query) else {
+            return match (direction, gateway.default) {
+                (Direction::Own, _) | (_, DefaultAction::Reject) => Verdict::Reject,
+                (Direction::Host, DefaultAction::Drop) => Verdict::Drop,
+                (Direction::Host, DefaultAction::Relay) => {
+                    self.relay(query, &[], Offer::plain(Target::Host(query.destination)))
+                }
+            };
+        };
+        let offer = |target, proxy_protocol| {
+            let is_tcp = query.protocol == Protocol::Tcp;
+            let proxy_protocol = if is_tcp { proxy_protocol } else { ProxyProtocol::Off };
+            Offer { target, rule: Some(place), proxy_protocol }
+        };
+        match &rule.action {
+            RuleAction::Relay { proxy_protocol } => match direction {
+                // Behind our own address is nothing but what rules put there.
+                Direction::Own => Verdict::Reject,
+                Direction::Host => {
+                    let target = Target::Host(query.destination);
+                    self.relay(query, &rule.to, offer(target, *proxy_protocol))
+                }
+            },
+            RuleAction::Redirect { target, proxy_protocol } => {
+                let target = match target {
+                    RedirectTarget::Address(address) => Target::Host(*address),
+                    RedirectTarget::Unix(path) => Target::Unix(path.clone()),
+                };
+                Verdict::Offer(offer(target, *proxy_protocol))
             }
-            DefaultAction::Relay => Verdict::Relay,
+            RuleAction::Serve => Verdict::Offer(offer(Target::Embedder, ProxyProtocol::Off)),
+            RuleAction::Reject => Verdict::Reject,
+            RuleAction::Drop => Verdict::Drop,
         }
     }
-}
 
-/// Whether no peer has any business at this address unless a rule names it: the host itself in
-/// every notation, its link, and everything that is not one host.
-fn is_protected(address: IpAddr, host_addresses: &[IpAddr]) -> bool {
-    let v4 = match address {
-        IpAddr::V4(v4) => Some(v4),
-        IpAddr::V6(v6) => unwrap_ipv4(v6),
-    };
-    let kind = match address {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(v6) => is_special_v6(v6),
-    };
-    kind || v4.is_some_and(|v4| is_special_v4(v4) || host_addresses.contains(&IpAddr::V4(v4)))
-        || host_addresses.contains(&address)
-}
-
-/// Where clouds keep what their machines know of themselves, beyond link-local addresses: AWS and
-/// Google over IPv6, Alibaba, Azure, Oracle.
-const METADATA_V6: [Ipv6Addr; 2] = [
-    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
-    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
-];
-/// See [`METADATA_V6`].
-const METADATA_V4: [Ipv4Addr; 3] = [
-    Ipv4Addr::new(100, 100, 100, 200),
-    Ipv4Addr::new(168, 63, 129, 16),
-    Ipv4Addr::new(192, 0, 0, 192),
-];
-
-fn is_special_v4(address: Ipv4Addr) -> bool {
-    // RFC 6890 has the list; "this network" and class E are not hosts either.
-    address.is_loopback()
-        || address.is_link_local()
-        || address.is_multicast()
-        || address.is_broadcast()
-        || address.octets()[0] == 0
-        || address.octets()[0] >= 240
-        || METADATA_V4.contains(&address)
-}
-
-fn is_special_v6(address: Ipv6Addr) -> bool {
-    address.is_loopback()
-        || address.is_unspecified()
-        || address.is_multicast()
-        || address.is_unicast_link_local()
-        // RFC 3879: site-local, deprecated but still routed by some.
-        || address.segments()[0] & 0xffc0 == 0xfec0
-        || METADATA_V6.contains(&address)
-}
-
-/// An address in its plainest form: an IPv4 address that is wrapped into an IPv6 address (mapped
-/// or compatible, 6to4, NAT64, ISATAP, Teredo) is what it wraps.
-fn unwrap_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let octets = address.octets();
-    let v4_at =
-        |at: usize| Ipv4Addr::new(octets[at], octets[at + 1], octets[at + 2], octets[at + 3]);
-    match address.segments() {
-        // RFC 4291, sections 2.5.5.1 (compatible; ::0 and ::1 are not) and 2.5.5.2 (mapped).
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => Some(v4_at(12)),
-        [0, 0, 0, 0, 0, 0xffff, ..] => Some(v4_at(12)),
-        // RFC 2765: IPv4-translated.
-        [0, 0, 0, 0, 0xffff, 0, ..] => Some(v4_at(12)),
-        // RFC 6052 and RFC 8215: NAT64.
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => Some(v4_at(12)),
-        // RFC 3056: 6to4.
-        [0x2002, ..] => Some(v4_at(2)),
-        // RFC 4380: Teredo has the client's address, inverted.
-        [0x2001, 0, ..] => Some(Ipv4Addr::from_bits(!v4_at(12).to_bits())),
-        // RFC 5214: ISATAP.
-        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(v4_at(12)),
-        _ => None,
+    /// Lets a flow go where it is meant to go, if that is not protected, or named.
+    fn relay(&self, query: &Query, named: &[ipnet::IpNet], offer: Offer) -> Verdict {
+        let address = query.destination.ip();
+        let host = self.gateway.as_ref().map_or(&[][..], |gateway| &gateway.host_addresses);
+        if is_protected(address, host) && !named.iter().any(|prefix| names(prefix, address)) {
+            return Verdict::Protected;
+        }
+        Verdict::Offer(offer)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::PrivateKey;
+    use crate::rules::RULES_MAX;
 
-    fn policy(default: DefaultAction) -> Policy {
+    const RELAY: RuleAction = RuleAction::Relay { proxy_protocol: ProxyProtocol::V2 };
+
+    fn gateway(default: DefaultAction, rules: Vec<Rule>) -> Policy {
+        assert!(rules.len() <= RULES_MAX);
         Policy::new(Some(Gateway {
-            rules: Vec::new(),
+            rules,
             default,
             peer_to_peer: true,
             overlay_exclude: vec!["10.9.0.0/16".parse().unwrap()],
-            services: vec![80],
-            host_addresses: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
+            host_addresses: vec!["192.0.2.1".parse().unwrap()],
         }))
     }
 
-    fn verdict(target: &str) -> Verdict {
-        policy(DefaultAction::Relay).verdict(target.parse().unwrap())
+    fn rule(to: &str, action: RuleAction) -> Rule {
+        let to = if to.is_empty() { Vec::new() } else { vec![to.parse().unwrap()] };
+        Rule { to, ..Rule::any(action) }
     }
 
-    #[test]
-    fn protected_targets_are_refused_in_every_notation() {
-        for target in [
-            "127.0.0.1",
-            "127.255.0.9",
-            "0.0.0.0",
-            "0.1.2.3",
-            "169.254.169.254",
-            "224.0.0.1",
-            "239.255.255.255",
-            "240.0.0.1",
-            "255.255.255.255",
-            "192.0.2.1",
-            "::",
-            "::1",
-            "fe80::1",
-            "fec0::1",
-            "ff02::1",
-            "2001:db8::1",
-            "::ffff:127.0.0.1",
-            "::ffff:192.0.2.1",
-            "::ffff:169.254.169.254",
-            "64:ff9b::7f00:1",
-            "2002:7f00:1::",
-            "2002:c000:201::5",
-            "fd00:ec2::254",
-            "fd20:ce::254",
-            "100.100.100.200",
-            "168.63.129.16",
-            "192.0.0.192",
-        ] {
-            assert_eq!(verdict(target), Verdict::Protected, "{target}");
+    fn redirect(target: &str) -> RuleAction {
+        let target = RedirectTarget::Address(target.parse().unwrap());
+        RuleAction::Redirect { target, proxy_protocol: ProxyProtocol::V1 }
+    }
+
+    fn query(protocol: Protocol, destination: &str) -> Query {
+        Query {
+            peer: PrivateKey::from_entropy([1; 32]).public_key(),
+            protocol,
+            source: "10.0.0.2".parse().unwrap(),
+            destination: destination.parse().unwrap(),
         }
     }
 
-    #[test]
-    fn ordinary_targets_are_relayed() {
-        for target in
-            ["192.0.2.2", "10.0.0.1", "8.8.8.8", "2001:db8::2", "fd00::1", "64:ff9b::808:808"]
-        {
-            assert_eq!(verdict(target), Verdict::Relay, "{target}");
-        }
+    fn tcp(policy: &Policy, destination: &str) -> Verdict {
+        policy.decide(&query(Protocol::Tcp, destination), Direction::Host)
+    }
+
+    fn host(target: &str) -> Target {
+        Target::Host(target.parse().unwrap())
     }
 
     #[test]
     fn without_a_gateway_nothing_is_reached() {
         let policy = Policy::new(None);
-        assert_eq!(policy.verdict(Ipv4Addr::new(8, 8, 8, 8).into()), Verdict::Drop);
+        assert_eq!(tcp(&policy, "8.8.8.8:53"), Verdict::Drop);
+        let own = policy.decide(&query(Protocol::Tcp, "10.0.0.1:80"), Direction::Own);
+        assert_eq!(own, Verdict::Reject);
         assert!(!policy.allows_overlay());
-        assert!(!policy.is_service(80));
     }
 
     #[test]
-    fn the_default_decides() {
-        let target = Ipv4Addr::new(8, 8, 8, 8).into();
-        assert_eq!(policy(DefaultAction::Reject).verdict(target), Verdict::Reject);
-        assert_eq!(policy(DefaultAction::Drop).verdict(target), Verdict::Drop);
+    fn without_a_rule_the_default_decides() {
+        let verdict = |default| tcp(&gateway(default, Vec::new()), "8.8.8.8:53");
+        assert_eq!(verdict(DefaultAction::Reject), Verdict::Reject);
+        assert_eq!(verdict(DefaultAction::Drop), Verdict::Drop);
+        let offer = Offer::plain(host("8.8.8.8:53"));
+        assert_eq!(verdict(DefaultAction::Relay), Verdict::Offer(offer));
     }
 
     #[test]
     fn excluded_prefixes_never_go_to_a_peer() {
-        let policy = policy(DefaultAction::Relay);
-        assert!(!policy.excludes(Ipv4Addr::new(10, 8, 0, 1).into()));
-        assert!(policy.excludes(Ipv4Addr::new(10, 9, 0, 1).into()));
+        let policy = gateway(DefaultAction::Relay, Vec::new());
+        assert!(!policy.excludes("10.8.0.1".parse().unwrap()));
+        assert!(policy.excludes("10.9.0.1".parse().unwrap()));
     }
 
     #[test]
-    fn ipv4_is_found_in_every_wrapping() {
-        for wrapped in [
-            "::ffff:127.0.0.1",
-            "::127.0.0.1",
-            "::ffff:0:127.0.0.1",
-            "64:ff9b::127.0.0.1",
-            "64:ff9b:1::127.0.0.1",
-            "2002:7f00:1::1",
-            "fe80::5efe:127.0.0.1",
-            "2001:db8::200:5efe:127.0.0.1",
-            "2001:0:c000:201::80ff:fffe",
+    fn a_protected_target_is_opened_by_its_name_only() {
+        let closed = gateway(DefaultAction::Relay, vec![rule("", RELAY), rule("0.0.0.0/0", RELAY)]);
+        let open = gateway(
+            DefaultAction::Drop,
+            vec![rule("127.0.0.0/8", RELAY), rule("192.0.2.1/32", RELAY)],
+        );
+        for target in ["127.0.0.1:80", "192.0.2.1:80"] {
+            assert_eq!(tcp(&closed, target), Verdict::Protected, "{target}");
+            assert!(matches!(tcp(&open, target), Verdict::Offer(_)), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_leads_anywhere_and_from_anywhere() {
+        let policy = gateway(DefaultAction::Drop, vec![rule("", redirect("127.0.0.1:8443"))]);
+        let expected = Offer {
+            target: host("127.0.0.1:8443"),
+            rule: Some(0),
+            proxy_protocol: ProxyProtocol::V1,
+        };
+        for (destination, direction) in [
+            ("10.0.0.1:443", Direction::Own),
+            ("8.8.8.8:443", Direction::Host),
+            ("127.0.0.1:443", Direction::Host),
         ] {
-            assert_eq!(
-                unwrap_ipv4(wrapped.parse().unwrap()),
-                Some(Ipv4Addr::LOCALHOST),
-                "{wrapped}"
-            );
+            let verdict = policy.decide(&query(Protocol::Tcp, destination), direction);
+            assert_eq!(verdict, Verdict::Offer(expected.clone()), "{destination}");
         }
-        for plain in ["::", "::1", "fd00::1", "2001:db8::7f00:1", "fe80::1"] {
-            assert_eq!(unwrap_ipv4(plain.parse().unwrap()), None, "{plain}");
-        }
+    }
+
+    #[test]
+    fn only_connections_are_introduced() {
+        let policy = gateway(DefaultAction::Drop, vec![rule("", redirect("127.0.0.1:53"))]);
+        let udp = policy.decide(&query(Protocol::Udp, "8.8.8.8:53"), Direction::Host);
+        let offer = Offer { rule: Some(0), ..Offer::plain(host("127.0.0.1:53")) };
+        assert_eq!(udp, Verdict::Offer(offer));
+    }
+
+    #[test]
+    fn our_own_address_is_not_relayed() {
+        let policy = gateway(DefaultAction::Relay, vec![rule("10.0.0.1/32", RELAY)]);
+        let own = policy.decide(&query(Protocol::Tcp, "10.0.0.1:80"), Direction::Own);
+        assert_eq!(own, Verdict::Reject);
+    }
+
+    #[test]
+    fn what_rules_refuse_is_refused_their_way() {
+        let rules = vec![
+            rule("10.1.0.0/16", RuleAction::Reject),
+            rule("10.2.0.0/16", RuleAction::Drop),
+            rule("", RuleAction::Serve),
+        ];
+        let policy = gateway(DefaultAction::Relay, rules);
+        assert_eq!(tcp(&policy, "10.1.0.1:1"), Verdict::Reject);
+        assert_eq!(tcp(&policy, "10.2.0.1:1"), Verdict::Drop);
+        let offer = Offer { rule: Some(2), ..Offer::plain(Target::Embedder) };
+        assert_eq!(tcp(&policy, "10.3.0.1:1"), Verdict::Offer(offer.clone()));
+        assert_eq!(tcp(&policy, "127.0.0.1:1"), Verdict::Offer(offer), "nobody dials it");
     }
 }

@@ -65,6 +65,8 @@ impl Stack {
         now: Instant,
     ) {
         let Undelivered { remote, echo_sequence, loss } = undelivered;
+        // What a rule gave another target was meant for, and is said in the name of, the first one.
+        let remote = key.outer.unwrap_or(remote);
         let mut quote = [0; QUOTE_LEN];
         let Some(len) = write_quote(&mut quote, key, remote, echo_sequence) else { return };
         let (offending, to) = (&quote[..len], key.inner.ip());
@@ -99,21 +101,21 @@ impl Stack {
     }
 }
 
-/// Writes the headers of a datagram of `key` to `remote` as its peer sent them. `None` for a flow
-/// that the embedder opened, and for an echo request that nobody could tell from others.
+/// Writes the headers of a datagram of `key` to `remote` as its peer sent them. `None` for an echo
+/// request that nobody could tell from others.
 fn write_quote(
     quote: &mut [u8],
     key: &FlowKey,
     remote: SocketAddr,
     echo_sequence: Option<u16>,
 ) -> Option<usize> {
-    match (key.protocol, key.outer) {
-        (Protocol::Udp, None) => write_udp(quote, key.inner, remote, &[]),
-        (Protocol::Icmp, None) => {
+    match key.protocol {
+        Protocol::Udp => write_udp(quote, key.inner, remote, &[]),
+        Protocol::Icmp => {
             let version = Version::of(key.inner.ip());
             let head = icmp::echo_request_head(version, key.inner.port(), echo_sequence?);
             write_icmp(quote, key.inner.ip(), remote.ip(), &head, &[])
         }
-        (Protocol::Tcp, _) | (Protocol::Udp | Protocol::Icmp, Some(_)) => None,
+        Protocol::Tcp => None,
     }
 }

@@ -82,7 +82,6 @@ impl World {
                 default: DefaultAction::Relay,
                 peer_to_peer: true,
                 overlay_exclude: Vec::new(),
-                services: vec![80],
                 host_addresses: Vec::new(),
             }),
             tcp: Tcp::default(),

@@ -7,7 +7,8 @@ use mio::net::TcpStream;
 use slipwire_core::{Engine, Instant};
 
 use super::datagram::BURST;
-use super::tcp::{self, Connection};
+use super::stream;
+use super::tcp::Connection;
 use super::{Host, Leg};
 use crate::listen::Listener;
 use crate::token::Origin;
@@ -40,13 +41,13 @@ impl Host {
     ) {
         if self.legs.sockets() >= self.sockets_max {
             log::debug!("tcp from {client} to {to}: no descriptors left");
-            return tcp::reset(&stream);
+            return stream::reset(&stream);
         }
         let flow = match engine.open_tcp(to, now) {
             Ok(flow) => flow,
             Err(error) => {
                 log::debug!("tcp from {client} to {to}: {error}");
-                return tcp::reset(&stream);
+                return stream::reset(&stream);
             }
         };
         log::debug!("{flow:?}: tcp from {client} to {to}");

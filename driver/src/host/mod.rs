@@ -5,7 +5,8 @@
 //!   open.rs          a peer's flow gets its host leg
 //!   forward.rs       a local client gets its flow
 //!   legs.rs          the table of host legs, and whose turn it is
-//!   tcp.rs           a leg of bytes
+//!   tcp.rs           a leg of bytes, over a socket of stream.rs
+//!   proxy.rs         what a host is told of the peer first
 //!   datagram.rs      a leg of datagrams, over the sockets of udp.rs and icmp.rs
 //!   travel.rs        how far its datagrams go, and whether in pieces
 //!   error_queue.rs   which of them did not arrive
@@ -20,6 +21,8 @@ pub(crate) mod icmp;
 mod legs;
 mod offers;
 mod open;
+pub(crate) mod proxy;
+mod stream;
 mod tcp;
 mod travel;
 mod udp;

@@ -3,12 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 
-use slipwire_core::{Engine, FlowId, Instant, Protocol, Refusal, Target};
+use slipwire_core::{Engine, FlowId, FlowMeta, Instant, Protocol, Refusal, Target};
 
 use super::datagram::DatagramLeg;
 use super::icmp::{self, Family};
+use super::stream::Stream;
 use super::tcp::Connection;
-use super::{Host, Leg, offers, udp};
+use super::{Host, Leg, offers, proxy, udp};
 use crate::refusal::refusal;
 use crate::service::Exchange;
 use crate::token::Origin;
@@ -47,14 +48,13 @@ impl Host {
     /// event.
     fn open(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
         let Some(meta) = engine.meta(flow) else { return };
-        let (protocol, source, target) = (meta.protocol, meta.source, meta.target);
-        let (peer, destination) = (&meta.peer.name, meta.destination);
-        log::debug!("{flow:?}: {protocol} of {peer}, {source} to {destination}");
-        match self.host_leg(protocol, source, target, now) {
+        let FlowMeta { protocol, source, destination, .. } = meta;
+        log::debug!("{flow:?}: {protocol} of {}, {source} to {destination}", meta.peer.name);
+        match self.host_leg(meta, now) {
             Ok(leg) => {
                 let is_connecting = matches!(leg, Leg::Tcp(_));
                 if let Leg::Datagrams(leg) = &leg
-                    && protocol == Protocol::Udp
+                    && *protocol == Protocol::Udp
                     && let Some(port) = leg.port()
                 {
                     engine.handle_bound(flow, port, now);
@@ -71,49 +71,52 @@ impl Host {
         }
     }
 
-    fn host_leg(
-        &mut self,
-        protocol: Protocol,
-        source: SocketAddr,
-        target: Target,
-        now: Instant,
-    ) -> Result<Leg, Refusal> {
-        match (target, protocol) {
-            (Target::Service(port), Protocol::Tcp) if self.serves(port) => {
-                Ok(Leg::Service(Exchange::new(port)))
+    fn host_leg(&mut self, meta: &FlowMeta, now: Instant) -> Result<Leg, Refusal> {
+        // The last descriptors are for the program itself.
+        let is_full = self.legs.sockets() >= self.sockets_max;
+        let leg = match (&meta.target, meta.protocol) {
+            (Target::Embedder, Protocol::Tcp) if self.serves(meta.destination.port()) => {
+                return Ok(Leg::Service(Exchange::new(meta.destination.port())));
             }
-            (Target::Service(_), _) => Err(Refusal::Refused),
-            // A flow that was opened here has its host leg.
-            (Target::Client, _) => Err(Refusal::Prohibited),
-            // The last descriptors are for the program itself.
-            (Target::Host(_), _) if self.legs.sockets() >= self.sockets_max => {
-                Err(Refusal::Exhausted)
+            (Target::Embedder, _) => return Err(Refusal::Refused),
+            // A flow that was opened here has its host leg, and a Unix socket is a stream.
+            (Target::Client, _) | (Target::Unix(_), Protocol::Udp | Protocol::Icmp) => {
+                return Err(Refusal::Prohibited);
             }
-            (Target::Host(target), _) => {
-                self.host_socket(protocol, source, target).map_err(|error| {
-                    let refusal = refusal(&error);
-                    if refusal == Refusal::Exhausted {
-                        self.lost_flows.report(&error, now);
-                    }
-                    refusal
-                })
+            (Target::Host(_) | Target::Unix(_), _) if is_full => return Err(Refusal::Exhausted),
+            (Target::Host(target), Protocol::Tcp) => {
+                Stream::connect(*target).and_then(|stream| self.connection(stream, meta))
             }
-        }
+            (Target::Unix(path), Protocol::Tcp) => {
+                Stream::connect_unix(path).and_then(|stream| self.connection(stream, meta))
+            }
+            (Target::Host(target), Protocol::Udp | Protocol::Icmp) => {
+                self.datagram_leg(meta, *target)
+            }
+        };
+        leg.map_err(|error| {
+            let refusal = refusal(&error);
+            if refusal == Refusal::Exhausted {
+                self.lost_flows.report(&error, now);
+            }
+            refusal
+        })
     }
 
-    fn host_socket(
-        &mut self,
-        protocol: Protocol,
-        source: SocketAddr,
-        target: SocketAddr,
-    ) -> io::Result<Leg> {
+    fn connection(&self, stream: Stream, meta: &FlowMeta) -> io::Result<Leg> {
+        let token = Origin::Leg(self.legs.next_key()).token();
+        let header = proxy::header(meta)?;
+        Connection::connecting(stream, header, token, &self.registry).map(Leg::Tcp)
+    }
+
+    fn datagram_leg(&mut self, meta: &FlowMeta, target: SocketAddr) -> io::Result<Leg> {
         let token = Origin::Leg(self.legs.next_key()).token();
         let family = Family::of(target);
-        let socket = match protocol {
-            Protocol::Tcp => {
-                return Connection::connect(target, token, &self.registry).map(Leg::Tcp);
+        let socket = match meta.protocol {
+            // A redirect may change the IP version, too.
+            Protocol::Udp | Protocol::Tcp => {
+                udp::open(SocketAddr::new(family.unspecified(), meta.source.port()))?
             }
-            Protocol::Udp => udp::open(source)?,
             Protocol::Icmp => icmp::open(family).inspect_err(|error| self.ping.warn(error))?,
         };
         DatagramLeg::register(socket, family, token, &self.registry).map(Leg::Datagrams)

@@ -9,16 +9,14 @@
 //! stops its direction until it says otherwise: that is all there is to back-pressure.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::SocketAddr;
-use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slipwire_core::{Engine, FlowId, Instant, NoFlow};
-use socket2::SockRef;
 
 use super::Work;
+use super::stream::Stream;
 use crate::refusal::refusal;
 
 /// Bytes that one flow moves each way before others have their turn.
@@ -41,8 +39,10 @@ enum Stage {
 /// or loan that brought nothing. So no edge is lost, and one too many costs a system call.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     stage: Stage,
+    /// What the host is to read before the first byte of the flow.
+    header: Vec<u8>,
     host_readable: bool,
     host_writable: bool,
     host_failed: bool,
@@ -65,13 +65,15 @@ enum Step {
 }
 
 impl Connection {
-    /// Starts to connect.
-    pub(crate) fn connect(
-        target: SocketAddr,
+    /// Takes over a socket that is connecting. Once it is connected the host reads `header`, then
+    /// the bytes of the flow.
+    pub(crate) fn connecting(
+        stream: Stream,
+        header: Vec<u8>,
         token: Token,
         registry: &Registry,
     ) -> io::Result<Self> {
-        Self::register(TcpStream::connect(target)?, Stage::Connecting, token, registry)
+        Self::register(stream, Stage::Connecting, header, token, registry)
     }
 
     /// Takes over a local client, to be served once the flow is
@@ -81,26 +83,27 @@ impl Connection {
         token: Token,
         registry: &Registry,
     ) -> io::Result<Self> {
-        Self::register(stream, Stage::AwaitingTunnel, token, registry)
+        let stream = Stream::Tcp(stream);
+        Self::register(stream, Stage::AwaitingTunnel, Vec::new(), token, registry)
     }
 
     fn register(
-        mut stream: TcpStream,
+        mut stream: Stream,
         stage: Stage,
+        header: Vec<u8>,
         token: Token,
         registry: &Registry,
     ) -> io::Result<Self> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = registry.register(&mut stream, token, interest) {
-            reset(&stream);
+            stream.reset();
             return Err(error);
         }
-        // Segments come from a TCP that has already gathered what is worth gathering. Where the
-        // option is refused the flow is slower, no more.
-        let _ = stream.set_nodelay(true);
+        stream.send_at_once();
         Ok(Self {
             stream,
             stage,
+            header,
             host_readable: true,
             host_writable: true,
             host_failed: false,
@@ -137,18 +140,18 @@ impl Connection {
     pub(crate) fn shut_down(&mut self) {
         self.write_ended = true;
         // It fails only if the host has reset the connection, which an event tells as well.
-        let _ = self.stream.shutdown(std::net::Shutdown::Write);
+        let _ = self.stream.shut_down();
     }
 
     /// Ends the connection with a reset.
     pub(crate) fn reset(self) {
-        reset(&self.stream);
+        self.stream.reset();
     }
 
     /// Does what there is to do, within a budget.
     pub(crate) fn work(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) -> Work {
         match self.stage {
-            Stage::Connecting => match self.connected() {
+            Stage::Connecting => match self.stream.connected().and_then(|is| self.introduce(is)) {
                 Ok(false) => return Work::NOTHING,
                 Ok(true) => {
                     self.stage = Stage::Open;
@@ -172,16 +175,16 @@ impl Connection {
         }
     }
 
-    /// Whether the connect is done; its error if it failed.
-    fn connected(&mut self) -> io::Result<bool> {
-        if let Some(error) = self.stream.take_error()? {
-            return Err(error);
+    /// Sends the header as soon as the socket is connected, which is handed through.
+    fn introduce(&mut self, is_connected: bool) -> io::Result<bool> {
+        if is_connected && !self.header.is_empty() {
+            let header = std::mem::take(&mut self.header);
+            // Nothing has been sent yet: there is room for many headers, or the host is gone.
+            if self.stream.write(&header)? < header.len() {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
         }
-        match self.stream.peer_addr() {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(is_connected)
     }
 
     fn exchange(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) -> io::Result<Work> {
@@ -284,10 +287,4 @@ fn is_transient(error: io::Error) -> io::Result<bool> {
         io::ErrorKind::WouldBlock => Ok(false),
         _ => Err(error),
     }
-}
-
-/// Makes the end of a socket a reset, so that nobody takes it for a clean end.
-pub(crate) fn reset(stream: &TcpStream) {
-    // It fails only for a socket whose connection is gone already.
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

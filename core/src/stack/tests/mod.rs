@@ -5,6 +5,7 @@ mod lifecycle;
 mod limits;
 mod repeating;
 mod requirements;
+mod rules;
 mod sizes;
 mod tcp;
 mod udp;
@@ -20,6 +21,7 @@ use crate::action::{Action, FlowId, Identity, PeerId};
 use crate::config::{Config, DefaultAction, Gateway, Interface, Mappings, Parts, Tcp};
 use crate::key::PrivateKey;
 use crate::limits::{Limits, SCRATCH_LEN};
+use crate::rules::{Rule, RuleAction};
 use crate::stack::packet::{Packet, Transport, write_icmp, write_tcp, write_udp};
 use crate::stack::{Outlet, Route, Stack};
 use crate::stats::{Counter, Stats};
@@ -104,11 +106,14 @@ impl World {
             },
             peers: Vec::new(),
             gateway: Some(Gateway {
-                rules: Vec::new(),
+                rules: vec![Rule {
+                    to: vec!["10.0.0.1/32".parse().unwrap()],
+                    ports: vec![8080..=8080],
+                    ..Rule::any(RuleAction::Serve)
+                }],
                 default: DefaultAction::Relay,
                 peer_to_peer: true,
                 overlay_exclude: Vec::new(),
-                services: vec![8080],
                 host_addresses: Vec::new(),
             }),
             tcp: Tcp { receive_buffer: 1 << 16, send_buffer: 1 << 16, ..Tcp::default() },

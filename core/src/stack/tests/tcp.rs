@@ -377,7 +377,7 @@ fn a_service_of_the_embedder_is_offered() {
     let mut world = World::new();
     Client::new(CLIENT, "10.0.0.1:8080").send(&mut world, Syn, &[]);
     let flow = world.offered();
-    assert_eq!(world.stack.meta(flow).unwrap().target, Target::Service(8080));
+    assert_eq!(world.stack.meta(flow).unwrap().target, Target::Embedder);
 }
 
 #[test]

@@ -1,0 +1,136 @@
+//! Datagrams and echo requests of peers on their way to hosts.
+//!
+//! A peer's socket has one mapping for all the hosts that it speaks with (RFC 4787, REQ-1). Only
+//! where a rule gives datagrams another target do they have a mapping of their own, for each place
+//! that they were meant for, so that answers are known to be from there.
+
+use std::net::SocketAddr;
+
+use crate::action::{Action, FlowId, Protocol, Target};
+use crate::stack::flow::{FlowKey, FlowKind};
+use crate::stack::icmp::Reason;
+use crate::stack::mapping::Mapping;
+use crate::stack::packet::Packet;
+use crate::stack::peer_side::new_meta;
+use crate::stack::policy::{Direction, Offer, Verdict};
+use crate::stack::{Outlet, Stack};
+use crate::stats::Counter;
+use crate::time::Instant;
+
+/// A datagram or echo request of a peer.
+#[derive(Debug)]
+pub(super) struct Outbound<'a> {
+    /// What its shared mapping goes by.
+    pub(super) key: FlowKey,
+    pub(super) destination: SocketAddr,
+    pub(super) direction: Direction,
+    /// The packet that it came in.
+    pub(super) packet: &'a Packet<'a>,
+    pub(super) payload: &'a [u8],
+}
+
+impl Stack {
+    /// Takes a datagram or echo request to wherever it goes.
+    pub(super) fn handle_outbound(
+        &mut self,
+        datagram: &Outbound<'_>,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) {
+        let Outbound { key, destination, direction, packet, .. } = datagram;
+        if let Some(id) = self.mapping_for(datagram) {
+            return self.pass_on(id, datagram, outlet, now);
+        }
+        // A mapping speaks with any number of hosts, each of which is judged once.
+        let offer = match self.decide(key, *destination, *direction, outlet) {
+            Verdict::Offer(offer) => offer,
+            Verdict::Protected if self.is_mapped(key.protocol, *destination) => {
+                Offer::plain(Target::Host(*destination))
+            }
+            Verdict::Drop => return outlet.count(Counter::DropPolicy),
+            verdict @ (Verdict::Reject | Verdict::Protected) => {
+                let (counter, reason) = match (verdict, direction) {
+                    (Verdict::Protected, _) => (Counter::Protected, Reason::Prohibited),
+                    // A host says so of a port where nobody listens.
+                    (_, Direction::Own) => (Counter::DropNoFlow, Reason::Port),
+                    (_, Direction::Host) => (Counter::Rejected, Reason::Prohibited),
+                };
+                outlet.count(counter);
+                return self.refuse(key.peer, packet, reason, outlet, now);
+            }
+        };
+        let is_shared = offer.is_relay(*destination);
+        let known = if is_shared { self.flows.find(key) } else { None };
+        match known.or_else(|| self.open_mapping(datagram, offer, outlet, now)) {
+            Some(id) => self.pass_on(id, datagram, outlet, now),
+            None => {
+                outlet.count(Counter::LimitReached);
+                self.refuse(key.peer, packet, Reason::Prohibited, outlet, now);
+            }
+        }
+    }
+
+    /// The mapping that a datagram belongs to without anybody being asked: one for its destination
+    /// alone, or the shared one if it has sent there before.
+    fn mapping_for(&self, datagram: &Outbound<'_>) -> Option<FlowId> {
+        let Outbound { key, destination, direction, .. } = datagram;
+        if key.protocol == Protocol::Udp
+            && (*direction == Direction::Own || self.policy.redirects_datagrams())
+        {
+            let own = self.flows.find(&FlowKey { outer: Some(*destination), ..*key });
+            if own.is_some() {
+                return own;
+            }
+        }
+        let shared = self.flows.find(key)?;
+        let mapping = self.flows.get(shared)?.mapping()?;
+        mapping.has_sent_to(*destination).then_some(shared)
+    }
+
+    /// Gives a datagram to the embedder.
+    fn pass_on(
+        &mut self,
+        id: FlowId,
+        datagram: &Outbound<'_>,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) {
+        let Outbound { key, destination, packet, payload, .. } = datagram;
+        let mapping = self.flows.get_mut(id).and_then(|flow| flow.mapping_mut());
+        let Some(mapping) = mapping else { return };
+        let remote = mapping.handle_outbound(key.inner, *destination, &self.mappings, now);
+        if self.datagrams.push(id, remote, packet.onward(), payload).is_err() {
+            outlet.count(Counter::DropQueueFull);
+        }
+    }
+
+    /// Opens a mapping for a peer; `None` at a limit.
+    fn open_mapping(
+        &mut self,
+        datagram: &Outbound<'_>,
+        offer: Offer,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) -> Option<FlowId> {
+        let Outbound { key, destination, .. } = *datagram;
+        self.make_room(&key, &offer.target)?;
+        let elsewhere = offer.elsewhere(destination);
+        let (mapping, counter) = match (key.protocol, elsewhere) {
+            (Protocol::Icmp, _) => (Mapping::echo(&self.mappings, now), Counter::IcmpOpened),
+            (Protocol::Udp | Protocol::Tcp, None) => {
+                (Mapping::udp(&self.mappings, now), Counter::UdpOpened)
+            }
+            (Protocol::Udp | Protocol::Tcp, Some(remote)) => {
+                (Mapping::redirected(remote, &self.mappings, now), Counter::UdpOpened)
+            }
+        };
+        let key = FlowKey { outer: elsewhere.map(|_| destination), ..key };
+        let meta = new_meta(key, key.inner, destination, offer, outlet)?;
+        let deadline = mapping.deadline();
+        let id = self.insert(key, meta, FlowKind::Mapping(mapping));
+        self.watch_mapping(id, deadline);
+        self.actions.push_back(Action::Open(id));
+        outlet.count(counter);
+        Some(id)
+    }
+}

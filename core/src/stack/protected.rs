@@ -1,0 +1,190 @@
+//! The targets that no peer has any business at unless a rule names them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// Whether no peer has any business at this address unless a rule names it: the host itself in
+/// every notation, its link, and everything that is not one host.
+pub(crate) fn is_protected(address: IpAddr, host_addresses: &[IpAddr]) -> bool {
+    let v4 = match address {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(v6) => unwrap_ipv4(v6),
+    };
+    let kind = match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(v6) => is_special_v6(v6),
+    };
+    kind || v4.is_some_and(|v4| is_special_v4(v4) || host_addresses.contains(&IpAddr::V4(v4)))
+        || host_addresses.contains(&address)
+}
+
+/// Where clouds keep what their machines know of themselves, beyond link-local addresses: AWS and
+/// Google over IPv6, Alibaba, Azure, Oracle.
+const METADATA_V6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
+/// See [`METADATA_V6`].
+const METADATA_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+
+/// RFC 6890 has the list: this network, loopback, link-local, multicast, and class E with the
+/// broadcast address in it.
+const SPECIAL_V4: [Ipv4Net; 5] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(0, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16),
+    Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4),
+    Ipv4Net::new_assert(Ipv4Addr::new(240, 0, 0, 0), 4),
+];
+
+/// Unspecified, loopback, link-local, site-local (RFC 3879: deprecated, but still routed by some),
+/// multicast.
+const SPECIAL_V6: [Ipv6Net; 5] = [
+    Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 128),
+    Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128),
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0), 10),
+    Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8),
+];
+
+fn is_special_v4(address: Ipv4Addr) -> bool {
+    SPECIAL_V4.iter().any(|range| range.contains(&address)) || METADATA_V4.contains(&address)
+}
+
+fn is_special_v6(address: Ipv6Addr) -> bool {
+    SPECIAL_V6.iter().any(|range| range.contains(&address)) || METADATA_V6.contains(&address)
+}
+
+/// Whether a rule with this prefix means the protected `address`, rather than happening to contain
+/// it: it is that address alone, or lies within one of the special ranges.
+pub(crate) fn names(prefix: &IpNet, address: IpAddr) -> bool {
+    if !prefix.contains(&address) {
+        return false;
+    }
+    match prefix {
+        IpNet::V4(net) => {
+            net.prefix_len() == 32 || SPECIAL_V4.iter().any(|range| range.contains(net))
+        }
+        IpNet::V6(net) => {
+            net.prefix_len() == 128 || SPECIAL_V6.iter().any(|range| range.contains(net))
+        }
+    }
+}
+
+/// An address in its plainest form: an IPv4 address that is wrapped into an IPv6 address (mapped
+/// or compatible, 6to4, NAT64, ISATAP, Teredo) is what it wraps.
+fn unwrap_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let octets = address.octets();
+    let v4_at =
+        |at: usize| Ipv4Addr::new(octets[at], octets[at + 1], octets[at + 2], octets[at + 3]);
+    match address.segments() {
+        // RFC 4291, sections 2.5.5.1 (compatible; ::0 and ::1 are not) and 2.5.5.2 (mapped).
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => Some(v4_at(12)),
+        [0, 0, 0, 0, 0, 0xffff, ..] => Some(v4_at(12)),
+        // RFC 2765: IPv4-translated.
+        [0, 0, 0, 0, 0xffff, 0, ..] => Some(v4_at(12)),
+        // RFC 6052 and RFC 8215: NAT64.
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => Some(v4_at(12)),
+        // RFC 3056: 6to4.
+        [0x2002, ..] => Some(v4_at(2)),
+        // RFC 4380: Teredo has the client's address, inverted.
+        [0x2001, 0, ..] => Some(Ipv4Addr::from_bits(!v4_at(12).to_bits())),
+        // RFC 5214: ISATAP.
+        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(v4_at(12)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn protected(target: &str) -> bool {
+        let host_addresses = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        is_protected(target.parse().unwrap(), &host_addresses)
+    }
+
+    #[test]
+    fn the_host_and_its_link_are_protected_in_every_notation() {
+        for target in [
+            "127.0.0.1",
+            "127.255.0.9",
+            "0.0.0.0",
+            "0.1.2.3",
+            "169.254.169.254",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "192.0.2.1",
+            "::",
+            "::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "2001:db8::1",
+            "::ffff:127.0.0.1",
+            "::ffff:192.0.2.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2002:c000:201::5",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+        ] {
+            assert!(protected(target), "{target}");
+        }
+    }
+
+    #[test]
+    fn ordinary_targets_are_not() {
+        for target in
+            ["192.0.2.2", "10.0.0.1", "8.8.8.8", "2001:db8::2", "fd00::1", "64:ff9b::808:808"]
+        {
+            assert!(!protected(target), "{target}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_names_what_it_is_about() {
+        let named =
+            |prefix: &str, address: &str| names(&prefix.parse().unwrap(), address.parse().unwrap());
+        assert!(named("127.0.0.0/8", "127.0.0.1") && named("127.0.0.1/32", "127.0.0.1"));
+        assert!(named("169.254.169.254/32", "169.254.169.254"));
+        assert!(named("192.0.2.1/32", "192.0.2.1") && named("fe80::/64", "fe80::1"));
+        assert!(!named("0.0.0.0/0", "127.0.0.1") && !named("192.0.2.0/24", "192.0.2.1"));
+        assert!(!named("::/0", "::1") && !named("127.0.0.2/32", "127.0.0.1"));
+    }
+
+    #[test]
+    fn ipv4_is_found_in_every_wrapping() {
+        for wrapped in [
+            "::ffff:127.0.0.1",
+            "::127.0.0.1",
+            "::ffff:0:127.0.0.1",
+            "64:ff9b::127.0.0.1",
+            "64:ff9b:1::127.0.0.1",
+            "2002:7f00:1::1",
+            "fe80::5efe:127.0.0.1",
+            "2001:db8::200:5efe:127.0.0.1",
+            "2001:0:c000:201::80ff:fffe",
+        ] {
+            assert_eq!(
+                unwrap_ipv4(wrapped.parse().unwrap()),
+                Some(Ipv4Addr::LOCALHOST),
+                "{wrapped}"
+            );
+        }
+        for plain in ["::", "::1", "fd00::1", "2001:db8::7f00:1", "fe80::1"] {
+            assert_eq!(unwrap_ipv4(plain.parse().unwrap()), None, "{plain}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! A stream socket, TCP or Unix, as the host leg of a TCP flow has it.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use socket2::SockRef;
+
+/// A connected stream socket, or one that is connecting.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// What to do with a stream, whichever it is.
+macro_rules! either {
+    ($stream:expr, $inner:ident => $body:expr) => {
+        match $stream {
+            Stream::Tcp($inner) => $body,
+            Stream::Unix($inner) => $body,
+        }
+    };
+}
+
+impl Stream {
+    /// Starts to connect to a host.
+    pub(crate) fn connect(target: SocketAddr) -> io::Result<Self> {
+        TcpStream::connect(target).map(Self::Tcp)
+    }
+
+    /// Connects to a Unix socket. Its backlog has room or it has not: nothing comes later.
+    pub(crate) fn connect_unix(path: &Path) -> io::Result<Self> {
+        UnixStream::connect(path).map(Self::Unix)
+    }
+
+    /// Segments come from a TCP that has already gathered what is worth gathering. Where the
+    /// option is refused the flow is slower, no more.
+    pub(crate) fn send_at_once(&self) {
+        match self {
+            Self::Tcp(tcp) => {
+                let _ = tcp.set_nodelay(true);
+            }
+            Self::Unix(_) => {}
+        }
+    }
+
+    /// Whether a connect is done; its error if it failed.
+    pub(crate) fn connected(&self) -> io::Result<bool> {
+        if let Some(error) = self.take_error()? {
+            return Err(error);
+        }
+        let peer = either!(self, stream => stream.peer_addr().map(drop));
+        match peer {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        either!(self, stream => stream.take_error())
+    }
+
+    /// Ends the direction to the host.
+    pub(crate) fn shut_down(&self) -> io::Result<()> {
+        either!(self, stream => stream.shutdown(Shutdown::Write))
+    }
+
+    /// Makes the end of the socket a reset, so that nobody takes it for a clean end. A Unix socket
+    /// has no such thing: there an unread rest alone tells.
+    pub(crate) fn reset(&self) {
+        match self {
+            Self::Tcp(tcp) => reset(tcp),
+            Self::Unix(_) => {}
+        }
+    }
+}
+
+/// Makes the end of a socket a reset.
+pub(crate) fn reset(stream: &TcpStream) {
+    // It fails only for a socket whose connection is gone already.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        either!(self, stream => stream.read(buffer))
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        either!(self, stream => stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Source for Stream {
+    fn register(&mut self, registry: &Registry, token: Token, on: Interest) -> io::Result<()> {
+        either!(self, stream => stream.register(registry, token, on))
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, on: Interest) -> io::Result<()> {
+        either!(self, stream => stream.reregister(registry, token, on))
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        either!(self, stream => stream.deregister(registry))
+    }
+}
