@@ -10,10 +10,11 @@ use slipwire_driver::{Driver, Forward};
 pub(crate) fn line(interface_name: &str, engine: &Config, driver: &Driver) -> String {
     let parts = engine.parts();
     let mut line = format!(
-        "ready: {interface_name} listens on {}; {}, {}, 0 rules",
+        "ready: {interface_name} listens on {}; {}, {}, {}",
         join(driver.local_addresses(), " and "),
         count(parts.peers.len(), "peer"),
         describe_forwards(driver.forwards()),
+        count(parts.gateway.as_ref().map_or(0, |gateway| gateway.rules.len()), "rule"),
     );
     match &parts.gateway {
         None => line.push_str("; gateway off: no [gateway] in the configuration"),

@@ -326,13 +326,17 @@ impl Config {
 
     /// The peer that owns an inner address: the one with the longest matching prefix.
     pub fn owner(&self, address: IpAddr) -> Option<&Peer> {
+        self.route(address).map(|(_, peer)| peer)
+    }
+
+    /// The peer that owns an inner address, and by which prefix.
+    pub(crate) fn route(&self, address: IpAddr) -> Option<(&IpNet, &Peer)> {
         self.0
             .peers
             .iter()
             .flat_map(|peer| peer.allowed_ips.iter().map(move |prefix| (prefix, peer)))
             .filter(|(prefix, _)| prefix.contains(&address))
             .max_by_key(|(prefix, _)| prefix.prefix_len())
-            .map(|(_, peer)| peer)
     }
 }
 

@@ -75,6 +75,7 @@
 mod action;
 mod bucket;
 pub mod config;
+pub mod decision;
 mod egress;
 mod engine;
 mod key;

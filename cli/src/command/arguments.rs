@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lexopt::{Arg, Error, Parser};
+use lexopt::{Arg, Error, Parser, ValueExt as _};
 
 use crate::failure::Failure;
 use crate::output;
@@ -47,15 +47,43 @@ pub(super) fn configuration(mut parser: Parser) -> Result<Asked<Option<PathBuf>>
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Asked::Help),
-            Arg::Short('c') | Arg::Long("config") => {
-                if file.replace(PathBuf::from(parser.value()?)).is_some() {
-                    return Err("more than one configuration".into());
+            Arg::Short('c') | Arg::Long("config") => take_file(&mut file, &mut parser)?,
+            Arg::Short(_) | Arg::Long(_) | Arg::Value(_) => return Err(argument.unexpected()),
+        }
+    }
+    Ok(Asked::Do(file))
+}
+
+/// What `check` is asked for.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Check {
+    pub(super) file: Option<PathBuf>,
+    pub(super) explain: Option<String>,
+}
+
+/// `[-c FILE] [--explain FLOW]`.
+pub(super) fn check(mut parser: Parser) -> Result<Asked<Check>, Error> {
+    let (mut file, mut explain) = (None, None);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Asked::Help),
+            Arg::Short('c') | Arg::Long("config") => take_file(&mut file, &mut parser)?,
+            Arg::Long("explain") => {
+                if explain.replace(parser.value()?.string()?).is_some() {
+                    return Err("more than one flow to explain".into());
                 }
             }
             Arg::Short(_) | Arg::Long(_) | Arg::Value(_) => return Err(argument.unexpected()),
         }
     }
-    Ok(Asked::Do(file))
+    Ok(Asked::Do(Check { file, explain }))
+}
+
+fn take_file(file: &mut Option<PathBuf>, parser: &mut Parser) -> Result<(), Error> {
+    match file.replace(PathBuf::from(parser.value()?)) {
+        Some(_) => Err("more than one configuration".into()),
+        None => Ok(()),
+    }
 }
 
 /// `[DIR]`.
@@ -90,6 +118,17 @@ mod tests {
         assert_eq!(file(&["-c", "x", "--help"]), Some(Asked::Help));
         assert!(file(&["-c"]).is_none() && file(&["x"]).is_none());
         assert!(file(&["-c", "x", "-c", "y"]).is_none());
+    }
+
+    #[test]
+    fn a_check_may_be_asked_about_a_flow() {
+        let asked = |arguments| check(parser(arguments)).ok();
+        let flow = Some("tcp a 10.0.0.1:1".to_owned());
+        let expected = Check { file: Some("x".into()), explain: flow };
+        let arguments = ["--explain", "tcp a 10.0.0.1:1", "-c", "x"];
+        assert_eq!(asked(&arguments), Some(Asked::Do(expected)));
+        assert!(asked(&["--explain"]).is_none() && asked(&["-c", "x", "-c", "y"]).is_none());
+        assert!(asked(&["--explain", "a", "--explain", "b"]).is_none());
     }
 
     #[test]

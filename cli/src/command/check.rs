@@ -6,7 +6,7 @@ use lexopt::Parser;
 use slipwire_core::config::{DefaultAction, Endpoint, Gateway, Peer};
 use slipwire_driver::Forward;
 
-use super::arguments;
+use super::{arguments, explain, rule_table};
 use crate::config::{self, Configuration};
 use crate::failure::Failure;
 use crate::output;
@@ -16,24 +16,35 @@ Validates a configuration and prints what would run. If anything is wrong, print
 line each with file, line and mend, and exits with 1. Ports are not opened: whether one is taken
 turns up when it runs. What would be done otherwise than it is written is a warning.
 
-Usage: slipwire check [-c FILE]
+Usage: slipwire check [-c FILE] [--explain FLOW]
 
 Options:
   -c, --config FILE   the configuration; default: ./slipwire.toml, then /etc/slipwire/slipwire.toml
+  --explain FLOW      say what becomes of a flow of a peer, which rule decides, and why the rules
+                      before it do not. FLOW is the protocol, the peer (by name or inner address)
+                      and the destination, in one argument
 
 Examples:
   slipwire check
+  slipwire check --explain \"tcp laptop 10.0.0.5:443\"
+  slipwire check --explain \"icmp 10.77.0.2 192.0.2.1\"
   slipwire check -c /etc/slipwire/slipwire.toml && systemctl restart slipwire
 ";
 
 pub(super) fn main(parser: Parser) -> Result<(), Failure> {
-    let parsed = arguments::configuration(parser);
+    let parsed = arguments::check(parser);
     let Some(asked) = arguments::settle(parsed, "check", HELP)? else { return Ok(()) };
-    let configuration = config::find(asked)?;
+    let configuration = config::find(asked.file)?;
     for warning in &configuration.warnings {
         output::complain(warning);
     }
-    output::print(&Summary(&configuration).to_string())
+    match asked.explain {
+        None => output::print(&Summary(&configuration).to_string()),
+        Some(flow) => match explain::explain(&flow, &configuration) {
+            Ok(answer) => output::print(&answer),
+            Err(message) => Err(Failure::Usage { message, help: "slipwire check".to_owned() }),
+        },
+    }
 }
 
 /// What a configuration would run, for people.
@@ -57,7 +68,14 @@ impl Display for Summary<'_> {
             let label = if index == 0 { "forwards" } else { "" };
             write_forward(f, label, forward, configuration)?;
         }
-        row(f, "gateway", &describe_gateway(parts.gateway.as_ref()))
+        row(f, "gateway", &describe_gateway(parts.gateway.as_ref()))?;
+        let rules = parts.gateway.as_ref().map_or(&[][..], |gateway| &gateway.rules);
+        for (index, rule) in rules.iter().enumerate() {
+            let label = if index == 0 { "rules" } else { "" };
+            let text = rule_table::describe(rule, &configuration.engine);
+            row(f, label, &format!("{:>2}  {text}", index + 1))?;
+        }
+        Ok(())
     }
 }
 

@@ -2,10 +2,12 @@
 
 mod arguments;
 mod check;
+mod explain;
 mod genkey;
 mod genpsk;
 mod pubkey;
 mod quickstart;
+mod rule_table;
 mod run;
 
 use lexopt::{Arg, Parser};

@@ -181,6 +181,7 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
             }
         })
         .ok()?;
+    rule::warn_of_idle_rules(&rules, &engine.parts().peers, report);
     Some(Configuration {
         origin: Origin {
             file: surroundings.file.to_owned(),

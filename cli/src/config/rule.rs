@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use slipwire_core::config::Peer;
-use slipwire_core::rules::{ProxyProtocol, RedirectTarget, Rule, RuleAction, RuleError, Source};
+use slipwire_core::rules::{
+    ProxyProtocol, RedirectTarget, Rule, RuleAction, RuleError, Rules, Source,
+};
 use slipwire_core::{IpNet, Protocol};
 use toml::de::{DeTable, DeValue};
 
@@ -124,6 +126,34 @@ fn source(
     let problem = Problem::new(format!("no peer has the name {name:?}"), mend);
     report.fault(word.offset, section.path("from"), problem);
     None
+}
+
+/// Warns of every rule that can never match.
+pub(super) fn warn_of_idle_rules(tables: &[RuleTable], peers: &[Peer], report: &mut Report) {
+    let rules = Rules::new(tables.iter().map(|table| table.rule.clone()).collect());
+    let shadowed = rules.shadowed();
+    for (place, earlier) in &shadowed {
+        let line = report.line(tables[*earlier].offset);
+        let what = format!("rule {} can never match", place + 1);
+        let mend = format!("rule {} of line {line} takes all that it is for", earlier + 1);
+        report.warning(tables[*place].offset, "rule", Problem::new(what, mend));
+    }
+    let owned = |prefix: &IpNet| {
+        let mut owned = peers.iter().flat_map(|peer| &peer.allowed_ips);
+        owned.any(|own| own.contains(prefix) || prefix.contains(own))
+    };
+    for (place, table) in tables.iter().enumerate() {
+        let nobody = |source: &Source| match source {
+            Source::Peer(_) => false,
+            Source::Prefix(prefix) => !owned(prefix),
+        };
+        let from = &table.rule.from;
+        if !from.is_empty() && from.iter().all(nobody) {
+            let what = format!("rule {} can never match", place + 1);
+            let mend = "no peer's allowed_ips have anything of its `from`";
+            report.warning(table.offset, "rule", Problem::new(what, mend));
+        }
+    }
 }
 
 /// Leads what core found in a rule back to its line.

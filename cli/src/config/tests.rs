@@ -3,7 +3,8 @@ use std::fs::{self, Permissions};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use slipwire_core::config::{DefaultAction, Endpoint, Filtering, RefusedAnswer};
+use slipwire_core::config::{DefaultAction, Endpoint, Filtering, Gateway, RefusedAnswer};
+use slipwire_core::rules::{ProxyProtocol, RedirectTarget, RuleAction, Source};
 use slipwire_driver::ForwardProtocol;
 use tempfile::TempDir;
 
@@ -76,7 +77,9 @@ fn the_example_shows_the_defaults() {
     assert_eq!(format!("{:?}", with.tcp), format!("{:?}", without.tcp));
     assert_eq!(format!("{:?}", with.mappings), format!("{:?}", without.mappings));
     assert_eq!(format!("{:?}", with.limits), format!("{:?}", without.limits));
-    assert_eq!(format!("{:?}", with.gateway), format!("{:?}", without.gateway));
+    // There are no rules by default.
+    let gateway = with.gateway.clone().map(|gateway| Gateway { rules: Vec::new(), ..gateway });
+    assert_eq!(format!("{gateway:?}"), format!("{:?}", without.gateway));
 }
 
 /// The keys that a file sets or shows behind `# `, each with its table.
@@ -323,4 +326,80 @@ fn every_configuration_of_the_readme_is_valid() {
     for block in blocks {
         load_text(block).unwrap();
     }
+}
+
+fn with_rules(rules: &str) -> String {
+    let laptop = peer("name = \"laptop\"\nallowed_ips = [\"10.77.0.2/32\"]");
+    format!("{INTERFACE}{laptop}[gateway]\n{rules}")
+}
+
+#[test]
+fn rules_are_read_in_order() {
+    let configuration = load_text(&with_rules(
+        "[[rule]]\nfrom = [\"laptop\", \"10.77.0.0/28\"]\nprotocol = [\"tcp\"]\n\
+         to = [\"10.0.0.0/8\"]\nport = [443, \"8000-8999\"]\naction = \"redirect\"\n\
+         target = \"127.0.0.1:8443\"\nproxy_protocol = \"v2\"\n\
+         [[rule]]\naction = \"redirect\"\ntarget = \"unix:web.sock\"\n\
+         [[rule]]\naction = \"drop\"\n",
+    ))
+    .unwrap();
+    let rules = &configuration.engine.parts().gateway.as_ref().unwrap().rules;
+    assert_eq!(rules.len(), 3);
+    let laptop = Source::Peer(configuration.engine.parts().peers[0].public_key);
+    assert_eq!(rules[0].from, [laptop, Source::Prefix("10.77.0.0/28".parse().unwrap())]);
+    assert_eq!(rules[0].ports, [443..=443, 8000..=8999]);
+    let target = RedirectTarget::Address("127.0.0.1:8443".parse().unwrap());
+    assert_eq!(rules[0].action, RuleAction::Redirect { target, proxy_protocol: ProxyProtocol::V2 });
+    let RuleAction::Redirect { target: RedirectTarget::Unix(path), .. } = &rules[1].action else {
+        panic!("{:?}", rules[1]);
+    };
+    assert!(path.is_absolute() && path.ends_with("web.sock"), "relative to the file");
+    assert_eq!(configuration.origin.rule_lines, [9, 17, 20]);
+}
+
+#[test]
+fn every_bad_rule_is_reported_with_its_line_and_mend() {
+    let expected = [
+        ("from = [\"laptpo\"]\naction = \"drop\"", 10, "did you mean \"laptop\"?"),
+        ("action = \"redirect\"", 9, "add `target = "),
+        ("port = [\"9000-8000\"]\naction = \"drop\"", 10, "write it as \"8000-9000\""),
+        (
+            "protocol = [\"udp\"]\naction = \"relay\"\nproxy_protocol = \"v2\"",
+            12,
+            "set protocol = [\"tcp\"]",
+        ),
+        ("protocol = [\"icmp\"]\nport = [1]\naction = \"drop\"", 10, "ICMP has no ports"),
+        ("action = \"drop\"\ntarget = \"127.0.0.1:1\"", 11, "take it out"),
+        ("action = \"drop\"\nproxy_protocol = \"v1\"", 11, "take it out"),
+        ("to = [\"*.example.com\"]\naction = \"drop\"", 10, "needs the built-in DNS"),
+        ("from = []\naction = \"drop\"", 10, "take the key out"),
+        ("from = [\"laptop\"]", 9, "add `action = "),
+        ("action = \"allow\"", 10, "write one of"),
+    ];
+    for (rule, line, mend) in expected {
+        let faults = faults(&with_rules(&format!("[[rule]]\n{rule}\n")));
+        assert_eq!(faults.len(), 1, "{rule}: {faults:?}");
+        assert!(faults[0].starts_with(&format!("slipwire.toml:{line}: rule")), "{faults:?}");
+        assert!(faults[0].contains(mend), "{faults:?}");
+    }
+}
+
+#[test]
+fn rules_without_a_gateway_are_pointless() {
+    let faults = faults(&format!("{INTERFACE}[[rule]]\naction = \"drop\"\n"));
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].contains("add a [gateway] table"), "{faults:?}");
+}
+
+#[test]
+fn a_rule_that_can_never_match_is_a_warning() {
+    let warnings = |rules: &str| load_text(&with_rules(rules)).unwrap().warnings;
+    let shadowed = warnings(
+        "[[rule]]\nto = [\"10.0.0.0/8\"]\naction = \"drop\"\n\
+         [[rule]]\nto = [\"10.1.0.0/16\"]\naction = \"relay\"\n",
+    );
+    assert_eq!(shadowed.len(), 1);
+    assert!(shadowed[0].contains("rule 2 can never match; rule 1 of line 9"), "{shadowed:?}");
+    let nobody = warnings("[[rule]]\nfrom = [\"192.168.0.0/16\"]\naction = \"drop\"\n");
+    assert!(nobody[0].contains("no peer's allowed_ips"), "{nobody:?}");
 }

@@ -22,7 +22,7 @@ mod memory;
 mod outbound;
 mod packet;
 mod peer_side;
-mod policy;
+pub(crate) mod policy;
 mod protected;
 mod reassembly;
 mod revision;

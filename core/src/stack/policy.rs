@@ -121,6 +121,23 @@ impl Policy {
         own.contains(&address) && !is_protected(address, &[])
     }
 
+    /// The rule that matches a flow, with its place in the list.
+    pub(crate) fn rule_for(&self, query: &Query) -> Option<(usize, &Rule)> {
+        self.gateway.as_ref()?;
+        self.rules.decide(query)
+    }
+
+    /// Whether a rule has a say in a flow to another peer, beyond letting it go its way.
+    pub(crate) fn rules_out_overlay(&self, query: &Query) -> bool {
+        self.rule_for(query).is_some_and(|(_, rule)| match rule.action {
+            RuleAction::Relay { .. } => false,
+            RuleAction::Redirect { .. }
+            | RuleAction::Serve
+            | RuleAction::Reject
+            | RuleAction::Drop => true,
+        })
+    }
+
     /// The verdict on a new flow.
     pub(crate) fn decide(&self, query: &Query, direction: Direction) -> Verdict {
         let Some(gateway) = &self.gateway else {
@@ -129,7 +146,7 @@ impl Policy {
                 Direction::Host => Verdict::Drop,
             };
         };
-        let Some((place, rule)) = self.rules.decide(query) else {
+        let Some((place, rule)) = self.rule_for(query) else {
             return match (direction, gateway.default) {
                 (Direction::Own, _) | (_, DefaultAction::Reject) => Verdict::Reject,
                 (Direction::Host, DefaultAction::Drop) => Verdict::Drop,

@@ -1,0 +1,69 @@
+//! What becomes of a flow under a configuration, for whoever asks before it runs.
+
+use crate::action::Target;
+use crate::config::Config;
+use crate::rules::Query;
+use crate::stack::policy::{Direction, Policy, Verdict};
+
+/// What becomes of a flow, and the rule that decided, by its place; `None` where no rule matched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decision {
+    /// The rule, by its place in [`Gateway::rules`](crate::config::Gateway::rules).
+    pub rule: Option<usize>,
+    /// What becomes of the flow.
+    pub outcome: Outcome,
+}
+
+/// What becomes of a flow.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It is offered to the embedder.
+    Offered(Target),
+    /// Its packets go to another peer, of this name.
+    Overlay(String),
+    /// It is refused with an answer.
+    Rejected,
+    /// It is refused: the destination is protected, and no rule names it.
+    Protected,
+    /// It is refused: the destination is another peer's, or the peer's own.
+    PeersOwn,
+    /// It is not answered.
+    Dropped,
+}
+
+impl Config {
+    /// What would become of a flow of a peer. The addresses of the host are those of
+    /// [`Gateway::host_addresses`](crate::config::Gateway::host_addresses).
+    pub fn decide(&self, query: &Query) -> Decision {
+        let parts = self.parts();
+        let policy = Policy::new(parts.gateway.clone());
+        let destination = query.destination.ip();
+        let is_own = parts.interface.addresses.iter().any(|own| own.addr() == destination);
+        let direction = if is_own { Direction::Own } else { Direction::Host };
+        let rule = policy.rule_for(query).map(|(place, _)| place);
+        let outcome = self.overlay(query, direction, &policy).unwrap_or_else(|| {
+            match policy.decide(query, direction) {
+                Verdict::Offer(offer) => Outcome::Offered(offer.target),
+                Verdict::Reject => Outcome::Rejected,
+                Verdict::Protected => Outcome::Protected,
+                Verdict::Drop => Outcome::Dropped,
+            }
+        });
+        Decision { rule, outcome }
+    }
+
+    /// What becomes of packets to an address that a peer owns.
+    fn overlay(&self, query: &Query, direction: Direction, policy: &Policy) -> Option<Outcome> {
+        if direction == Direction::Own || policy.rules_out_overlay(query) {
+            return None;
+        }
+        let destination = query.destination.ip();
+        let (prefix, owner) = self.route(destination)?;
+        let is_asker = owner.public_key == query.peer;
+        match (is_asker, policy.allows_overlay(destination)) {
+            (false, true) => Some(Outcome::Overlay(owner.name.clone())),
+            // Who takes everything is a way out, not the owner of each address.
+            (true, _) | (false, false) => (prefix.prefix_len() > 0).then_some(Outcome::PeersOwn),
+        }
+    }
+}
