@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use slipwire_core::config::{DefaultAction, Peer};
 use slipwire_core::decision::Outcome;
-use slipwire_core::rules::{Mismatch, Query, Rule};
+use slipwire_core::rules::{Mismatch, Query, Rule, RuleAction};
 use slipwire_core::{Config, IpNet, Protocol, Target};
 
 use super::rule_table;
@@ -103,7 +103,13 @@ impl Display for Answer<'_> {
             None if rules.is_empty() => writeln!(f, "  there are no rules")?,
             None => writeln!(f, "  no rule matches")?,
         }
-        writeln!(f, "  {}", describe_outcome(&decision.outcome, decision.rule, gateway.default))?;
+        let outcome = describe_outcome(&decision.outcome, decision.rule, gateway.default);
+        let is_relay = |place: usize| matches!(rules[place].action, RuleAction::Relay { .. });
+        if decision.outcome == Outcome::Rejected && decision.rule.is_some_and(is_relay) {
+            writeln!(f, "  {outcome}: behind our own address is only what rules redirect")?;
+        } else {
+            writeln!(f, "  {outcome}")?;
+        }
         let earlier = &rules[..decision.rule.unwrap_or(rules.len())];
         self.write_earlier(f, earlier)
     }
