@@ -58,9 +58,9 @@ impl Config {
             return None;
         }
         let destination = query.destination.ip();
-        let (prefix, owner) = self.route(destination)?;
+        let (prefix, owner) = self.route(destination).filter(|_| !policy.excludes(destination))?;
         let is_asker = owner.public_key == query.peer;
-        match (is_asker, policy.allows_overlay(destination)) {
+        match (is_asker, policy.allows_overlay()) {
             (false, true) => Some(Outcome::Overlay(owner.name.clone())),
             // Who takes everything is a way out, not the owner of each address.
             (true, _) | (false, false) => (prefix.prefix_len() > 0).then_some(Outcome::PeersOwn),

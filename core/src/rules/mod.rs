@@ -243,8 +243,8 @@ impl Rules {
     }
 
     /// The rules, in order.
-    pub fn as_slice(&self) -> &[Rule] {
-        &self.rules
+    pub const fn as_slice(&self) -> &[Rule] {
+        self.rules.as_slice()
     }
 
     /// The rule that decides, with its place in the list; `None` if no rule matches.

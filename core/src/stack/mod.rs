@@ -20,6 +20,7 @@ mod icmp;
 mod mapping;
 mod memory;
 mod outbound;
+mod overlay;
 mod packet;
 mod peer_side;
 pub(crate) mod policy;
@@ -54,6 +55,7 @@ use flow::{FlowKind, FlowTable};
 use hairpin::ExternalPorts;
 use icmp::Version;
 use memory::Memory;
+use overlay::Conversations;
 use policy::Policy;
 use reassembly::Fragments;
 use tcp::{Exit, Next, Stage, TcpFlow, TimeWaits};
@@ -107,6 +109,7 @@ pub(crate) struct Stack {
     mapping_timers: Timers,
     claims: Claims,
     external_ports: ExternalPorts,
+    conversations: Conversations,
     actions: VecDeque<Action>,
     datagrams: Datagrams,
     icmp_errors: Vec<Bucket>,
@@ -143,6 +146,7 @@ impl Stack {
             mapping_timers: Timers::default(),
             claims: Claims::default(),
             external_ports: ExternalPorts::default(),
+            conversations: Conversations::new(hash_key),
             actions: VecDeque::new(),
             datagrams: Datagrams::default(),
             icmp_errors: Vec::new(),

@@ -9,6 +9,7 @@ use crate::rules::Query;
 use crate::stack::flow::{Flow, FlowKey, FlowKind};
 use crate::stack::icmp::{self, HEADER_LEN, Message, QuotedProtocol, Reason, Version};
 use crate::stack::outbound::Outbound;
+use crate::stack::overlay::Way;
 use crate::stack::packet::{Packet, Transport, UDP_HEADER_LEN, write_icmp};
 use crate::stack::policy::{Direction, Offer, Verdict};
 use crate::stack::reassembly::Intake;
@@ -62,27 +63,17 @@ impl Stack {
             outlet.count(Counter::DropTtl);
             return self.refuse(peer, &packet, Reason::TtlExceeded, outlet, now);
         }
-        let owner = outlet.route(packet.destination);
-        match owner.filter(|_| !self.policy.excludes(packet.destination)) {
-            Some(route) if route.peer == peer && route.prefix_len > 0 => {
-                // Its own network, which it has come from.
+        match self.way(peer, &packet, outlet, now) {
+            Way::Host => self.deliver(peer, packet, Direction::Host, outlet, now),
+            Way::Peer(to) => {
+                let len = piece_len.unwrap_or(packet.bytes().len());
+                self.hand_over(peer, to, packet, len, outlet, now);
+            }
+            Way::Nowhere => {
                 outlet.count(Counter::Rejected);
-                return self.refuse(peer, &packet, Reason::Prohibited, outlet, now);
+                self.refuse(peer, &packet, Reason::Prohibited, outlet, now);
             }
-            Some(route) if route.peer != peer => {
-                if self.policy.allows_overlay() {
-                    let len = piece_len.unwrap_or(packet.bytes().len());
-                    return self.hand_over(peer, route.peer, packet, len, outlet, now);
-                }
-                // A peer that takes everything is a way out, not the owner of each address.
-                if route.prefix_len > 0 {
-                    outlet.count(Counter::Rejected);
-                    return self.refuse(peer, &packet, Reason::Prohibited, outlet, now);
-                }
-            }
-            Some(_) | None => {}
         }
-        self.deliver(peer, packet, Direction::Host, outlet, now);
     }
 
     fn deliver(

@@ -98,6 +98,10 @@ impl Policy {
         changed
     }
 
+    pub(crate) const fn has_rules(&self) -> bool {
+        !self.rules.as_slice().is_empty()
+    }
+
     /// Whether a datagram may belong to a flow of its own, with a target of its own.
     pub(crate) const fn redirects_datagrams(&self) -> bool {
         self.redirects_datagrams

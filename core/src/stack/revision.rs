@@ -13,6 +13,7 @@ impl Stack {
     /// Replaces the rules.
     pub(crate) fn set_rules(&mut self, rules: Vec<Rule>, outlet: &mut dyn Outlet) {
         self.policy.set_rules(rules);
+        self.conversations.clear();
         self.judge_again(outlet);
     }
 

@@ -216,3 +216,49 @@ fn an_address_that_becomes_the_hosts_own_is_closed() {
     stack.set_host_addresses(vec!["192.0.2.1".parse().unwrap()], wire);
     assert_eq!(world.actions(), [Action::Aborted(flow, Abort::Forbidden)]);
 }
+
+#[test]
+fn rules_come_before_the_overlay() {
+    let to_bob = format!("{BOB_IP}:80");
+    let mut world = world(vec![
+        rule("10.0.0.3/32", 80, redirect("127.0.0.1:8080")),
+        rule("10.0.0.3/32", 81, RuleAction::Reject),
+    ]);
+    Client::new("10.0.0.2:1000", &to_bob).send(&mut world, Syn, &[]);
+    world.offered();
+    let mut refused = Client::new("10.0.0.2:1000", &format!("{BOB_IP}:81"));
+    refused.send(&mut world, Syn, &[]);
+    assert_eq!(refused.received(&mut world)[0].control, Rst);
+    Client::new("10.0.0.2:1000", &format!("{BOB_IP}:82")).send(&mut world, Syn, &[]);
+    assert_eq!(world.only_sent().0, BOB);
+}
+
+#[test]
+fn what_a_peer_began_is_answered_whatever_the_rules_say_of_the_answer() {
+    let bob = World::new().wire.identity(BOB).unwrap().public_key;
+    let reject = Rule { from: vec![Source::Peer(bob)], ..Rule::any(RuleAction::Drop) };
+    let mut world = world(vec![reject]);
+    let (alice, bob) = (format!("{ALICE_IP}:1000"), format!("{BOB_IP}:2000"));
+    world.receive(BOB, &udp(&bob, &alice, b"unasked"));
+    assert!(world.sent().is_empty());
+    world.receive(ALICE, &udp(&alice, &bob, b"question"));
+    assert_eq!(world.only_sent().0, BOB);
+    world.receive(BOB, &udp(&bob, &alice, b"answer"));
+    assert_eq!(world.only_sent().0, ALICE);
+    let mut client = Client { peer: BOB, ..Client::new(&bob, &alice) };
+    client.send(&mut world, Syn, &[]);
+    assert!(world.sent().is_empty());
+    client.send(&mut world, Ack, b"of a connection that alice began");
+    assert_eq!(world.only_sent().0, ALICE);
+}
+
+#[test]
+fn a_relay_rule_opens_no_overlay_that_is_off() {
+    let mut world = World::with(|parts| {
+        let gateway = parts.gateway.as_mut().unwrap();
+        (gateway.peer_to_peer, gateway.rules) = (false, vec![Rule::any(RELAY)]);
+    });
+    Client::new("10.0.0.2:1000", &format!("{BOB_IP}:80")).send(&mut world, Syn, &[]);
+    assert!(world.actions().is_empty());
+    assert_eq!(world.only_sent().0, ALICE);
+}
