@@ -327,6 +327,7 @@ impl Oracle {
                 )
             }),
             Abort::Idle => since(end.active_at) >= tcp.idle_timeout.min(STALL),
+            Abort::Forbidden => self.excuses.protected,
             Abort::Limit => plan.is_tight,
             Abort::ShutDown => self.excuses.shut_down.contains(&end.host),
         };

@@ -5,6 +5,7 @@
 //! here, and that each kind of trouble also comes alone.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use slipwire_core::config::Tcp;
@@ -140,21 +141,21 @@ pub(super) fn protected() -> Vec<IpAddr> {
     vec![server(false), server(true)]
 }
 
-const FIRST_PORT: usize = 1_000;
-const STREAMS_MAX: usize = 24;
+const FIRST_PORT: u16 = 1_000;
+const STREAMS_MAX: u16 = 24;
 
 /// The ports that hosts serve inside the tunnel: one for each stream.
-pub(super) fn services() -> Vec<u16> {
-    (FIRST_PORT..FIRST_PORT + STREAMS_MAX).map(|port| port as u16).collect()
+pub(super) const fn services() -> RangeInclusive<u16> {
+    FIRST_PORT..=FIRST_PORT + STREAMS_MAX - 1
 }
 
 /// The place of a stream or datagram flow in its list, by its target.
 pub(super) fn index_of(target: SocketAddr) -> Option<usize> {
-    usize::from(target.port()).checked_sub(FIRST_PORT)
+    target.port().checked_sub(FIRST_PORT).map(usize::from)
 }
 
 fn target(ip: IpAddr, index: usize) -> SocketAddr {
-    SocketAddr::new(ip, (FIRST_PORT + index) as u16)
+    SocketAddr::new(ip, FIRST_PORT + index as u16)
 }
 
 impl Plan {
@@ -178,7 +179,7 @@ impl Plan {
         // Bytes both ways through small rings, and segments lost: where TCP has most to get wrong.
         let is_duel = dice.chance(250);
         let span = dice.pick(&[secs(1), secs(10), secs(60), secs(500)]);
-        let streams = 1 + dice.size(if is_tight { STREAMS_MAX as u64 - 1 } else { 7 }) as usize;
+        let streams = 1 + dice.size(if is_tight { u64::from(STREAMS_MAX) - 1 } else { 7 }) as usize;
         let bytes_max = dice.pick(&[100, 5_000, 100_000, 100_000, 400_000]);
         let streams: Vec<_> = (0..streams)
             .map(|index| {

@@ -6,7 +6,8 @@ use std::num::NonZeroU16;
 use slipwire_core::config::{
     DefaultAction, Endpoint, Gateway, Interface, MTU_IPV6_MIN, Mappings, Parts, Peer,
 };
-use slipwire_core::{Config, Engine, Instant, IpNet, PrivateKey};
+use slipwire_core::rules::{Rule, RuleAction};
+use slipwire_core::{Config, Engine, Instant, IpNet, PrivateKey, Protocol};
 
 use super::dice::Dice;
 use super::plan::{GATEWAY, Plan, inner, services};
@@ -56,10 +57,15 @@ pub(super) fn config(host: usize, plan: &Plan) -> Config {
         },
         peers,
         gateway: Some(Gateway {
+            rules: vec![Rule {
+                protocols: vec![Protocol::Tcp],
+                to: addresses.iter().map(|own| IpNet::from(own.addr())).collect(),
+                ports: vec![services()],
+                ..Rule::any(RuleAction::Serve)
+            }],
             default: if is_gateway { DefaultAction::Relay } else { DefaultAction::Reject },
             peer_to_peer: is_gateway,
             overlay_exclude: Vec::new(),
-            services: services(),
             host_addresses: Vec::new(),
         }),
         tcp: own.tcp.clone(),

@@ -234,7 +234,9 @@ impl World {
             }
             Fault::Protect(host) => {
                 scene.oracle.excuses.protected = true;
-                hosts[host].engine.set_host_addresses(protected());
+                let local = hosts[host].local(scene.now);
+                hosts[host].engine.set_host_addresses(protected(), local);
+                hosts[host].wake(scene);
             }
             Fault::ShutDown(host) => {
                 scene.oracle.excuses.shut_down.push(host);
