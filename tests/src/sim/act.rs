@@ -104,6 +104,7 @@ impl Host {
                 let has_cause = match over {
                     Over::Closed => idle >= patience,
                     Over::Aborted(Abort::Limit) => scene.plan.is_tight,
+                    Over::Aborted(Abort::Forbidden) => scene.oracle.excuses.protected,
                     Over::Aborted(Abort::ShutDown) => {
                         scene.oracle.excuses.shut_down.contains(&self.index)
                     }
