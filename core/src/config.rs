@@ -87,8 +87,7 @@ pub enum DefaultAction {
 /// What peers may reach through this end.
 #[derive(Clone, Debug)]
 pub struct Gateway {
-    /// Rules, of which the first that matches decides; at most
-    /// [`RULES_MAX`](crate::rules::RULES_MAX).
+    /// Rules, of which the first that matches decides; at most [`RULES_MAX`].
     pub rules: Vec<Rule>,
     /// For flows that no rule matches.
     pub default: DefaultAction,
