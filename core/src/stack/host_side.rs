@@ -17,7 +17,8 @@ use crate::stats::Counter;
 use crate::time::Instant;
 use rand_chacha::rand_core::RngCore;
 
-/// The first port that flows of ours speak from (RFC 6335, section 6: dynamic ports).
+/// The first port that flows of ours speak from (RFC 6335, section 6: dynamic ports), which are all
+/// those with these two bits.
 const FIRST_PORT: u16 = 49_152;
 /// Ports that are tried before a flow is refused.
 const PORT_TRIES_MAX: usize = 128;
@@ -154,7 +155,7 @@ impl Stack {
     ) -> Result<(FlowKey, SocketAddr), OpenError> {
         let address = self.own_address_for(target.ip()).ok_or(OpenError::NoAddress)?;
         for _ in 0..PORT_TRIES_MAX {
-            self.next_port = self.next_port.wrapping_add(1).max(FIRST_PORT);
+            self.next_port = self.next_port.wrapping_add(1) | FIRST_PORT;
             let local = SocketAddr::new(address, self.next_port);
             let key = FlowKey { protocol, peer, inner: target, outer: Some(local) };
             if self.flows.find(&key).is_none() && !self.time_waits.contains(&key) {

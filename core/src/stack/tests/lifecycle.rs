@@ -225,3 +225,15 @@ fn rfc5382_req_10_no_error_ends_an_open_connection() {
     client.send(&mut world, Ack, b"and on");
     assert_eq!(read_all(&mut world, flow), b"and on");
 }
+
+/// RFC 6056: an engine that starts again is not to meet what is left of its former connections.
+#[test]
+fn the_ports_of_local_clients_start_anywhere_in_the_dynamic_range() {
+    let first_port = |seed| {
+        let World { mut stack, mut wire, now } = World::seeded([seed; 32], |_| {});
+        let flow = stack.open_tcp(socket("172.16.0.9:80"), &mut wire, now).unwrap();
+        stack.meta(flow).unwrap().source.port()
+    };
+    let ports: std::collections::BTreeSet<u16> = (0..20).map(first_port).collect();
+    assert!(ports.len() > 15 && ports.iter().all(|port| *port >= 49_152), "{ports:?}");
+}

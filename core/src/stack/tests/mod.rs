@@ -98,6 +98,10 @@ impl World {
     }
 
     fn with(change: impl FnOnce(&mut Parts)) -> Self {
+        Self::seeded([3; 32], change)
+    }
+
+    fn seeded(seed: [u8; 32], change: impl FnOnce(&mut Parts)) -> Self {
         let mut parts = Parts {
             interface: Interface {
                 private_key: PrivateKey::from_entropy([9; 32]),
@@ -123,7 +127,7 @@ impl World {
         change(&mut parts);
         let config = Config::new(parts).unwrap();
         Self {
-            stack: Stack::new(&config, [3; 32]),
+            stack: Stack::new(&config, seed),
             wire: Recorder { sent: Vec::new(), room: true, path_mtu: 1420, stats: Stats::new() },
             now: Instant::from_nanos(1_000_000_000),
         }
