@@ -34,9 +34,32 @@ impl fmt::Debug for FlowId {
     }
 }
 
-/// Names a peer of an engine.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PeerId(pub(crate) u32);
+/// Names a peer of an engine. It carries a generation, so that the id of a peer that was removed
+/// names nobody rather than another peer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl PeerId {
+    /// A small number, unique among the peers that there are at the same time: an index for tables.
+    pub const fn slot(self) -> usize {
+        self.slot as usize
+    }
+
+    /// The first peer in a slot.
+    #[cfg(test)]
+    pub(crate) const fn first(slot: u32) -> Self {
+        Self { slot, generation: 0 }
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "peer {}.{}", self.slot, self.generation)
+    }
+}
 
 /// Who a peer is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -144,6 +167,8 @@ pub enum Abort {
     Idle,
     /// The rules do not allow it any more.
     Forbidden,
+    /// Its peer was removed, or one that was added owns an end of it now.
+    NoPeer,
     /// A limit was reached and this flow had to go.
     Limit,
     /// The engine was shut down.
@@ -158,6 +183,7 @@ impl fmt::Display for Abort {
             Self::Unreachable => "unreachable",
             Self::Idle => "idle for too long",
             Self::Forbidden => "forbidden by the rules",
+            Self::NoPeer => "its peer is gone",
             Self::Limit => "a limit was reached",
             Self::ShutDown => "shut down",
         })

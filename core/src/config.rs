@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::conflict::{Others, PeerConflict, conflicts};
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::limits::Limits;
 use crate::rules::{RULES_MAX, Rule, RuleError};
@@ -196,47 +197,19 @@ pub struct Parts {
     pub limits: Limits,
 }
 
-/// A contradiction in a configuration. Peers are named by their place in [`Parts::peers`].
+/// A contradiction in a configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ConfigError {
     /// The MTU is below [`MTU_MIN`] or above [`MTU_MAX`].
     MtuOutOfRange(u16),
     /// An IPv6 address on a tunnel whose MTU is below [`MTU_IPV6_MIN`].
     MtuTooSmallForIpv6(u16),
-    /// A peer has our own public key.
-    OwnPublicKey {
-        /// The peer.
+    /// A peer contradicts our own end, or an earlier peer.
+    Peer {
+        /// Its place in [`Parts::peers`].
         peer: usize,
-    },
-    /// Two peers have the same public key.
-    DuplicatePublicKey {
-        /// The later peer.
-        peer: usize,
-        /// The earlier one.
-        other: usize,
-    },
-    /// Two peers have the same name.
-    DuplicateName {
-        /// The later peer.
-        peer: usize,
-        /// The earlier one.
-        other: usize,
-    },
-    /// Two peers claim the same prefix.
-    DuplicateAllowedIp {
-        /// The later peer.
-        peer: usize,
-        /// The earlier one.
-        other: usize,
-        /// The prefix, without host bits.
-        prefix: IpNet,
-    },
-    /// A peer claims exactly one of our own tunnel addresses.
-    OwnAddress {
-        /// The peer.
-        peer: usize,
-        /// The address.
-        address: IpAddr,
+        /// What stands against it.
+        conflict: PeerConflict<usize>,
     },
     /// A rule contradicts itself.
     Rule {
@@ -265,17 +238,7 @@ impl fmt::Display for ConfigError {
                 f,
                 "MTU {mtu} is too small for the IPv6 address of the tunnel: at least {MTU_IPV6_MIN}"
             ),
-            Self::OwnPublicKey { .. } => {
-                f.write_str("this is our own public key: put the other end's key here")
-            }
-            Self::DuplicatePublicKey { .. } => f.write_str("another peer has this public key"),
-            Self::DuplicateName { .. } => f.write_str("another peer has this name"),
-            Self::DuplicateAllowedIp { prefix, .. } => {
-                write!(f, "{prefix} already belongs to another peer")
-            }
-            Self::OwnAddress { address, .. } => {
-                write!(f, "{address} is our own tunnel address")
-            }
+            Self::Peer { conflict, .. } => conflict.fmt(f),
             Self::Rule { error, .. } => error.fmt(f),
             Self::TooManyRules(rules) => {
                 write!(f, "{rules} rules are too many: {RULES_MAX} at most")
@@ -349,28 +312,28 @@ fn check_interface(interface: &Interface, errors: &mut Vec<ConfigError>) {
 }
 
 fn check_peers(parts: &Parts, errors: &mut Vec<ConfigError>) {
-    let own_key = parts.interface.private_key.public_key();
-    for (index, peer) in parts.peers.iter().enumerate() {
-        let earlier = || parts.peers[..index].iter().enumerate();
-        if peer.public_key == own_key {
-            errors.push(ConfigError::OwnPublicKey { peer: index });
-        }
-        if let Some((other, _)) = earlier().find(|(_, p)| p.public_key == peer.public_key) {
-            errors.push(ConfigError::DuplicatePublicKey { peer: index, other });
-        }
-        if let Some((other, _)) = earlier().find(|(_, p)| p.name == peer.name) {
-            errors.push(ConfigError::DuplicateName { peer: index, other });
-        }
-        for prefix in peer.allowed_ips.iter().map(IpNet::trunc) {
-            let claims = |p: &Peer| p.allowed_ips.iter().any(|other| other.trunc() == prefix);
-            if let Some((other, _)) = earlier().find(|(_, p)| claims(p)) {
-                errors.push(ConfigError::DuplicateAllowedIp { peer: index, other, prefix });
-            }
-            let own = parts.interface.addresses.iter().map(IpNet::addr);
-            for address in own.filter(|own| IpNet::from(*own) == prefix) {
-                errors.push(ConfigError::OwnAddress { peer: index, address });
-            }
-        }
+    let Interface { private_key, addresses, .. } = &parts.interface;
+    let own_key = private_key.public_key();
+    for (place, peer) in parts.peers.iter().enumerate() {
+        let earlier = &parts.peers[..place];
+        let conflicts = conflicts(peer, &own_key, addresses, earlier).into_iter();
+        errors.extend(conflicts.map(|conflict| ConfigError::Peer { peer: place, conflict }));
+    }
+}
+
+impl Others for [Peer] {
+    type Id = usize;
+
+    fn with_key(&self, key: &PublicKey) -> Option<usize> {
+        self.iter().position(|peer| peer.public_key == *key)
+    }
+
+    fn with_name(&self, name: &str) -> Option<usize> {
+        self.iter().position(|peer| peer.name == name)
+    }
+
+    fn with_prefix(&self, prefix: IpNet) -> Option<usize> {
+        self.iter().position(|peer| peer.allowed_ips.iter().any(|other| other.trunc() == prefix))
     }
 }
 
@@ -470,19 +433,18 @@ mod tests {
         parts.tcp.keepalive = Duration::ZERO;
         parts.tcp.send_buffer = 1;
         let errors = Config::new(parts).unwrap_err();
+        let of_peer = |peer, conflict| ConfigError::Peer { peer, conflict };
+        let prefix = "10.0.1.0/24".parse().unwrap();
+        let address = "10.0.0.1".parse().unwrap();
         assert_eq!(
             errors,
             [
                 ConfigError::MtuOutOfRange(100),
-                ConfigError::OwnAddress { peer: 0, address: "10.0.0.1".parse().unwrap() },
-                ConfigError::DuplicatePublicKey { peer: 1, other: 0 },
-                ConfigError::DuplicateName { peer: 1, other: 0 },
-                ConfigError::DuplicateAllowedIp {
-                    peer: 1,
-                    other: 0,
-                    prefix: "10.0.1.0/24".parse().unwrap()
-                },
-                ConfigError::OwnPublicKey { peer: 2 },
+                of_peer(0, PeerConflict::OwnAddress { address }),
+                of_peer(1, PeerConflict::PublicKey { other: 0 }),
+                of_peer(1, PeerConflict::Name { other: 0 }),
+                of_peer(1, PeerConflict::AllowedIp { other: 0, prefix }),
+                of_peer(2, PeerConflict::OwnPublicKey),
                 ConfigError::BufferOutOfRange(1),
                 ConfigError::ZeroTimeout("keepalive"),
             ]

@@ -11,7 +11,9 @@ use crate::action::{
     Undelivered,
 };
 use crate::config::{self, Config, ConfigError};
+use crate::conflict::{Others as _, PeerConflict, conflicts};
 use crate::egress::Egress;
+use crate::key::PublicKey;
 use crate::rules::Rule;
 use crate::stack::{Outlet, Route, Stack};
 use crate::stats::{Counter, Stats};
@@ -94,6 +96,16 @@ impl Engine {
     /// What a flow is about; `None` once it is over.
     pub fn meta(&self, flow: FlowId) -> Option<&FlowMeta> {
         self.stack.meta(flow)
+    }
+
+    /// Every peer, in no order that means anything.
+    pub fn peers(&self) -> impl Iterator<Item = (PeerId, &Arc<Identity>)> {
+        self.tunnel.peers()
+    }
+
+    /// The peer with a public key.
+    pub fn peer(&self, public_key: &PublicKey) -> Option<PeerId> {
+        self.tunnel.with_key(public_key)
     }
 
     /// Who a peer is; `None` once it was removed.
@@ -216,6 +228,42 @@ impl Engine {
         let (stack, mut wire) = split!(self);
         stack.set_rules(rules, &mut wire);
         Ok(())
+    }
+
+    /// Adds a peer. Flows go on, but for those whose ends it owns from now on (by a longer prefix
+    /// than whoever owned them), which are aborted. It looks at every flow.
+    ///
+    /// A new peer remembers no handshake: if it was one before and was removed, somebody who
+    /// recorded its initiations could have the latest answered once more, to no avail.
+    ///
+    /// # Errors
+    /// Everything that stands against it; nothing has changed then.
+    pub fn add_peer(
+        &mut self,
+        peer: &config::Peer,
+        now: Instant,
+    ) -> Result<PeerId, Vec<PeerConflict>> {
+        let Self { tunnel, stack, .. } = self;
+        let conflicts = conflicts(peer, tunnel.public_key(), stack.own_addresses(), tunnel);
+        if !conflicts.is_empty() {
+            return Err(conflicts);
+        }
+        self.advance(now);
+        let id = self.tunnel.add_peer(peer, self.now);
+        let (stack, mut wire) = split!(self);
+        stack.handle_peer_added(&mut wire);
+        Ok(id)
+    }
+
+    /// Removes a peer: its flows are reset and aborted ([`Abort::NoPeer`](crate::Abort::NoPeer)),
+    /// its sessions end, and its key, name and addresses are free. Its id names nobody any more.
+    /// Flows of others do not notice. It looks at every flow. Returns who it was; `None` if it is
+    /// gone already.
+    pub fn remove_peer(&mut self, peer: PeerId, now: Instant) -> Option<Arc<Identity>> {
+        self.advance(now);
+        let (stack, mut wire) = split!(self);
+        stack.remove_peer(peer, &mut wire);
+        self.tunnel.remove_peer(peer)
     }
 
     /// Ends every flow, as the process is about to end: peers get resets, the embedder gets

@@ -75,6 +75,7 @@
 mod action;
 mod bucket;
 pub mod config;
+mod conflict;
 pub mod decision;
 mod egress;
 mod engine;
@@ -93,6 +94,7 @@ pub use action::{
     PeerId, Protocol, Refusal, Target, Transmit, Travel, Undelivered,
 };
 pub use config::Config;
+pub use conflict::PeerConflict;
 pub use engine::Engine;
 pub use ipnet::IpNet;
 pub use key::{KEY_LEN, KeyError, PresharedKey, PrivateKey, PublicKey};

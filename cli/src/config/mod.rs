@@ -41,7 +41,7 @@ use fault::Report;
 pub(crate) use fault::{Faults, Problem};
 pub(crate) use find::find;
 use interface::InterfaceTable;
-use peer::{Clash, PeerTables};
+use peer::PeerTables;
 use rule::RuleTable;
 use secret::Surroundings;
 pub(crate) use secret::read_private_key;
@@ -227,26 +227,11 @@ fn report_contradiction(
     rules: &[RuleTable],
     report: &mut Report,
 ) {
-    let peer = |index: usize, clash: Clash, report: &mut Report| {
-        peers.report(index, clash, error, report);
-    };
     match *error {
         ConfigError::MtuOutOfRange(_) | ConfigError::MtuTooSmallForIpv6(_) => {
             interface.report_mtu(error, report);
         }
-        ConfigError::OwnPublicKey { peer: index } => peer(index, Clash::OwnPublicKey, report),
-        ConfigError::DuplicatePublicKey { peer: index, other } => {
-            peer(index, Clash::DuplicatePublicKey { other }, report);
-        }
-        ConfigError::DuplicateName { peer: index, other } => {
-            peer(index, Clash::DuplicateName { other }, report);
-        }
-        ConfigError::DuplicateAllowedIp { peer: index, other, prefix } => {
-            peer(index, Clash::DuplicateAllowedIp { other, prefix }, report);
-        }
-        ConfigError::OwnAddress { peer: index, address } => {
-            peer(index, Clash::OwnAddress { prefix: address.into() }, report);
-        }
+        ConfigError::Peer { peer, conflict } => peers.report(peer, conflict, report),
         ConfigError::Rule { rule, error } => {
             if let Some(table) = rules.get(rule) {
                 rule::report_error(table, error, report);

@@ -1,7 +1,7 @@
 //! `[[peer]]`: everybody at the other end.
 
-use slipwire_core::config::{self, ConfigError, Endpoint};
-use slipwire_core::{IpNet, PublicKey};
+use slipwire_core::config::{self, Endpoint};
+use slipwire_core::{IpNet, PeerConflict, PublicKey};
 use toml::de::DeTable;
 
 use super::address::Prefix;
@@ -86,16 +86,6 @@ fn table(
     })
 }
 
-/// A contradiction that concerns one peer.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Clash {
-    OwnPublicKey,
-    DuplicatePublicKey { other: usize },
-    DuplicateName { other: usize },
-    DuplicateAllowedIp { other: usize, prefix: IpNet },
-    OwnAddress { prefix: IpNet },
-}
-
 impl PeerTables {
     /// The peers for the engine.
     pub(super) fn peers(&self) -> Vec<config::Peer> {
@@ -103,37 +93,31 @@ impl PeerTables {
     }
 
     /// Reports what core found out about the peer at `index`.
-    pub(super) fn report(
-        &self,
-        index: usize,
-        clash: Clash,
-        error: &ConfigError,
-        report: &mut Report,
-    ) {
+    pub(super) fn report(&self, index: usize, conflict: PeerConflict<usize>, report: &mut Report) {
         let Some(table) = self.tables.get(index) else { return };
         let line = |at: fn(&PeerTable) -> usize, other: usize| {
             self.tables.get(other).map_or(0, |table| report.line(at(table)))
         };
-        let (offset, key, what, mend) = match clash {
-            Clash::OwnPublicKey => (
+        let (offset, key, what, mend) = match conflict {
+            PeerConflict::OwnPublicKey => (
                 table.public_key_offset,
                 "public_key",
                 "this is our own public key".to_owned(),
                 "put the other end's public key here".to_owned(),
             ),
-            Clash::DuplicatePublicKey { other } => (
+            PeerConflict::PublicKey { other } => (
                 table.public_key_offset,
                 "public_key",
-                format!("{error} (line {})", line(|table| table.public_key_offset, other)),
+                format!("{conflict} (line {})", line(|table| table.public_key_offset, other)),
                 "remove one of the two, or give each its own key".to_owned(),
             ),
-            Clash::DuplicateName { other } => (
+            PeerConflict::Name { other } => (
                 table.name_offset,
                 "name",
-                format!("{error} (line {})", line(|table| table.name_offset, other)),
+                format!("{conflict} (line {})", line(|table| table.name_offset, other)),
                 "give each peer its own name".to_owned(),
             ),
-            Clash::DuplicateAllowedIp { other, prefix } => (
+            PeerConflict::AllowedIp { other, prefix } => (
                 table.offset_of(prefix),
                 "allowed_ips",
                 format!(
@@ -143,10 +127,10 @@ impl PeerTables {
                 ),
                 "keep it at one of them, or make one of the prefixes longer".to_owned(),
             ),
-            Clash::OwnAddress { prefix } => (
-                table.offset_of(prefix),
+            PeerConflict::OwnAddress { address } => (
+                table.offset_of(address.into()),
                 "allowed_ips",
-                error.to_string(),
+                conflict.to_string(),
                 "write the peer's address, which is another one".to_owned(),
             ),
         };

@@ -71,8 +71,8 @@ impl Claims {
 mod tests {
     use super::*;
 
-    const ALICE: PeerId = PeerId(0);
-    const BOB: PeerId = PeerId(1);
+    const ALICE: PeerId = PeerId::first(0);
+    const BOB: PeerId = PeerId::first(1);
 
     fn at(nanos: u64) -> Instant {
         Instant::from_nanos(nanos)

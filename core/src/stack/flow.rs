@@ -267,7 +267,7 @@ impl FlowTable {
     }
 
     fn usage(&mut self, peer: PeerId) -> &mut Usage {
-        let index = peer.0 as usize;
+        let index = peer.slot();
         if self.by_peer.len() <= index {
             self.by_peer.resize(index + 1, Usage::default());
         }

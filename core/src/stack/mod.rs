@@ -357,6 +357,11 @@ impl Stack {
         }
     }
 
+    /// Our addresses inside the tunnel.
+    pub(crate) fn own_addresses(&self) -> &[IpNet] {
+        &self.own_addresses
+    }
+
     fn is_own(&self, address: IpAddr) -> bool {
         self.own_addresses.iter().any(|own| own.addr() == address)
     }
@@ -371,7 +376,7 @@ impl Stack {
 
     /// Whether one more ICMP error may go to a peer.
     fn may_send_error(&mut self, peer: PeerId, now: Instant) -> bool {
-        let index = peer.0 as usize;
+        let index = peer.slot();
         if self.icmp_errors.len() <= index {
             self.icmp_errors.resize(index + 1, Bucket::default());
         }

@@ -134,6 +134,14 @@ impl Fragments {
         }
     }
 
+    /// Forgets what a peer has sent.
+    pub(crate) fn forget_peer(&mut self, peer: PeerId) {
+        let of_peer = self.order.iter().map(|(_, key)| *key).filter(|key| key.peer == peer);
+        for key in of_peer.collect::<Vec<_>>() {
+            self.forget(&key);
+        }
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.order.front().map(|(at, _)| *at)
     }
@@ -315,8 +323,8 @@ mod tests {
     use crate::stack::fragmentation::cut;
     use crate::stack::packet::{Packet, write_udp};
 
-    const ALICE: PeerId = PeerId(0);
-    const BOB: PeerId = PeerId(1);
+    const ALICE: PeerId = PeerId::first(0);
+    const BOB: PeerId = PeerId::first(1);
 
     fn packet(v6: bool, payload_len: usize) -> Vec<u8> {
         let (source, destination) =

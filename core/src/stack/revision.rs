@@ -1,9 +1,10 @@
-//! The policy changes while flows live: those that it would not let in any more as they are end,
-//! and no other notices.
+//! The policy changes, or peers come and go, while flows live: those that can't go on as they are
+//! end, and no other notices.
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::action::{Abort, FlowId, Target};
+use crate::action::{Abort, FlowId, PeerId, Target};
+use crate::bucket::Bucket;
 use crate::rules::{Query, Rule};
 use crate::stack::flow::FlowKind;
 use crate::stack::policy::{Direction, Verdict};
@@ -21,6 +22,57 @@ impl Stack {
     pub(crate) fn set_host_addresses(&mut self, addresses: Vec<IpAddr>, outlet: &mut dyn Outlet) {
         if self.policy.set_host_addresses(addresses) {
             self.judge_again(outlet);
+        }
+    }
+
+    /// A peer has come: it may own addresses now that flows of others lead to.
+    pub(crate) fn handle_peer_added(&mut self, outlet: &mut dyn Outlet) {
+        self.conversations.clear();
+        for id in self.flows.ids() {
+            if !self.keeps_its_way(id, outlet) {
+                self.abort(id, Abort::NoPeer, outlet);
+            }
+        }
+    }
+
+    /// A peer is about to go. Connections that have ended are left to be forgotten in their time.
+    pub(crate) fn remove_peer(&mut self, peer: PeerId, outlet: &mut dyn Outlet) {
+        for id in self.flows.ids() {
+            if self.flows.get(id).is_some_and(|flow| flow.key.peer == peer) {
+                self.abort(id, Abort::NoPeer, outlet);
+            }
+        }
+        // Whoever has its addresses next has to ask for itself.
+        self.conversations.clear();
+        self.fragments.forget_peer(peer);
+        if let Some(errors) = self.icmp_errors.get_mut(peer.slot()) {
+            *errors = Bucket::default();
+        }
+    }
+
+    /// Whether packets still go where they went when the flow was opened, and come from there.
+    fn keeps_its_way(&mut self, id: FlowId, outlet: &dyn Outlet) -> bool {
+        let Self { flows, policy, .. } = self;
+        let Some(flow) = flows.get_mut(id) else { return true };
+        let (key, destination) = (flow.key, flow.meta.destination);
+        let inner_owner = outlet.route(key.inner.ip()).map(|route| route.peer);
+        if inner_owner != Some(key.peer) {
+            return false;
+        }
+        let leaves_here = |remote: SocketAddr| match outlet.route(remote.ip()) {
+            Some(_) if policy.excludes(remote.ip()) => true,
+            Some(route) if route.peer == key.peer => route.prefix_len == 0,
+            Some(route) => route.prefix_len == 0 && !policy.allows_overlay(),
+            None => true,
+        };
+        match &mut flow.kind {
+            FlowKind::Mapping(mapping) if key.outer.is_none() => {
+                mapping.retain(leaves_here);
+                mapping.has_contacts()
+            }
+            FlowKind::Mapping(_) | FlowKind::Tcp(_) => {
+                flow.meta.target != Target::Host(destination) || leaves_here(destination)
+            }
         }
     }
 

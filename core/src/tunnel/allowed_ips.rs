@@ -21,6 +21,16 @@ impl AllowedIps {
         self.0.insert(prefix.trunc(), peer);
     }
 
+    /// Takes a prefix from whoever has exactly that one.
+    pub(super) fn remove(&mut self, prefix: IpNet) {
+        self.0.remove(&prefix.trunc());
+    }
+
+    /// The peer with exactly this prefix, which has no host bits.
+    pub(super) fn holder(&self, prefix: IpNet) -> Option<PeerId> {
+        self.0.get(&prefix).copied()
+    }
+
     /// The peer with the longest prefix that contains the address.
     pub(super) fn owner(&self, address: IpAddr) -> Option<PeerId> {
         self.route(address).map(|route| route.peer)
@@ -40,13 +50,13 @@ mod tests {
     fn table(prefixes: &[(&str, u32)]) -> AllowedIps {
         let mut table = AllowedIps::default();
         for (prefix, peer) in prefixes {
-            table.insert(prefix.parse().unwrap(), PeerId(*peer));
+            table.insert(prefix.parse().unwrap(), PeerId::first(*peer));
         }
         table
     }
 
     fn owner(table: &AllowedIps, address: &str) -> Option<u32> {
-        table.owner(address.parse().unwrap()).map(|peer| peer.0)
+        table.owner(address.parse().unwrap()).map(|peer| peer.slot)
     }
 
     #[test]
@@ -64,5 +74,14 @@ mod tests {
         assert_eq!(owner(&table, "10.1.2.3"), Some(4));
         assert_eq!(owner(&table, "fd12::1"), Some(5));
         assert_eq!(owner(&table, "2001:db8::1"), None);
+    }
+
+    #[test]
+    fn a_prefix_that_is_taken_away_leaves_the_wider_ones() {
+        let mut table = table(&[("10.0.0.0/8", 2), ("10.1.2.3/16", 3)]);
+        assert_eq!(table.holder("10.1.0.0/16".parse().unwrap()), Some(PeerId::first(3)));
+        table.remove("10.1.7.7/16".parse().unwrap());
+        assert_eq!(table.holder("10.1.0.0/16".parse().unwrap()), None);
+        assert_eq!(owner(&table, "10.1.9.9"), Some(2));
     }
 }

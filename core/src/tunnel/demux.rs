@@ -74,7 +74,8 @@ pub(super) fn sender_index(message: &[u8]) -> Option<u32> {
 #[derive(Debug, Default)]
 pub(super) struct Demux {
     by_index: BTreeMap<u32, PeerId>,
-    by_key: BTreeMap<[u8; KEY_LEN], PeerId>,
+    /// The index of the peer with a key.
+    indexes: BTreeMap<[u8; KEY_LEN], u32>,
 }
 
 impl Demux {
@@ -93,7 +94,14 @@ impl Demux {
     /// Adds a peer, whose index is unused.
     pub(super) fn insert(&mut self, peer: PeerId, index: u32, key: &PublicKey) {
         self.by_index.insert(index, peer);
-        self.by_key.insert(*key.as_bytes(), peer);
+        self.indexes.insert(*key.as_bytes(), index);
+    }
+
+    /// Forgets the peer with a key.
+    pub(super) fn remove(&mut self, key: &PublicKey) {
+        if let Some(index) = self.indexes.remove(key.as_bytes()) {
+            self.by_index.remove(&index);
+        }
     }
 
     /// The peer that a receiver index belongs to.
@@ -103,7 +111,7 @@ impl Demux {
 
     /// The peer with a static key.
     pub(super) fn by_key(&self, key: &[u8; KEY_LEN]) -> Option<PeerId> {
-        self.by_key.get(key).copied()
+        self.indexes.get(key).and_then(|index| self.by_index.get(index)).copied()
     }
 }
 
@@ -135,8 +143,8 @@ mod tests {
         for peer in 0..5000 {
             let index = demux.unused_index(&mut rng);
             assert!(index < 1 << 24 && demux.by_receiver(index << 8).is_none());
-            demux.by_index.insert(index, PeerId(peer));
-            assert_eq!(demux.by_receiver(index << 8 | 0xff), Some(PeerId(peer)));
+            demux.by_index.insert(index, PeerId::first(peer));
+            assert_eq!(demux.by_receiver(index << 8 | 0xff), Some(PeerId::first(peer)));
         }
         assert_eq!(demux.by_index.len(), 5000);
     }
@@ -145,8 +153,12 @@ mod tests {
     fn a_peer_is_found_by_its_key() {
         let key = |byte| PrivateKey::from_entropy([byte; 32]).public_key();
         let mut demux = Demux::default();
-        demux.insert(PeerId(4), 9, &key(3));
-        assert_eq!(demux.by_key(key(3).as_bytes()), Some(PeerId(4)));
+        demux.insert(PeerId::first(4), 9, &key(3));
+        assert_eq!(demux.by_key(key(3).as_bytes()), Some(PeerId::first(4)));
         assert_eq!(demux.by_key(key(5).as_bytes()), None);
+        assert_eq!(demux.by_receiver(9 << 8), Some(PeerId::first(4)));
+        demux.remove(&key(3));
+        assert_eq!(demux.by_key(key(3).as_bytes()), None);
+        assert_eq!(demux.by_receiver(9 << 8), None);
     }
 }

@@ -22,6 +22,7 @@ mod demux;
 mod endpoint;
 mod inner;
 mod peer;
+mod roster;
 mod sources;
 mod supervisor;
 #[cfg(test)]
@@ -40,7 +41,6 @@ use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::x25519;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
-use slab::Slab;
 
 use self::admission::{Gate, HandshakeKind, Verdict};
 use self::allowed_ips::AllowedIps;
@@ -48,10 +48,12 @@ use self::carriage::{Carriage, News};
 use self::clock::Clock;
 use self::demux::{Demux, Message};
 use self::peer::Peer;
+use self::roster::Roster;
 use self::wire::{Path, Wire, deliver};
 use crate::action::{Identity, PeerId};
 use crate::config::{self, Config};
 use crate::egress::Egress;
+use crate::key::PublicKey;
 use crate::limits::SCRATCH_LEN;
 use crate::stack::Route;
 use crate::stats::{Counter, Stats};
@@ -73,14 +75,14 @@ const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 /// [`poll_timeout`](Self::poll_timeout) asked for the next deadline.
 pub(crate) struct Tunnel {
     private_key: x25519::StaticSecret,
-    public_key: x25519::PublicKey,
+    public_key: PublicKey,
     mtu: u16,
     rng: ChaCha20Rng,
     clock: Clock,
     gate: Gate,
     /// For boringtun, which wants one for each tunnel: the gate has limited everything before.
     no_limit: Arc<RateLimiter>,
-    peers: Slab<Peer>,
+    peers: Roster,
     demux: Demux,
     allowed_ips: AllowedIps,
     timers: Timers,
@@ -101,16 +103,17 @@ impl Tunnel {
         let clock = Clock::new(now);
         let mut rng = ChaCha20Rng::from_seed(seed);
         let private_key = interface.private_key.secret();
-        let public_key = x25519::PublicKey::from(&private_key);
+        let public_key = interface.private_key.public_key();
+        let point = public_key.point();
         let mut tunnel = Self {
             mtu: interface.mtu,
-            gate: Gate::new(&public_key, &mut rng),
-            no_limit: Arc::new(RateLimiter::new(&public_key, u64::MAX)),
+            gate: Gate::new(&point, &mut rng),
+            no_limit: Arc::new(RateLimiter::new(&point, u64::MAX)),
             private_key,
             public_key,
             rng,
             clock,
-            peers: Slab::new(),
+            peers: Roster::default(),
             demux: Demux::default(),
             allowed_ips: AllowedIps::default(),
             timers: Timers::default(),
@@ -125,22 +128,6 @@ impl Tunnel {
         }
         tunnel
     }
-
-    /// Adds a peer. Its prefixes and its key are no other peer's.
-    fn add_peer(&mut self, peer: &config::Peer, now: Instant) -> PeerId {
-        let now = self.clock.set(now);
-        let index = self.demux.unused_index(&mut self.rng);
-        let limiter = Arc::clone(&self.no_limit);
-        let slot =
-            self.peers.insert(Peer::new(&self.private_key, peer, self.mtu, index, limiter, now));
-        let id = PeerId(slot as u32);
-        self.demux.insert(id, index, &peer.public_key);
-        for prefix in &peer.allowed_ips {
-            self.allowed_ips.insert(*prefix, id);
-        }
-        self.arm(id, Instant::ZERO);
-        id
-    }
 }
 
 /// Getters.
@@ -148,6 +135,11 @@ impl Tunnel {
     /// The peer that owns an inner address, and how specific its claim is.
     pub(crate) fn route(&self, address: IpAddr) -> Option<Route> {
         self.allowed_ips.route(address)
+    }
+
+    /// Our own identity.
+    pub(crate) const fn public_key(&self) -> &PublicKey {
+        &self.public_key
     }
 
     /// The buffer that [`handle_datagram`](Self::handle_datagram) decrypts into, so that it can be
@@ -172,7 +164,7 @@ impl Tunnel {
     }
 
     fn peer(&self, peer: PeerId) -> Option<&Peer> {
-        self.peers.get(peer.0 as usize)
+        self.peers.get(peer)
     }
 }
 
@@ -295,7 +287,7 @@ impl Tunnel {
         tell: impl Fn(&mut Carriage) -> News,
     ) -> Vec<PeerId> {
         let mut lowered = Vec::new();
-        for (slot, peer) in &mut self.peers {
+        for (id, peer) in self.peers.iter_mut() {
             if peer.endpoint().in_use().is_none_or(|in_use| in_use.ip() != address) {
                 continue;
             }
@@ -305,7 +297,7 @@ impl Tunnel {
                 News::TooNarrow => stats.count(Counter::PathTooNarrow),
             }
             stats.count(Counter::PathLowered);
-            lowered.push(PeerId(slot as u32));
+            lowered.push(id);
         }
         lowered
     }
@@ -314,7 +306,7 @@ impl Tunnel {
     pub(crate) fn handle_timeout(&mut self, egress: &mut Egress, stats: &mut Stats, now: Instant) {
         let now = self.clock.set(now);
         while let Some(slot) = self.timers.pop_due(now) {
-            let id = PeerId(slot as u32);
+            let Some(id) = self.peers.current(slot) else { continue };
             self.enter(id, egress, stats, now, Peer::handle_timeout);
             self.arm(id, now + DEADLINE_MIN);
         }
@@ -336,7 +328,7 @@ impl Tunnel {
     /// The next endpoint to which the path is to be measured; there may be no answer.
     pub(crate) fn poll_path_question(&mut self) -> Option<SocketAddr> {
         while let Some(id) = self.path_questions.pop_front() {
-            let Some(peer) = self.peers.get_mut(id.0 as usize) else { continue };
+            let Some(peer) = self.peers.get_mut(id) else { continue };
             peer.carriage_mut().take_question();
             if let Some(address) = peer.endpoint().in_use() {
                 return Some(address);
@@ -366,7 +358,8 @@ impl Tunnel {
             return;
         }
         // Names a peer without proof: anybody who knows both public keys can make this much.
-        let claimed = parse_handshake_anon(&self.private_key, &self.public_key, initiation);
+        let own_key = self.public_key.point();
+        let claimed = parse_handshake_anon(&self.private_key, &own_key, initiation);
         let id = claimed.ok().and_then(|claim| self.demux.by_key(&claim.peer_static_public));
         let Some(id) = id else {
             stats.count(Counter::DropHandshake);
@@ -456,7 +449,7 @@ impl Tunnel {
         now: Instant,
         act: impl FnOnce(&mut Peer, &mut Wire<'_>) -> R,
     ) -> Option<R> {
-        let peer = self.peers.get_mut(id.0 as usize)?;
+        let peer = self.peers.get_mut(id)?;
         let plaintext = &mut self.plaintext;
         let mut wire = Wire { plaintext, scratch: &mut self.scratch, egress, stats, now };
         let result = act(peer, &mut wire);
@@ -466,7 +459,7 @@ impl Tunnel {
 
     /// Takes a peer's question, and its deadline, which is moved to `earliest` if it is before.
     fn arm(&mut self, id: PeerId, earliest: Instant) {
-        let Some(peer) = self.peers.get_mut(id.0 as usize) else { return };
+        let Some(peer) = self.peers.get_mut(id) else { return };
         if peer.take_question() {
             self.questions.push_back(id);
         }
@@ -474,7 +467,7 @@ impl Tunnel {
             self.path_questions.push_back(id);
         }
         let deadline = peer.deadline().map(|at| at.max(earliest));
-        self.timers.set(id.0 as usize, deadline);
+        self.timers.set(id.slot(), deadline);
     }
 }
 

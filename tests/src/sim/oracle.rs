@@ -328,6 +328,8 @@ impl Oracle {
             }),
             Abort::Idle => since(end.active_at) >= tcp.idle_timeout.min(STALL),
             Abort::Forbidden => self.excuses.protected,
+            // Peers stay as they are.
+            Abort::NoPeer => false,
             Abort::Limit => plan.is_tight,
             Abort::ShutDown => self.excuses.shut_down.contains(&end.host),
         };

@@ -3,6 +3,8 @@
 mod icmp;
 mod lifecycle;
 mod limits;
+mod meta;
+mod peers;
 mod repeating;
 mod requirements;
 mod rules;
@@ -27,8 +29,8 @@ use crate::stack::{Outlet, Route, Stack};
 use crate::stats::{Counter, Stats};
 use crate::time::Instant;
 
-const ALICE: PeerId = PeerId(0);
-const BOB: PeerId = PeerId(1);
+const ALICE: PeerId = PeerId::first(0);
+const BOB: PeerId = PeerId::first(1);
 const ALICE_IP: &str = "10.0.0.2";
 const BOB_IP: &str = "10.0.0.3";
 const OWN_IP: &str = "10.0.0.1";
@@ -44,6 +46,8 @@ type Sent = (PeerId, Vec<u8>);
 struct Recorder {
     sent: Vec<Sent>,
     room: bool,
+    /// An address that Bob owns beside his own.
+    taken: Option<IpAddr>,
     path_mtu: u16,
     stats: Stats,
 }
@@ -59,6 +63,9 @@ impl Outlet for Recorder {
     }
 
     fn route(&self, destination: IpAddr) -> Option<Route> {
+        if self.taken == Some(destination) {
+            return Some(Route { peer: BOB, prefix_len: 32 });
+        }
         let v6 = destination.is_ipv6();
         let text = destination.to_string();
         let (peer, prefix_len) = match text.as_str() {
@@ -76,7 +83,7 @@ impl Outlet for Recorder {
 
     fn identity(&self, peer: PeerId) -> Option<Arc<Identity>> {
         let name = if peer == ALICE { "alice" } else { "bob" };
-        let public_key = PrivateKey::from_entropy([peer.0 as u8 + 1; 32]).public_key();
+        let public_key = PrivateKey::from_entropy([peer.slot as u8 + 1; 32]).public_key();
         Some(Arc::new(Identity { name: name.into(), public_key }))
     }
 
@@ -128,7 +135,13 @@ impl World {
         let config = Config::new(parts).unwrap();
         Self {
             stack: Stack::new(&config, seed),
-            wire: Recorder { sent: Vec::new(), room: true, path_mtu: 1420, stats: Stats::new() },
+            wire: Recorder {
+                sent: Vec::new(),
+                room: true,
+                taken: None,
+                path_mtu: 1420,
+                stats: Stats::new(),
+            },
             now: Instant::from_nanos(1_000_000_000),
         }
     }

@@ -104,7 +104,7 @@ fn headers_that_lie_are_counted_and_keep_the_session() {
         // To the peer whoever it is for: the destination may lie as well.
         lie.resize(60, 0);
         let End { tunnel, egress, stats, .. } = &mut net.ends[0];
-        tunnel.send(PeerId(0), &mut lie, 60, egress, stats, net.now);
+        tunnel.send(PeerId::first(0), &mut lie, 60, egress, stats, net.now);
         net.drain(0);
     }
     net.run(seconds(1));
@@ -150,7 +150,7 @@ fn a_full_egress_is_counted_and_leaves_room_for_handshakes() {
         port += 1;
     }
     let mut data = packet(inner_address(1), inner_address(0), 1, 100);
-    tunnel.send(PeerId(0), &mut data, 100, egress, stats, net.now);
+    tunnel.send(PeerId::first(0), &mut data, 100, egress, stats, net.now);
     assert_eq!(stats.value(Counter::DropEgressFull), 1);
     let configuration = config(0, vec![kept_alive(1)]);
     net.restart(0, &configuration);

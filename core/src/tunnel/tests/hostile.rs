@@ -276,7 +276,7 @@ fn initiations_without_data_do_not_evict_the_session_in_use() {
         let mut data = packet(inner_address(0), inner_address(1), 1, 100);
         let at = now + seconds(5 * step);
         twin.handle_timeout(&mut egress, &mut stats, at);
-        twin.send(PeerId(0), &mut data, 100, &mut egress, &mut stats, at);
+        twin.send(PeerId::first(0), &mut data, 100, &mut egress, &mut stats, at);
         while let Some(train) = egress.front() {
             initiations.extend(train.contents.chunks(train.segment_size).map(<[u8]>::to_vec));
             let bytes = train.contents.len();

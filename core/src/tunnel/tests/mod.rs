@@ -5,6 +5,7 @@ mod data;
 mod hostile;
 mod recovery;
 mod resolving;
+mod roster;
 mod sessions;
 
 use std::collections::BTreeMap;
@@ -124,9 +125,13 @@ impl End {
         self.received.iter().map(|packet| number_of(packet)).collect()
     }
 
+    fn first_peer(&self) -> &Peer {
+        self.tunnel.peers.get(PeerId::first(0)).unwrap()
+    }
+
     /// Where its first peer is.
     fn endpoint(&self) -> Option<SocketAddr> {
-        self.tunnel.peers[0].endpoint().in_use()
+        self.first_peer().endpoint().in_use()
     }
 
     fn count(&self, counter: Counter) -> u64 {
@@ -226,7 +231,7 @@ impl Net {
     fn resolve(&mut self, end: usize, addresses: &[SocketAddr]) {
         let now = self.now_at(end);
         let End { tunnel, egress, stats, .. } = &mut self.ends[end];
-        tunnel.handle_resolved(PeerId(0), addresses, egress, stats, now);
+        tunnel.handle_resolved(PeerId::first(0), addresses, egress, stats, now);
         self.drain(end);
     }
 
@@ -320,6 +325,6 @@ impl Net {
     }
 
     fn is_up(&self, end: usize) -> bool {
-        self.ends[end].tunnel.peers[0].session_since().is_some()
+        self.ends[end].first_peer().session_since().is_some()
     }
 }

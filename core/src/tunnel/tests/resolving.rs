@@ -119,5 +119,5 @@ fn answers_for_peers_that_asked_for_nothing_change_nothing() {
     net.resolve(0, &[elsewhere]);
     assert_eq!(net.ends[0].endpoint(), Some(outer(1)));
     let End { tunnel, egress, stats, .. } = &mut net.ends[0];
-    tunnel.handle_resolved(PeerId(99), &[elsewhere], egress, stats, net.now);
+    tunnel.handle_resolved(PeerId::first(99), &[elsewhere], egress, stats, net.now);
 }

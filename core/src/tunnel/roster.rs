@@ -1,0 +1,147 @@
+//! Who belongs to an end: peers come and go, and nothing of one is left for the next.
+//!
+//! Places are taken again, so that tables by place grow with the peers at the same time, not with
+//! all that there ever were. Ids are not: each carries the generation of its place.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use slab::Slab;
+
+use super::Tunnel;
+use super::peer::Peer;
+use crate::action::{Identity, PeerId};
+use crate::config;
+use crate::conflict::Others;
+use crate::key::PublicKey;
+use crate::time::Instant;
+
+/// One peer, and what it claims.
+struct Member {
+    peer: Peer,
+    allowed_ips: Vec<IpNet>,
+}
+
+/// Every peer of an end.
+#[derive(Default)]
+pub(super) struct Roster {
+    slots: Slab<Member>,
+    generations: Vec<u32>,
+}
+
+impl Roster {
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn get(&self, id: PeerId) -> Option<&Peer> {
+        self.is_current(id).then(|| self.slots.get(id.slot())).flatten().map(|member| &member.peer)
+    }
+
+    pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        if !self.is_current(id) {
+            return None;
+        }
+        self.slots.get_mut(id.slot()).map(|member| &mut member.peer)
+    }
+
+    /// The id of the peer in a slot.
+    pub(super) fn current(&self, slot: usize) -> Option<PeerId> {
+        self.slots.contains(slot).then(|| self.id_of(slot))
+    }
+
+    /// Every peer, in the order of the slots.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
+        self.slots.iter().map(|(slot, member)| (self.id_of(slot), &member.peer))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (PeerId, &mut Peer)> {
+        let Self { slots, generations } = self;
+        slots.iter_mut().map(|(slot, member)| (id_in(slot, generations), &mut member.peer))
+    }
+
+    fn insert(&mut self, member: Member) -> PeerId {
+        let slot = self.slots.insert(member);
+        if self.generations.len() <= slot {
+            self.generations.resize(slot + 1, 0);
+        }
+        self.id_of(slot)
+    }
+
+    fn remove(&mut self, id: PeerId) -> Option<Member> {
+        if !self.is_current(id) {
+            return None;
+        }
+        let member = self.slots.try_remove(id.slot())?;
+        self.generations[id.slot()] = self.generations[id.slot()].wrapping_add(1);
+        Some(member)
+    }
+
+    fn id_of(&self, slot: usize) -> PeerId {
+        id_in(slot, &self.generations)
+    }
+
+    fn is_current(&self, id: PeerId) -> bool {
+        self.generations.get(id.slot()) == Some(&id.generation)
+    }
+}
+
+fn id_in(slot: usize, generations: &[u32]) -> PeerId {
+    // Memory ends far below 2^32 peers.
+    PeerId { slot: slot as u32, generation: generations[slot] }
+}
+
+/// Coming and going.
+impl Tunnel {
+    /// Adds a peer against which nothing stands.
+    pub(crate) fn add_peer(&mut self, peer: &config::Peer, now: Instant) -> PeerId {
+        let now = self.clock.set(now);
+        let index = self.demux.unused_index(&mut self.rng);
+        let limiter = Arc::clone(&self.no_limit);
+        let id = self.peers.insert(Member {
+            peer: Peer::new(&self.private_key, peer, self.mtu, index, limiter, now),
+            allowed_ips: peer.allowed_ips.clone(),
+        });
+        self.demux.insert(id, index, &peer.public_key);
+        for prefix in &peer.allowed_ips {
+            self.allowed_ips.insert(*prefix, id);
+        }
+        self.arm(id, Instant::ZERO);
+        id
+    }
+
+    /// Removes a peer with its sessions, whatever they still had to say. Returns who it was.
+    pub(crate) fn remove_peer(&mut self, id: PeerId) -> Option<Arc<Identity>> {
+        let Member { peer, allowed_ips } = self.peers.remove(id)?;
+        let identity = Arc::clone(peer.identity());
+        self.demux.remove(&identity.public_key);
+        for prefix in allowed_ips {
+            self.allowed_ips.remove(prefix);
+        }
+        self.timers.set(id.slot(), None);
+        self.questions.retain(|asked| *asked != id);
+        self.path_questions.retain(|asked| *asked != id);
+        Some(identity)
+    }
+
+    /// Every peer, in no order that means anything.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = (PeerId, &Arc<Identity>)> {
+        self.peers.iter().map(|(id, peer)| (id, peer.identity()))
+    }
+}
+
+impl Others for Tunnel {
+    type Id = PeerId;
+
+    fn with_key(&self, key: &PublicKey) -> Option<PeerId> {
+        self.demux.by_key(key.as_bytes())
+    }
+
+    fn with_name(&self, name: &str) -> Option<PeerId> {
+        self.peers().find(|(_, identity)| identity.name == name).map(|(id, _)| id)
+    }
+
+    fn with_prefix(&self, prefix: IpNet) -> Option<PeerId> {
+        self.allowed_ips.holder(prefix)
+    }
+}
