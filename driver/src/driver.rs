@@ -3,11 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Events, Interest, Poll};
-use slipwire_core::{Action, Config, Engine, Instant};
+use slipwire_core::config::{ConfigError, Peer};
+use slipwire_core::rules::Rule;
+use slipwire_core::{Action, Config, Engine, Identity, Instant, PeerConflict, PeerId};
 
 use crate::addresses::HostAddresses;
 use crate::error::StartError;
@@ -184,6 +187,35 @@ impl Driver {
                 Listener::Tcp(forward) => forward.is_ready(),
                 Listener::Udp(forward) => forward.is_ready() && has_room,
             })
+    }
+}
+
+/// Changes while it runs. What follows from them is done in the next [`turn`](Driver::turn), which
+/// does not block.
+impl Driver {
+    /// Adds a peer: see [`Engine::add_peer`].
+    ///
+    /// # Errors
+    /// Everything that stands against it; nothing has changed then.
+    pub fn add_peer(&mut self, peer: &Peer) -> Result<PeerId, Vec<PeerConflict>> {
+        self.is_undrained = true;
+        self.engine.add_peer(peer, clock::now())
+    }
+
+    /// Removes a peer and resets its flows: see [`Engine::remove_peer`]. Returns who it was.
+    pub fn remove_peer(&mut self, peer: PeerId) -> Option<Arc<Identity>> {
+        self.is_undrained = true;
+        self.engine.remove_peer(peer, clock::now())
+    }
+
+    /// Replaces the rules, and resets the flows that the new ones forbid: see
+    /// [`Engine::set_rules`].
+    ///
+    /// # Errors
+    /// Everything that is wrong with the rules; nothing has changed then.
+    pub fn set_rules(&mut self, rules: Vec<Rule>) -> Result<(), Vec<ConfigError>> {
+        self.is_undrained = true;
+        self.engine.set_rules(rules, clock::now())
     }
 }
 

@@ -23,19 +23,58 @@
 //! Each step is bounded, so that no socket, flow or timer keeps the others waiting. With nothing to
 //! do a turn blocks.
 //!
-//! ```no_run
-//! use slipwire_core::Config;
-//! use slipwire_driver::{Driver, Settings, StartError};
+//! ```
+//! use std::time::Duration;
+//! use slipwire_core::config::{Interface, Mappings, Parts, Peer, Tcp};
+//! use slipwire_core::{Config, Limits, PrivateKey, PublicKey};
+//! use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings};
 //!
-//! # fn is_time_to_go() -> bool { true }
-//! fn run(config: Config, seed: [u8; 32]) -> Result<(), Box<dyn std::error::Error>> {
-//!     let mut driver = Driver::new(config, Settings::default(), seed)?;
-//!     while !is_time_to_go() {
-//!         driver.turn(None)?;
-//!     }
-//!     driver.shut_down();
-//!     Ok(())
+//! let parts = Parts {
+//!     interface: Interface {
+//!         private_key: PrivateKey::from_entropy([7; 32]),
+//!         addresses: vec!["10.77.0.2/32".parse()?],
+//!         mtu: 1420,
+//!     },
+//!     peers: Vec::new(),
+//!     gateway: None,
+//!     tcp: Tcp::default(),
+//!     mappings: Mappings::default(),
+//!     limits: Limits::default(),
+//! };
+//! let config = Config::new(parts).map_err(|errors| format!("{errors:?}"))?;
+//! let settings = Settings {
+//!     listen: vec!["127.0.0.1".parse()?],
+//!     forwards: vec![Forward {
+//!         name: "web".into(),
+//!         protocol: ForwardProtocol::Tcp,
+//!         listen: "127.0.0.1:0".parse()?,
+//!         to: "10.77.0.1:80".parse()?,
+//!     }],
+//!     ..Settings::default()
+//! };
+//! let mut driver = Driver::new(config, settings, [42; 32])?;
+//! println!("the forward listens at {}", driver.forwards()[0].listen);
+//!
+//! // Peers and rules can be changed between turns.
+//! let peer = Peer {
+//!     name: "server".into(),
+//!     public_key: PublicKey::from_base64("hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=")?,
+//!     preshared_key: None,
+//!     allowed_ips: vec!["10.77.0.1/32".parse()?],
+//!     endpoint: None,
+//!     persistent_keepalive: None,
+//! };
+//! let id = driver.add_peer(&peer).map_err(|conflicts| format!("{conflicts:?}"))?;
+//! assert_eq!(driver.engine().identity(id).map(|who| who.name.as_str()), Some("server"));
+//!
+//! # let mut turns = 0;
+//! # let mut is_time_to_go = || { turns += 1; turns > 3 };
+//! while !is_time_to_go() {
+//!     // `None` waits as long as there is nothing to do.
+//!     driver.turn(Some(Duration::from_millis(10)))?;
 //! }
+//! driver.shut_down();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Inside another loop

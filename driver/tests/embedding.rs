@@ -2,13 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::{SocketAddr, UdpSocket};
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use slipwire_core::config::{Interface, Parts};
-use slipwire_core::{Config, Counter, PrivateKey};
+use slipwire_core::config::{Endpoint, Interface, Parts, Peer};
+use slipwire_core::rules::{Rule, RuleAction};
+use slipwire_core::{Config, Counter, PeerConflict, PrivateKey};
 use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings};
 
 const SHORT: Duration = Duration::from_millis(100);
@@ -101,4 +104,49 @@ fn a_driver_does_not_start_when_a_forward_can_not_listen() {
     let error = Driver::new(config(), settings, [7; 32]).unwrap_err();
     let expected = format!("{} (forward web): address in use", taken.local_addr().unwrap());
     assert_eq!(error.to_string(), expected);
+}
+
+/// A peer that is called at once, where `socket` is.
+fn peer(socket: &UdpSocket) -> Peer {
+    Peer {
+        name: "peer".into(),
+        public_key: PrivateKey::from_entropy([2; 32]).public_key(),
+        preshared_key: None,
+        allowed_ips: vec!["10.77.0.2/32".parse().unwrap()],
+        endpoint: Some(Endpoint::Address(socket.local_addr().unwrap())),
+        persistent_keepalive: NonZeroU16::new(25),
+    }
+}
+
+#[test]
+fn a_peer_that_is_added_is_called_and_one_that_is_removed_is_not() {
+    let mut driver = idle_driver();
+    let far = UdpSocket::bind("127.0.0.1:0").unwrap();
+    far.set_read_timeout(Some(PATIENCE)).unwrap();
+    let id = driver.add_peer(&peer(&far)).unwrap();
+    assert_eq!(driver.next_timeout(), Some(Duration::ZERO), "there is something to do");
+    while driver.next_timeout() == Some(Duration::ZERO) {
+        driver.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!(far.recv(&mut [0; 1000]).unwrap(), 148, "an initiation");
+    assert!(driver.next_timeout().is_some(), "it is repeated");
+
+    let public_key = peer(&far).public_key;
+    assert_eq!(driver.engine().peer(&public_key), Some(id));
+    assert_eq!(driver.add_peer(&peer(&far)).unwrap_err()[0], PeerConflict::PublicKey { other: id });
+    assert_eq!(driver.remove_peer(id).unwrap().name, "peer");
+    assert!(driver.remove_peer(id).is_none());
+    while driver.next_timeout() == Some(Duration::ZERO) {
+        driver.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!(driver.next_timeout(), None, "nobody is left to call");
+}
+
+#[test]
+fn rules_are_replaced_all_or_none() {
+    let mut driver = idle_driver();
+    let drop_all = Rule::any(RuleAction::Drop);
+    let backwards = Rule { ports: vec![RangeInclusive::new(2, 1)], ..drop_all.clone() };
+    assert!(driver.set_rules(vec![drop_all.clone()]).is_ok());
+    assert_eq!(driver.set_rules(vec![drop_all, backwards]).unwrap_err().len(), 1);
 }
