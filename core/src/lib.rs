@@ -11,19 +11,28 @@
 //! 2. Wait for a socket, or for the time of [`Engine::poll_timeout`].
 //! 3. Hand in what there is: datagrams of the WireGuard socket
 //!    ([`handle_datagram`](Engine::handle_datagram)), the time
-//!    ([`handle_timeout`](Engine::handle_timeout)), and what host sockets say
+//!    ([`handle_timeout`](Engine::handle_timeout)), what host sockets say
 //!    ([`handle_opened`](Engine::handle_opened), [`send`](Engine::send),
-//!    [`handle_shutdown`](Engine::handle_shutdown) ...).
+//!    [`send_datagram`](Engine::send_datagram), [`handle_shutdown`](Engine::handle_shutdown) ...),
+//!    and what local clients want ([`open_tcp`](Engine::open_tcp), [`open_udp`](Engine::open_udp)).
+//!    Peers and rules may change here, too ([`add_peer`](Engine::add_peer),
+//!    [`remove_peer`](Engine::remove_peer), [`set_rules`](Engine::set_rules)).
 //! 4. Drain [`poll_action`](Engine::poll_action): open and close host sockets, move bytes.
-//! 5. Drain [`poll_datagram`](Engine::poll_datagram): send datagrams of UDP and ICMP flows.
+//! 5. Drain [`poll_datagram`](Engine::poll_datagram): send datagrams of UDP and ICMP flows, and
+//!    say which could not be sent ([`handle_undelivered`](Engine::handle_undelivered)).
 //! 6. Drain [`poll_transmit`](Engine::poll_transmit): send trains of WireGuard datagrams, and say
-//!    so with [`transmitted`](Engine::transmitted).
+//!    so with [`transmitted`](Engine::transmitted), or that they are too large for their path
+//!    ([`handle_too_big`](Engine::handle_too_big)).
 //! 7. Go on with 4 as long as that brought about anything, then with 2.
 //!
 //! ```
 //! use std::net::SocketAddr;
-//! use slipwire_core::config::{Interface, Mappings, Parts, Tcp};
-//! use slipwire_core::{Action, Config, Engine, Instant, Limits, PrivateKey};
+//! use slipwire_core::config::{DefaultAction, Gateway, Interface, Mappings, Parts, Peer, Tcp};
+//! use slipwire_core::rules::{Rule, RuleAction};
+//! use slipwire_core::{
+//!     Action, Config, Engine, Instant, Limits, Loss, PrivateKey, Protocol, PublicKey, Refusal,
+//!     Undelivered,
+//! };
 //!
 //! let parts = Parts {
 //!     interface: Interface {
@@ -32,7 +41,13 @@
 //!         mtu: 1420,
 //!     },
 //!     peers: Vec::new(),
-//!     gateway: None,
+//!     gateway: Some(Gateway {
+//!         rules: Vec::new(),
+//!         default: DefaultAction::Relay,
+//!         peer_to_peer: false,
+//!         overlay_exclude: Vec::new(),
+//!         host_addresses: vec!["192.0.2.1".parse()?],
+//!     }),
 //!     tcp: Tcp::default(),
 //!     mappings: Mappings::default(),
 //!     limits: Limits::default(),
@@ -44,21 +59,52 @@
 //! let source: SocketAddr = "192.0.2.1:51820".parse()?; // 2
 //! engine.handle_datagram(source, None, b"not WireGuard", now); // 3
 //! engine.handle_timeout(now);
+//! let peer = Peer {
+//!     name: "laptop".into(),
+//!     public_key: PublicKey::from_base64("hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=")?,
+//!     preshared_key: None,
+//!     allowed_ips: vec!["10.77.0.2/32".parse()?],
+//!     endpoint: None,
+//!     persistent_keepalive: None,
+//! };
+//! let laptop = engine.add_peer(&peer, now).map_err(|conflicts| format!("{conflicts:?}"))?;
+//! let web = Rule { ports: vec![80..=80, 443..=443], ..Rule::any(RuleAction::Serve) };
+//! engine.set_rules(vec![web], now).map_err(|errors| format!("{errors:?}"))?;
 //! while let Some(action) = engine.poll_action() { // 4
 //!     match action {
-//!         Action::Open(flow) => engine.handle_opened(flow, now),
+//!         Action::Open(flow) => {
+//!             let is_udp = engine.meta(flow).is_some_and(|meta| meta.protocol == Protocol::Udp);
+//!             let local: SocketAddr = "192.0.2.1:40000".parse()?; // of a socket made for the flow
+//!             if is_udp {
+//!                 engine.handle_bound(flow, local.port(), now);
+//!             }
+//!             engine.handle_opened(flow, now);
+//!         }
+//!         Action::Readable(flow) => {
+//!             let print = |bytes: &[u8]| (bytes.len(), println!("{bytes:?}"));
+//!             engine.receive(flow, print, now)?;
+//!         }
 //!         other => println!("{other:?}"),
 //!     }
 //! }
 //! while let Some(datagram) = engine.poll_datagram() { // 5
 //!     println!("to {}: {} bytes", datagram.remote, datagram.payload.len());
+//!     let (flow, remote) = (datagram.flow, datagram.remote);
+//!     let loss = Loss::Refused(Refusal::HostUnreachable); // if the system says so
+//!     let undelivered = Undelivered { remote, echo_sequence: None, loss };
+//!     engine.handle_undelivered(flow, undelivered, now)?;
 //! }
 //! while let Some(train) = engine.poll_transmit() { // 6
 //!     let sent = train.contents.len();
 //!     engine.transmitted(sent);
 //! }
+//! engine.remove_peer(laptop, now); // 7, and 3 once more
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Two examples in the repository are whole programs: `core/examples/forward` has this loop around
+//! `poll(2)`, `core/examples/whoami.rs` is a server inside the tunnel, without a host socket.
+//! `slipwire-driver` is the loop that the program runs.
 //!
 //! # What holds
 //!
@@ -66,7 +112,7 @@
 //! - A bad packet is a [`Counter`], never an error and never a panic.
 //! - Every queue, table and buffer has a bound; a full one pushes back or refuses, by name.
 //! - The peer of a flow hears nothing before the embedder has answered [`Action::Open`].
-//! - A [`FlowId`] that was kept too long names nothing.
+//! - A [`FlowId`] or [`PeerId`] that was kept too long names nothing.
 //! - Bytes that were cut off never look like a clean end: a FIN becomes [`Action::Shutdown`], a
 //!   reset becomes [`Action::Aborted`], and neither becomes the other.
 #![forbid(unsafe_code)]
