@@ -1,0 +1,254 @@
+//! A server inside the tunnel: every TCP connection and every datagram of a peer, to any port of
+//! any address, is answered with who sent it and where it was meant to go. The only socket is
+//! WireGuard's. The numbers are those of the loop in the documentation of `slipwire_core`.
+#![expect(clippy::print_stdout, reason = "it says where it listens")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+use slipwire_core::config::{DefaultAction, Gateway, Peer};
+use slipwire_core::rules::{Rule, RuleAction};
+use slipwire_core::{Action, Config, Engine, FlowId, FlowMeta, Instant, Protocol, PublicKey};
+use support::{Clock, Outcome, config, seed};
+
+const HELP: &str = "\
+Tell WireGuard peers who they are, whatever they connect or send to.
+
+    whoami --key-file FILE --address 10.77.0.1/24 --listen 0.0.0.0:51820
+           --peer laptop,PUBLIC_KEY,10.77.0.2/32
+
+    --key-file FILE        our private key, in base64
+    --address PREFIX       our address in the tunnel
+    --listen ADDRESS       where WireGuard is spoken; port 0 is any
+    --peer NAME,KEY,PREFIX[,PREFIX...]
+                           a peer: its name, public key and inner addresses; may be repeated
+";
+
+/// The longest request head; whoever sends more is cut off.
+const HEAD_LEN_MAX: usize = 8 << 10;
+/// The shortest wait that a socket can be told.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+
+/// Who a flow is of, and where to.
+fn describe(meta: &FlowMeta) -> String {
+    let FlowMeta { peer, protocol, source, destination, .. } = meta;
+    let (name, key) = (&peer.name, &peer.public_key);
+    format!("peer: {name}\nkey: {key}\nfrom: {source}\nto: {destination} ({protocol})\n")
+}
+
+/// One TCP connection: a request comes in, an answer goes out.
+#[derive(Default)]
+struct Exchange {
+    head: Vec<u8>,
+    /// What is still to be sent.
+    answer: Option<Vec<u8>>,
+}
+
+impl Exchange {
+    /// Takes what the peer says, up to the blank line that ends a request.
+    fn read(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
+        let mut take = |bytes: &[u8]| {
+            if self.answer.is_none() {
+                self.head.extend_from_slice(bytes);
+            }
+            (bytes.len(), bytes.len())
+        };
+        while engine.receive(flow, &mut take, now).is_ok_and(|len| len > 0) {}
+        if self.answer.is_none() && self.head.windows(4).any(|end| end == b"\r\n\r\n") {
+            let body = engine.meta(flow).map(describe).unwrap_or_default();
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close";
+            let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            self.answer = Some(answer.into_bytes());
+        } else if self.answer.is_none() && self.head.len() > HEAD_LEN_MAX {
+            engine.handle_aborted(flow, now);
+        }
+        self.write(flow, engine, now);
+    }
+
+    /// Sends as much of the answer as there is room for, and after it the end.
+    fn write(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
+        let Some(answer) = &mut self.answer else { return };
+        let fill = |room: &mut [u8]| {
+            let len = room.len().min(answer.len());
+            room[..len].copy_from_slice(&answer[..len]);
+            answer.drain(..len);
+            (len, answer.is_empty())
+        };
+        if engine.send(flow, fill, now) == Ok(true) {
+            engine.handle_shutdown(flow, now);
+        }
+    }
+}
+
+struct Server {
+    engine: Engine,
+    tunnel: UdpSocket,
+    exchanges: BTreeMap<FlowId, Exchange>,
+    clock: Clock,
+}
+
+impl Server {
+    fn run(&mut self) -> Outcome<()> {
+        let mut buffer = [0; 65_536];
+        loop {
+            // 2. Wait for a datagram, or for the engine's deadline.
+            let now = self.clock.now();
+            let due = self.engine.poll_timeout().map(|due| due.saturating_duration_since(now));
+            self.tunnel.set_read_timeout(due.map(|due| due.max(WAIT_MIN)))?;
+            let received = self.tunnel.recv_from(&mut buffer);
+            // 3. Hand in what there is. No error of a UDP socket is the end of anything.
+            let now = self.clock.now();
+            if let Ok((len, source)) = received {
+                self.engine.handle_datagram(source, None, &buffer[..len], now);
+            }
+            self.engine.handle_timeout(now);
+            // 7. Go on with 4 as long as that brings about anything, then with 2.
+            while self.act(now) | self.answer_datagrams(now) | self.transmit() {}
+        }
+    }
+
+    /// Says whether there was anything to do.
+    fn act(&mut self, now: Instant) -> bool {
+        let Self { engine, exchanges, .. } = self;
+        let mut acted = false;
+        // 4. Drain the actions.
+        while let Some(action) = engine.poll_action() {
+            acted = true;
+            match action {
+                Action::Open(flow) => {
+                    let protocol = engine.meta(flow).map(|meta| meta.protocol);
+                    if protocol == Some(Protocol::Tcp) {
+                        exchanges.insert(flow, Exchange::default());
+                    }
+                    engine.handle_opened(flow, now);
+                }
+                Action::Readable(flow) => {
+                    if let Some(exchange) = exchanges.get_mut(&flow) {
+                        exchange.read(flow, engine, now);
+                    }
+                }
+                Action::Writable(flow) => {
+                    if let Some(exchange) = exchanges.get_mut(&flow) {
+                        exchange.write(flow, engine, now);
+                    }
+                }
+                Action::Shutdown(flow) => {
+                    // A request that is not complete by now never will be.
+                    if exchanges.get(&flow).is_some_and(|exchange| exchange.answer.is_none()) {
+                        engine.handle_shutdown(flow, now);
+                    }
+                }
+                Action::Closed(flow) | Action::Aborted(flow, _) => drop(exchanges.remove(&flow)),
+                // No flow is opened from here, and no endpoint is a name.
+                Action::Established(_) => {}
+                Action::Resolve(peer) => engine.handle_resolved(peer, &[], now),
+            }
+        }
+        acted
+    }
+
+    /// Says whether there was any datagram.
+    fn answer_datagrams(&mut self, now: Instant) -> bool {
+        let mut answered = false;
+        // 5. Drain the datagrams.
+        while let Some(datagram) = self.engine.poll_datagram() {
+            answered = true;
+            let (flow, to) = (datagram.flow, datagram.remote);
+            if let Some(answer) = self.engine.meta(flow).map(describe) {
+                // A flow that is over by now has nobody to tell.
+                let _ = self.engine.send_datagram(flow, to, answer.as_bytes(), now);
+            }
+        }
+        answered
+    }
+
+    /// Says whether anything was sent.
+    fn transmit(&mut self) -> bool {
+        let mut sent = false;
+        // 6. Drain the trains, here one datagram at a time.
+        while let Some(train) = self.engine.poll_transmit() {
+            let len = train.segment_size;
+            // What can't be sent is lost, as it could be anywhere on its way.
+            let _ = self.tunnel.send_to(&train.contents[..len], train.destination);
+            self.engine.transmitted(len);
+            sent = true;
+        }
+        sent
+    }
+}
+
+/// Reads `NAME,KEY,PREFIX[,PREFIX...]`.
+fn peer(text: &str) -> Outcome<Peer> {
+    let mut fields = text.split(',');
+    let name = fields.next().filter(|name| !name.is_empty()).ok_or("a peer needs a name")?;
+    let key = fields.next().ok_or("a peer needs a public key after its name")?;
+    let allowed_ips: Result<Vec<_>, _> = fields.map(str::parse).collect();
+    Ok(Peer {
+        name: name.into(),
+        public_key: PublicKey::from_base64(key)?,
+        preshared_key: None,
+        allowed_ips: allowed_ips?,
+        endpoint: None,
+        persistent_keepalive: None,
+    })
+}
+
+/// Reads the arguments: a configuration, and where to listen; nothing if they ask for help.
+fn options() -> Outcome<Option<(Config, SocketAddr)>> {
+    let mut parser = lexopt::Parser::from_env();
+    let (mut key_file, mut listen) = (None, None);
+    let (mut addresses, mut peers) = (Vec::new(), Vec::new());
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("key-file") => key_file = Some(PathBuf::from(parser.value()?)),
+            Long("address") => addresses.push(parser.value()?.parse()?),
+            Long("listen") => listen = Some(parser.value()?.parse()?),
+            Long("peer") => {
+                peers.push(parser.value()?.parse_with(peer)?);
+            }
+            Long("help") | Short('h') => return Ok(None),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    // Nothing but this rule is needed to be every host there is.
+    let gateway = Gateway {
+        rules: vec![Rule::any(RuleAction::Serve)],
+        default: DefaultAction::Reject,
+        peer_to_peer: false,
+        overlay_exclude: Vec::new(),
+        host_addresses: Vec::new(),
+    };
+    let key_file = key_file.ok_or("--key-file is missing")?;
+    let config = config(&key_file, addresses, peers, Some(gateway))?;
+    Ok(Some((config, listen.ok_or("--listen is missing")?)))
+}
+
+fn run() -> Outcome<()> {
+    let Some((config, listen)) = options()? else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    let clock = Clock::start();
+    // 1. Build an engine.
+    let engine = Engine::new(&config, seed()?, clock.now());
+    let tunnel = UdpSocket::bind(listen).map_err(|error| format!("{listen}: {error}"))?;
+    let key = config.parts().interface.private_key.public_key();
+    println!("{} is {key}", tunnel.local_addr()?);
+    Server { engine, tunnel, exchanges: BTreeMap::new(), clock }.run()
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("whoami: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
