@@ -46,10 +46,18 @@ impl Mapping {
         Self::new(kind, config.icmp_idle_timeout, now)
     }
 
-    /// A peer's UDP mapping for datagrams that all go to `target`.
-    pub(crate) const fn redirected(target: SocketAddr, config: &Mappings, now: Instant) -> Self {
-        let kind = Kind::Redirected { target };
-        Self::new(kind, config.udp_idle_timeout, now)
+    /// A peer's UDP mapping for datagrams to `destination` that all go to `target`.
+    pub(crate) const fn redirected(
+        destination: SocketAddr,
+        target: SocketAddr,
+        config: &Mappings,
+        now: Instant,
+    ) -> Self {
+        let timeout = match destination.port() {
+            DNS_PORT => config.dns_idle_timeout,
+            _ => config.udp_idle_timeout,
+        };
+        Self::new(Kind::Redirected { target }, timeout, now)
     }
 
     /// The mapping of a local client.
@@ -215,6 +223,16 @@ mod tests {
         assert_eq!(mapping.deadline(), at(320));
         mapping.handle_outbound(peer(), host("192.0.2.1:53"), &config, at(30));
         assert_eq!(mapping.deadline(), at(330));
+    }
+
+    #[test]
+    fn redirected_questions_to_a_resolver_are_short_lived_too() {
+        let (_, config) = mapping(Filtering::Address);
+        let deadline = |destination| {
+            let target = host("127.0.0.1:5353");
+            Mapping::redirected(host(destination), target, &config, at(0)).deadline()
+        };
+        assert_eq!([deadline("192.0.2.1:53"), deadline("192.0.2.1:123")], [at(30), at(300)]);
     }
 
     #[test]

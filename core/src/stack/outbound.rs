@@ -121,7 +121,7 @@ impl Stack {
                 (Mapping::udp(&self.mappings, now), Counter::UdpOpened)
             }
             (Protocol::Udp | Protocol::Tcp, Some(remote)) => {
-                (Mapping::redirected(remote, &self.mappings, now), Counter::UdpOpened)
+                (Mapping::redirected(destination, remote, &self.mappings, now), Counter::UdpOpened)
             }
         };
         let key = FlowKey { outer: elsewhere.map(|_| destination), ..key };
