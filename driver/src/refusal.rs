@@ -12,6 +12,8 @@ use slipwire_core::Refusal;
 pub(crate) fn refusal(error: &io::Error) -> Refusal {
     match Errno::from_io_error(error) {
         Some(Errno::CONNREFUSED | Errno::CONNRESET | Errno::CONNABORTED) => Refusal::Refused,
+        // Where a Unix socket should be there is none, or one of another kind: nobody listens.
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::PROTOTYPE) => Refusal::Refused,
         Some(Errno::TIMEDOUT) => Refusal::TimedOut,
         Some(Errno::HOSTUNREACH | Errno::HOSTDOWN | Errno::NONET) => Refusal::HostUnreachable,
         Some(Errno::NETUNREACH | Errno::NETDOWN | Errno::AFNOSUPPORT) => {
@@ -55,6 +57,7 @@ mod tests {
     fn each_error_means_what_a_direct_connection_would_show() {
         let cases = [
             (Errno::CONNREFUSED, Refusal::Refused),
+            (Errno::NOENT, Refusal::Refused),
             (Errno::TIMEDOUT, Refusal::TimedOut),
             (Errno::HOSTUNREACH, Refusal::HostUnreachable),
             (Errno::NETUNREACH, Refusal::NetworkUnreachable),
