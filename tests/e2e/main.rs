@@ -18,6 +18,7 @@ mod gateway;
 mod handshake;
 mod hostile;
 mod icmp;
+mod identity;
 mod loss;
 mod memory;
 mod mtu;
@@ -31,6 +32,7 @@ mod programs;
 mod recovery;
 mod rekey;
 mod roaming;
+mod rules;
 mod runner;
 mod scenarios;
 mod siege;
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         handshake::tests,
         hostile::tests,
         icmp::tests,
+        identity::tests,
         loss::tests,
         memory::tests,
         mtu::tests,
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         recovery::tests,
         rekey::tests,
         roaming::tests,
+        rules::tests,
         scenarios::tests,
         siege::tests,
         transfer::tests,

@@ -37,7 +37,7 @@ use crate::{
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
-const OTHER_INNER: [&str; 2] = ["10.77.0.3", "fd77::3"];
+pub(crate) const OTHER_INNER: [&str; 2] = ["10.77.0.3", "fd77::3"];
 
 pub(crate) fn tests() -> Vec<Test> {
     let ping = &["ping"];
@@ -54,17 +54,17 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// Two peers with wireguard-go and a gateway between them.
-struct TwoPeers {
+pub(crate) struct TwoPeers {
     near_end: WireguardGo,
     other_end: WireguardGo,
     other_keys: Keys,
     _gateway: Slipwire,
-    other: Host,
-    row: Row,
+    pub(crate) other: Host,
+    pub(crate) row: Row,
 }
 
 impl TwoPeers {
-    fn start(lab: &Lab, gateway: &str) -> Result<Self> {
+    pub(crate) fn start(lab: &Lab, gateway: &str) -> Result<Self> {
         Self::start_with(lab, gateway, &["10.77.0.2/32", "fd77::2/128"])
     }
 

@@ -154,6 +154,11 @@ impl Slipwire {
         self.process.terminate(within)
     }
 
+    /// The directory of its configuration, to which paths there are relative.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The process.
     pub fn process(&self) -> &Process {
         &self.process

@@ -45,6 +45,7 @@ pub struct WireguardGo {
     name: String,
     interface: String,
     directory: PathBuf,
+    public_key: String,
     config: Config,
     process: Process,
 }
@@ -61,6 +62,7 @@ impl WireguardGo {
             name: name.to_owned(),
             interface,
             directory,
+            public_key: keys.public.clone(),
             config,
             process,
         };
@@ -90,6 +92,11 @@ impl WireguardGo {
     /// The name of its interface.
     pub fn interface(&self) -> &str {
         &self.interface
+    }
+
+    /// Its public key, base64.
+    pub fn public_key(&self) -> &str {
+        &self.public_key
     }
 
     /// `wg set` on this interface.
