@@ -3,7 +3,9 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use super::{ProxyProtocol, RedirectTarget, Rule, RuleAction, Rules, Source};
+use ipnet::IpNet;
+
+use super::{Facts, ProxyProtocol, RedirectTarget, Rule, RuleAction, Rules, Source};
 use crate::action::Protocol;
 
 /// A contradiction within a rule.
@@ -66,8 +68,25 @@ impl Rule {
         errors
     }
 
+    /// A flow that the rule matches, with no more known of it than the rule asks for; `None` if it
+    /// matches none.
+    fn example(&self) -> Option<Facts<'_>> {
+        let (peer, source) = match self.from.first() {
+            Some(Source::Peer(key)) => (Some(key), None),
+            Some(Source::Prefix(prefix)) => (None, Some(prefix.network())),
+            None => (None, None),
+        };
+        Some(Facts {
+            peer,
+            protocol: PROTOCOLS.into_iter().find(|protocol| self.is_for(*protocol))?,
+            source,
+            address: self.to.first().map(IpNet::network),
+            port: self.ports.first().map(|range| *range.start()),
+        })
+    }
+
     /// Whether this rule matches every flow that `other` matches.
-    fn covers(&self, other: &Self) -> bool {
+    pub(super) fn covers(&self, other: &Self) -> bool {
         let follows = |theirs: bool, ours: bool| ours || !theirs;
         let is_from = |source: &Source| {
             self.from.iter().any(|own| match (own, source) {
@@ -112,13 +131,14 @@ fn merged(ranges: &[RangeInclusive<u16>]) -> Vec<(u16, u16)> {
 
 impl Rules {
     /// Rules that can never match, each with the earlier rule that takes everything before it. A
-    /// rule that only several earlier ones cover together is not found. The work grows with the
-    /// square of the number of rules.
+    /// rule that only several earlier ones cover together is not found.
     pub fn shadowed(&self) -> Vec<(usize, usize)> {
         let rules = self.as_slice();
         let shadow = |(place, rule): (usize, &Rule)| {
-            let earlier = rules[..place].iter().position(|earlier| earlier.covers(rule))?;
-            Some((place, earlier))
+            // Who takes all flows of a rule takes any single one.
+            let earlier = self.matching(rule.example()?).take_while(|earlier| *earlier < place);
+            let mut earlier = earlier.filter(|earlier| rules[*earlier].covers(rule));
+            Some((place, earlier.next()?))
         };
         rules.iter().enumerate().filter_map(shadow).collect()
     }

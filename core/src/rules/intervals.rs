@@ -76,7 +76,7 @@ mod tests {
 
     fn places(intervals: &Intervals<u16>, value: u16) -> Vec<u32> {
         let Some(set) = intervals.find(value) else { return Vec::new() };
-        let word = set.walk().word(0);
+        let (_, word) = set.walk().word_from(0).unwrap_or_default();
         (0..4).filter(|place| word & 1 << place != 0).collect()
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The first rule whose conditions all hold decides. The list is compiled into one index for each
 //! condition; a look-up asks each index for the set of rules that the flow satisfies, and takes
-//! the first rule that is in all of them, 64 rules at a time.
+//! the first rule that is in all of them, 64 rules at a time, leaving out what any of them lacks.
 //!
 //! ```text
 //!   who asks  -->  sets by peer and by source prefix --.
@@ -31,7 +31,7 @@ use crate::key::PublicKey;
 
 pub use check::RuleError;
 use intervals::Intervals;
-use set::{Set, first};
+use set::{Common, Set, Union};
 
 /// The most rules that a list may have.
 pub const RULES_MAX: usize = 65_536;
@@ -249,38 +249,49 @@ impl Rules {
 
     /// The rule that decides, with its place in the list; `None` if no rule matches.
     pub fn decide(&self, query: &Query) -> Option<(usize, &Rule)> {
-        let protocol = match query.protocol {
+        let Query { peer, protocol, source, destination } = query;
+        let place = self
+            .matching(Facts {
+                peer: Some(peer),
+                protocol: *protocol,
+                source: Some(*source),
+                address: Some(destination.ip()),
+                port: Some(destination.port()),
+            })
+            .next()?;
+        self.rules.get(place).map(|rule| (place, rule))
+    }
+
+    /// The places of the rules whose conditions hold for what is known of a flow; one about what is
+    /// not known does not hold.
+    fn matching(&self, facts: Facts<'_>) -> Common<'_, 4> {
+        let Facts { peer, protocol, source, address, port } = facts;
+        let protocol = match protocol {
             Protocol::Tcp => &self.tcp,
             Protocol::Udp => &self.udp,
             Protocol::Icmp => &self.icmp,
         };
-        let (address, port) = (query.destination.ip(), query.destination.port());
-        let mut protocol = protocol.walk();
-        let mut from = Either::new([
-            Some(&self.from_anybody),
-            self.peers.get(&query.peer),
-            self.sources.find(query.source),
-        ]);
-        let mut to = Either::new([Some(&self.to_anywhere), self.destinations.find(address), None]);
-        let mut ports = Either::new([Some(&self.any_port), self.ports.find(port), None]);
-        let place = first(self.rules.len(), |index| {
-            protocol.word(index) & to.word(index) & ports.word(index) & from.word(index)
-        })?;
-        self.rules.get(place).map(|rule| (place, rule))
+        let destinations = address.and_then(|address| self.destinations.find(address));
+        let ports = port.and_then(|port| self.ports.find(port));
+        let peers = peer.and_then(|peer| self.peers.get(peer));
+        let sources = source.and_then(|source| self.sources.find(source));
+        // Most rules differ in where flows go.
+        Common::new([
+            Union::new([Some(&self.to_anywhere), destinations, None]),
+            Union::new([Some(&self.any_port), ports, None]),
+            Union::new([Some(&self.from_anybody), peers, sources]),
+            Union::new([Some(protocol), None, None]),
+        ])
     }
 }
 
-/// The union of sets, as it is walked.
-struct Either<'a>([Option<set::Walk<'a>>; 3]);
-
-impl<'a> Either<'a> {
-    fn new(sets: [Option<&'a Set>; 3]) -> Self {
-        Self(sets.map(|set| set.map(Set::walk)))
-    }
-
-    fn word(&mut self, index: usize) -> u64 {
-        self.0.iter_mut().flatten().fold(0, |word, walk| word | walk.word(index))
-    }
+/// What is known of a flow.
+struct Facts<'a> {
+    peer: Option<&'a PublicKey>,
+    protocol: Protocol,
+    source: Option<IpAddr>,
+    address: Option<IpAddr>,
+    port: Option<u16>,
 }
 
 /// Which rules ask for an address.

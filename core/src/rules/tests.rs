@@ -155,6 +155,25 @@ fn a_shadowed_rule_never_matches() {
 }
 
 #[test]
+fn the_first_rule_that_covers_another_is_its_shadow() {
+    let mut rng = ChaCha20Rng::from_seed([9; 32]);
+    for _ in 0..50 {
+        let rules = Rules::new((0..70).map(|_| random_rule(&mut rng)).collect());
+        let slice = rules.as_slice();
+        let covering = |place: usize| {
+            let protocols = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp];
+            if !protocols.into_iter().any(|protocol| slice[place].is_for(protocol)) {
+                return None;
+            }
+            let earlier = slice[..place].iter().position(|rule| rule.covers(&slice[place]))?;
+            Some((place, earlier))
+        };
+        let expected: Vec<_> = (0..slice.len()).filter_map(covering).collect();
+        assert_eq!(rules.shadowed(), expected);
+    }
+}
+
+#[test]
 fn the_shadow_is_named() {
     let rules = Rules::new(vec![
         Rule { ports: vec![1..=9, 10..=20], ..any() },
