@@ -5,5 +5,6 @@ mod bad_input;
 mod keys;
 mod program;
 mod quickstart;
+mod rules;
 mod run;
 mod usage;
