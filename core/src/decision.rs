@@ -1,6 +1,6 @@
 //! What becomes of a flow under a configuration, for whoever asks before it runs.
 
-use crate::action::Target;
+use crate::action::{Protocol, Target};
 use crate::config::Config;
 use crate::rules::Query;
 use crate::stack::policy::{Direction, Policy, Verdict};
@@ -29,6 +29,9 @@ pub enum Outcome {
     PeersOwn,
     /// It is not answered.
     Dropped,
+    /// The engine itself answers: an echo request to one of its own addresses, about which no rule
+    /// is asked.
+    Answered,
 }
 
 impl Config {
@@ -40,6 +43,9 @@ impl Config {
         let destination = query.destination.ip();
         let is_own = parts.interface.addresses.iter().any(|own| own.addr() == destination);
         let direction = if is_own { Direction::Own } else { Direction::Host };
+        if is_own && query.protocol == Protocol::Icmp {
+            return Decision { rule: None, outcome: Outcome::Answered };
+        }
         let rule = policy.rule_for(query).map(|(place, _)| place);
         let outcome = self.overlay(query, direction, &policy).unwrap_or_else(|| {
             match policy.decide(query, direction) {

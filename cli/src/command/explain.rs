@@ -93,6 +93,9 @@ impl Display for Answer<'_> {
             return writeln!(f, "  dropped: the gateway is off, without a [gateway] table");
         };
         let decision = engine.decide(&self.query);
+        if decision.outcome == Outcome::Answered {
+            return writeln!(f, "  -> slipwire itself answers, without asking rules");
+        }
         let rules = &gateway.rules;
         match decision.rule {
             Some(place) => {
@@ -142,7 +145,7 @@ fn describe_outcome(outcome: &Outcome, rule: Option<usize>, default: DefaultActi
             format!("-> it reaches {host}: the gateway's default is relay")
         }
         (Outcome::Offered(Target::Unix(path)), _) => format!("-> it reaches unix:{}", path.display()),
-        (Outcome::Offered(Target::Embedder | Target::Client), _) => {
+        (Outcome::Offered(Target::Embedder | Target::Client) | Outcome::Answered, _) => {
             "-> slipwire itself answers".to_owned()
         }
         (Outcome::Overlay(name), _) => format!("-> it goes to peer {name}, through the overlay"),

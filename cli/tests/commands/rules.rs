@@ -113,6 +113,7 @@ fn explain_says_what_becomes_of_each_flow() {
         ("tcp office 10.77.0.1:2223", "behind our own address is only what rules redirect"),
         ("udp laptop 192.0.2.1:53", "-> not answered"),
         ("icmp laptop 192.0.2.1", "-> not answered"),
+        ("icmp laptop 10.77.0.1", "-> slipwire itself answers"),
         ("tcp laptop 127.0.0.1:80", "-> it reaches 127.0.0.1:80"),
         ("udp laptop 127.0.0.1:80", "-> refused: the destination is this host itself"),
         ("udp laptop 9.9.9.9:53", "-> it reaches 9.9.9.9:53: the gateway's default is relay"),
