@@ -46,26 +46,30 @@ impl Config {
         if is_own && query.protocol == Protocol::Icmp {
             return Decision { rule: None, outcome: Outcome::Answered };
         }
+        if let Some(outcome) = self.overlay(query, direction, &policy) {
+            return Decision { rule: None, outcome };
+        }
         let rule = policy.rule_for(query).map(|(place, _)| place);
-        let outcome = self.overlay(query, direction, &policy).unwrap_or_else(|| {
-            match policy.decide(query, direction) {
-                Verdict::Offer(offer) => Outcome::Offered(offer.target),
-                Verdict::Reject => Outcome::Rejected,
-                Verdict::Protected => Outcome::Protected,
-                Verdict::Drop => Outcome::Dropped,
-            }
-        });
+        let outcome = match policy.decide(query, direction) {
+            Verdict::Offer(offer) => Outcome::Offered(offer.target),
+            Verdict::Reject => Outcome::Rejected,
+            Verdict::Protected => Outcome::Protected,
+            Verdict::Drop => Outcome::Dropped,
+        };
         Decision { rule, outcome }
     }
 
     /// What becomes of packets to an address that a peer owns.
     fn overlay(&self, query: &Query, direction: Direction, policy: &Policy) -> Option<Outcome> {
-        if direction == Direction::Own || policy.rules_out_overlay(query) {
+        if direction == Direction::Own {
             return None;
         }
         let destination = query.destination.ip();
         let (prefix, owner) = self.route(destination).filter(|_| !policy.excludes(destination))?;
         let is_asker = owner.public_key == query.peer;
+        if !is_asker && policy.rules_out_overlay(query) {
+            return None;
+        }
         match (is_asker, policy.allows_overlay()) {
             (false, true) => Some(Outcome::Overlay(owner.name.clone())),
             // Who takes everything is a way out, not the owner of each address.

@@ -104,6 +104,9 @@ impl Display for Answer<'_> {
                 writeln!(f, "  rule {} (line {line}) decides: {text}", place + 1)?;
             }
             None if rules.is_empty() => writeln!(f, "  there are no rules")?,
+            None if matches!(decision.outcome, Outcome::Overlay(_) | Outcome::PeersOwn) => {
+                writeln!(f, "  no rule leads it elsewhere")?;
+            }
             None => writeln!(f, "  no rule matches")?,
         }
         let outcome = describe_outcome(&decision.outcome, decision.rule, gateway.default);

@@ -23,6 +23,7 @@ pub(super) struct RuleTable {
     pub(super) rule: Rule,
     pub(super) offset: usize,
     protocol_offset: usize,
+    target_offset: usize,
     proxy_offset: usize,
 }
 
@@ -87,6 +88,7 @@ fn table(
         rule,
         offset: section.offset(),
         protocol_offset: section.offset_of("protocol"),
+        target_offset: section.offset_of("target"),
         proxy_offset: section.offset_of("proxy_protocol"),
     })
 }
@@ -160,6 +162,7 @@ pub(super) fn warn_of_idle_rules(tables: &[RuleTable], peers: &[Peer], report: &
 pub(super) fn report_error(table: &RuleTable, error: RuleError, report: &mut Report) {
     let (offset, key) = match error {
         RuleError::ProxyProtocol => (table.proxy_offset, "rule.proxy_protocol"),
+        RuleError::NoHost => (table.target_offset, "rule.target"),
         RuleError::NoProtocol => (table.protocol_offset, "rule.protocol"),
         // Both are excluded by the values that are read.
         RuleError::BackwardRange(..) | RuleError::NoPort => (table.offset, "rule"),

@@ -373,6 +373,7 @@ fn every_bad_rule_is_reported_with_its_line_and_mend() {
         ("action = \"drop\"\nproxy_protocol = \"v1\"", 11, "take it out"),
         ("to = [\"*.example.com\"]\naction = \"drop\"", 10, "needs the built-in DNS"),
         ("from = []\naction = \"drop\"", 10, "take the key out"),
+        ("action = \"redirect\"\ntarget = \"0.0.0.0:53\"", 11, "127.0.0.1"),
         ("from = [\"laptop\"]", 9, "add `action = "),
         ("action = \"allow\"", 10, "write one of"),
     ];

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::{Facts, ProxyProtocol, RedirectTarget, Rule, RuleAction, Rules, Source};
 use crate::action::Protocol;
+use crate::stack::is_one_host;
 
 /// A contradiction within a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +16,8 @@ pub enum RuleError {
     BackwardRange(u16, u16),
     /// A redirect to port 0.
     NoPort,
+    /// A redirect to an address that no single host has, whose answers would come from another.
+    NoHost,
     /// A PROXY header for a flow that is not TCP.
     ProxyProtocol,
     /// The protocols that the rule asks for have no ports, or can't be redirected to its target.
@@ -28,6 +31,9 @@ impl fmt::Display for RuleError {
                 write!(f, "the port range {first}-{last} runs backwards: write {last}-{first}")
             }
             Self::NoPort => f.write_str("port 0 is no target"),
+            Self::NoHost => f.write_str(
+                "the target is no single host: write its address, 127.0.0.1 or [::1] for this one",
+            ),
             Self::ProxyProtocol => {
                 f.write_str("the PROXY protocol is for TCP: set protocol = [\"tcp\"]")
             }
@@ -58,6 +64,11 @@ impl Rule {
             && address.port() == 0
         {
             errors.push(RuleError::NoPort);
+        }
+        if let Some(RedirectTarget::Address(address)) = target
+            && !is_one_host(address.ip())
+        {
+            errors.push(RuleError::NoHost);
         }
         let not_tcp = self.protocols.iter().any(|protocol| *protocol != Protocol::Tcp);
         if header != ProxyProtocol::Off && not_tcp {

@@ -198,6 +198,10 @@ fn every_contradiction_of_a_rule_is_reported() {
         ..any()
     };
     assert_eq!(backward.errors(), [RuleError::BackwardRange(9, 8), RuleError::NoPort]);
+    for target in ["0.0.0.0:53", "[::]:53", "224.0.0.1:53", "255.255.255.255:53"] {
+        let redirect = Rule { action: redirect(target), ..any() };
+        assert_eq!(redirect.errors(), [RuleError::NoHost], "{target}");
+    }
     assert_eq!(header(vec![Protocol::Udp]).errors(), [RuleError::ProxyProtocol]);
     assert_eq!(header(vec![Protocol::Tcp]).errors(), []);
     assert_eq!(header(Vec::new()).errors(), [], "it is for TCP only, and others go without");

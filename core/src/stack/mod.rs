@@ -56,6 +56,7 @@ use hairpin::ExternalPorts;
 use icmp::Version;
 use memory::Memory;
 use overlay::Conversations;
+pub(crate) use peer_side::is_one_host;
 use policy::Policy;
 use reassembly::Fragments;
 use tcp::{Exit, Next, Stage, TcpFlow, TimeWaits};

@@ -396,7 +396,7 @@ pub(super) fn may_be_a_source(address: IpAddr) -> bool {
 }
 
 /// Whether an address may be that of one host, which an answer may go to or come from.
-fn is_one_host(address: IpAddr) -> bool {
+pub(crate) fn is_one_host(address: IpAddr) -> bool {
     let broadcast = match address {
         IpAddr::V4(v4) => v4.is_broadcast(),
         IpAddr::V6(_) => false,
