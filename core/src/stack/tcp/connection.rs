@@ -223,6 +223,9 @@ impl Connection {
                 send_standing(self.ends, self.guard.standing(), TcpControl::None, exit);
                 return Ok(());
             }
+            // The far end forgets the connection with our last acknowledgement, and resets whatever
+            // comes twice. There is nothing left to cut off (RFC 1337).
+            Admission::Reset if self.phase() == Phase::Over => return Ok(()),
             Admission::Reset => return Err(WasReset),
         }
         if self.phase() == Phase::Over {

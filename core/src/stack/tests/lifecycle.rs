@@ -237,3 +237,18 @@ fn the_ports_of_local_clients_start_anywhere_in_the_dynamic_range() {
     let ports: std::collections::BTreeSet<u16> = (0..20).map(first_port).collect();
     assert!(ports.len() > 15 && ports.iter().all(|port| *port >= 49_152), "{ports:?}");
 }
+
+/// RFC 1337: the far end is gone once it has our last acknowledgement, and resets what comes twice.
+#[test]
+fn a_reset_after_both_ends_cuts_nothing_off() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    world.stack.handle_shutdown(flow);
+    world.actions();
+    client.received(&mut world);
+    client.send(&mut world, Fin, b"the answer");
+    client.send(&mut world, Rst, &[]);
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    assert_eq!(read_all(&mut world, flow), b"the answer");
+    assert_eq!(world.actions(), [Action::Shutdown(flow), Action::Closed(flow)]);
+}
