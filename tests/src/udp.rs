@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::net::Host;
+use crate::{deadline::eventually, net::Host};
 
 /// How long a client waits for one reply; datagrams may be lost, so clients ask again.
 const REPLY_LIMIT: Duration = Duration::from_millis(500);
@@ -21,9 +21,15 @@ const REPLY_LIMIT: Duration = Duration::from_millis(500);
 const ATTEMPTS: usize = 10;
 const MAX_DATAGRAM: usize = 65_535;
 
+/// How long a child of another test may hold a copy of a socket that was closed here: between its
+/// fork and its exec.
+const FORK_LIMIT: Duration = Duration::from_secs(10);
+
 /// A socket on `host`, bound to `from`.
 pub fn bind(host: &Host, from: SocketAddr) -> Result<UdpSocket> {
-    let socket = host.run(|| UdpSocket::bind(from))?.with_context(|| format!("binding {from}"))?;
+    let socket = eventually("port", FORK_LIMIT, || {
+        host.run(|| UdpSocket::bind(from))?.with_context(|| format!("binding {from}"))
+    })?;
     socket.set_read_timeout(Some(REPLY_LIMIT))?;
     Ok(socket)
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
@@ -81,7 +82,7 @@ impl WireguardGo {
     pub fn kill(&mut self) {
         self.process.kill();
         // wg removes a dead socket that it finds, at worst when the next process has just made it anew.
-        let _ = fs::remove_file(format!("/var/run/wireguard/{}.sock", self.interface));
+        let _ = fs::remove_file(control_socket(&self.interface));
     }
 
     /// The process.
@@ -149,7 +150,12 @@ impl WireguardGo {
             }
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        eventually("control socket of wireguard-go", START_LIMIT, || self.set(&arguments))?;
+        // wg removes a socket that is there but does not listen yet, and then it never will.
+        let socket = control_socket(&self.interface);
+        eventually("control socket of wireguard-go", START_LIMIT, || {
+            UnixStream::connect(&socket).context("connecting")
+        })?;
+        self.set(&arguments)?;
 
         let interface = &self.interface;
         add_addresses(&self.host, interface, self.config.addresses.iter().map(String::as_str))?;
@@ -160,6 +166,10 @@ impl WireguardGo {
         }
         self.host.ip(&lines)
     }
+}
+
+fn control_socket(interface: &str) -> PathBuf {
+    PathBuf::from(format!("/var/run/wireguard/{interface}.sock"))
 }
 
 fn spawn(host: &Host, name: &str, interface: &str) -> Result<Process> {
