@@ -7,16 +7,17 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 /// Whether no peer has any business at this address unless a rule names it: the host itself in
 /// every notation, its link, and everything that is not one host.
 pub(crate) fn is_protected(address: IpAddr, host_addresses: &[IpAddr]) -> bool {
-    let v4 = match address {
-        IpAddr::V4(v4) => Some(v4),
-        IpAddr::V6(v6) => unwrap_ipv4(v6),
-    };
-    let kind = match address {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(v6) => is_special_v6(v6),
-    };
-    kind || v4.is_some_and(|v4| is_special_v4(v4) || host_addresses.contains(&IpAddr::V4(v4)))
-        || host_addresses.contains(&address)
+    let is_hosts = |v4: Ipv4Addr| host_addresses.contains(&IpAddr::V4(v4));
+    host_addresses.contains(&address)
+        || match address {
+            IpAddr::V4(v4) => is_special_v4(v4),
+            IpAddr::V6(v6) => {
+                let mut maybe = local_nat64(v6).into_iter().flatten();
+                is_special_v6(v6)
+                    || unwrap_ipv4(v6).is_some_and(|v4| is_special_v4(v4) || is_hosts(v4))
+                    || maybe.any(|v4| is_here(v4) || is_hosts(v4))
+            }
+        }
 }
 
 /// Where clouds keep what their machines know of themselves, beyond link-local addresses: AWS and
@@ -60,6 +61,12 @@ fn is_special_v6(address: Ipv6Addr) -> bool {
     SPECIAL_V6.iter().any(|range| range.contains(&address)) || METADATA_V6.contains(&address)
 }
 
+/// Whether an IPv4 address leads to the machine that opens it, or to what that machine's link keeps
+/// for it.
+fn is_here(address: Ipv4Addr) -> bool {
+    address.is_loopback() || address.is_link_local() || METADATA_V4.contains(&address)
+}
+
 /// Whether a rule with this prefix means the protected `address`, rather than happening to contain
 /// it: it is that address alone, or lies within one of the special ranges.
 pub(crate) fn names(prefix: &IpNet, address: IpAddr) -> bool {
@@ -88,8 +95,10 @@ fn unwrap_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0xffff, ..] => Some(v4_at(12)),
         // RFC 2765: IPv4-translated.
         [0, 0, 0, 0, 0xffff, 0, ..] => Some(v4_at(12)),
-        // RFC 6052 and RFC 8215: NAT64.
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] => Some(v4_at(12)),
+        // RFC 6052: NAT64.
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(v4_at(12)),
+        // RFC 8215 has room for prefixes of other lengths (see `local_nat64`), which leave zeros.
+        [0x64, 0xff9b, 1, .., high, low] if (high, low) != (0, 0) => Some(v4_at(12)),
         // RFC 3056: 6to4.
         [0x2002, ..] => Some(v4_at(2)),
         // RFC 4380: Teredo has the client's address, inverted.
@@ -98,6 +107,16 @@ fn unwrap_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
         [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(v4_at(12)),
         _ => None,
     }
+}
+
+/// What an address of RFC 8215's NAT64 prefix wraps if the network uses a part of it that is 48, 56
+/// or 64 bits long (RFC 6052, section 2.2: the ninth byte is left out). Which one it uses nobody
+/// here knows, so that most of these are no addresses at all.
+fn local_nat64(address: Ipv6Addr) -> Option<[Ipv4Addr; 3]> {
+    let [0, 0x64, 0xff, 0x9b, 0, 1, a, b, _, c, d, e, f, ..] = address.octets() else {
+        return None;
+    };
+    Some([[a, b, c, d], [b, c, d, e], [c, d, e, f]].map(Ipv4Addr::from))
 }
 
 #[cfg(test)]
@@ -139,6 +158,12 @@ mod tests {
             "100.100.100.200",
             "168.63.129.16",
             "192.0.0.192",
+            "64:ff9b:1::127.0.0.1",
+            "64:ff9b:1:7f00:0:100::",
+            "64:ff9b:1:ab7f:0:1::",
+            "64:ff9b:1:abcd:7f:0:100::",
+            "64:ff9b:1:c000:2:100::",
+            "64:ff9b:1:a9fe:a9:fe00::7",
         ] {
             assert!(protected(target), "{target}");
         }
@@ -146,9 +171,17 @@ mod tests {
 
     #[test]
     fn ordinary_targets_are_not() {
-        for target in
-            ["192.0.2.2", "10.0.0.1", "8.8.8.8", "2001:db8::2", "fd00::1", "64:ff9b::808:808"]
-        {
+        for target in [
+            "192.0.2.2",
+            "10.0.0.1",
+            "8.8.8.8",
+            "2001:db8::2",
+            "fd00::1",
+            "64:ff9b::808:808",
+            "64:ff9b:1::808:808",
+            "64:ff9b:1:fffe::808:808",
+            "64:ff9b:1:808:8:800::",
+        ] {
             assert!(!protected(target), "{target}");
         }
     }
@@ -171,7 +204,6 @@ mod tests {
             "::127.0.0.1",
             "::ffff:0:127.0.0.1",
             "64:ff9b::127.0.0.1",
-            "64:ff9b:1::127.0.0.1",
             "2002:7f00:1::1",
             "fe80::5efe:127.0.0.1",
             "2001:db8::200:5efe:127.0.0.1",
