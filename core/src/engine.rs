@@ -286,7 +286,8 @@ impl Engine {
     }
 
     /// The host leg of a UDP flow of a peer has this port, on every address of the host: other
-    /// peers reach the flow there (RFC 4787, REQ-9). Without this call they don't.
+    /// peers reach the flow there (RFC 4787, REQ-9), unless a rule has given it another target.
+    /// Without this call they don't.
     pub fn handle_bound(&mut self, flow: FlowId, port: u16, now: Instant) {
         self.advance(now);
         self.stack.handle_bound(flow, port);

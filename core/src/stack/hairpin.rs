@@ -48,7 +48,9 @@ impl Stack {
     pub(crate) fn handle_bound(&mut self, id: FlowId, port: u16) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         let key = flow.key;
-        if key.protocol != Protocol::Udp {
+        // Where a rule leads datagrams, nobody else is answered from; and the socket may be of the
+        // other IP version, in which its port says nothing about this one.
+        if key.protocol != Protocol::Udp || key.outer.is_some() {
             return;
         }
         let version = Version::of(key.inner.ip());

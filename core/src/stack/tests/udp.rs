@@ -3,6 +3,7 @@
 use super::*;
 use crate::action::{Fragmenting, NoFlow, Refusal};
 use crate::config::Filtering;
+use crate::rules::{ProxyProtocol, RedirectTarget};
 use crate::stack::fragmentation;
 
 const CLIENT: &str = "10.0.0.2:5000";
@@ -127,6 +128,26 @@ fn rfc4787_req_9_a_mapped_port_of_the_host_is_open_to_peers_as_long_as_the_mappi
         world.receive(ALICE, &udp(client, own, b"too late"));
         assert!(world.actions().is_empty() && world.datagrams().is_empty());
     }
+}
+
+#[test]
+fn the_port_of_a_redirected_mapping_opens_nothing_on_the_host() {
+    let mut world = World::with(|parts| {
+        let gateway = parts.gateway.as_mut().unwrap();
+        gateway.host_addresses = vec!["192.0.2.1".parse().unwrap()];
+        // The socket is one of IPv6, so that its port may be a service's in IPv4.
+        let target = RedirectTarget::Address(socket("[::1]:5353"));
+        gateway.rules = vec![Rule {
+            ports: vec![53..=53],
+            ..Rule::any(RuleAction::Redirect { target, proxy_protocol: ProxyProtocol::Off })
+        }];
+    });
+    world.receive(ALICE, &udp(CLIENT, "192.0.2.9:53", b"question"));
+    let flow = world.offered();
+    world.datagrams();
+    world.stack.handle_bound(flow, 6000);
+    world.receive(ALICE, &udp(CLIENT, "192.0.2.1:6000", b"to a service of the host"));
+    assert!(world.actions().is_empty() && world.datagrams().is_empty());
 }
 
 #[test]
