@@ -140,14 +140,17 @@ impl Stack {
             QuotedProtocol::Echo => find(any_hosts(Protocol::Icmp)),
         }?;
         let widest = self.packet_max(peer, Version::of(inner.ip()), outlet);
-        let is_news = match (&mut self.flows.get_mut(id)?.kind, quoted.protocol) {
+        let flow = self.flows.get_mut(id)?;
+        let speaks_as_one = flow.key.outer.is_some();
+        let is_news = match (&mut flow.kind, quoted.protocol) {
             (FlowKind::Tcp(tcp), QuotedProtocol::Tcp(sequence)) => {
                 let Stage::Live(connection) = tcp.stage_mut() else { return None };
                 connection.sent(sequence).then(|| connection.handle_too_big(mtu, now))?
             }
             (FlowKind::Mapping(mapping), QuotedProtocol::Udp | QuotedProtocol::Echo) => {
-                let admits = mapping.admits(quoted.source);
-                admits.then(|| mapping.path_mtu_mut().lower(mtu, widest, now))?
+                // One that speaks as a single host was found by that host.
+                let is_sent = speaks_as_one || mapping.admits(quoted.source);
+                is_sent.then(|| mapping.path_mtu_mut().lower(mtu, widest, now))?
             }
             (FlowKind::Tcp(_), QuotedProtocol::Udp | QuotedProtocol::Echo)
             | (FlowKind::Mapping(_), QuotedProtocol::Tcp(_)) => return None,

@@ -1,6 +1,7 @@
 //! Packets that are too large for a path, and the sizes that connections agree on.
 
 use super::*;
+use crate::rules::{ProxyProtocol, RedirectTarget};
 use crate::stack::packet::write_icmp;
 use crate::stack::tcp::Phase;
 use smoltcp::wire::{Ipv4Packet, TcpOption};
@@ -249,6 +250,26 @@ fn replies_for_a_narrow_path_are_cut_to_it() {
         world.wire.path_mtu = 1290;
         assert!(reply(&mut world, host).iter().all(|(_, packet)| packet.len() <= 1290));
     }
+}
+
+#[test]
+fn redirected_replies_for_a_narrow_path_are_cut_to_it_too() {
+    let target = socket("127.0.0.1:5353");
+    let mut world = World::with(|parts| {
+        let target = RedirectTarget::Address(target);
+        let action = RuleAction::Redirect { target, proxy_protocol: ProxyProtocol::Off };
+        parts.gateway.as_mut().unwrap().rules = vec![Rule::any(action)];
+    });
+    world.receive(ALICE, &udp(CLIENT, "192.0.2.1:53", b"?"));
+    let flow = world.offered();
+    let reply = |world: &mut World| {
+        let World { stack, wire, now } = world;
+        stack.send_datagram(flow, target, &[7; 1350], wire, *now).unwrap();
+        world.sent()
+    };
+    let whole = reply(&mut world);
+    world.receive(ALICE, &too_big(ALICE_IP, &whole[0].1, 1300));
+    assert_eq!(reply(&mut world).len(), 2);
 }
 
 #[test]
