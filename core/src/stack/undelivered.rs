@@ -22,6 +22,8 @@ use crate::time::Instant;
 const QUOTE_LEN: usize = 64;
 /// The smallest MTU that a link may have (RFC 791, section 3.2).
 const MTU_IPV4_MIN: u16 = 68;
+/// Bytes that an IPv6 header has more than one of IPv4.
+const HEADERS_DIFFER: u16 = 20;
 
 impl Stack {
     /// A datagram of a mapping did not arrive.
@@ -64,9 +66,9 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        let Undelivered { remote, echo_sequence, loss } = undelivered;
+        let Undelivered { remote: sent_to, echo_sequence, loss } = undelivered;
         // What a rule gave another target was meant for, and is said in the name of, the first one.
-        let remote = key.outer.unwrap_or(remote);
+        let remote = key.outer.unwrap_or(sent_to);
         let mut quote = [0; QUOTE_LEN];
         let Some(len) = write_quote(&mut quote, key, remote, echo_sequence) else { return };
         let (offending, to) = (&quote[..len], key.inner.ip());
@@ -74,6 +76,7 @@ impl Stack {
             Loss::Refused(Refusal::TimedOut) => return,
             Loss::Refused(refusal) => Reason::of_refusal(refusal),
             Loss::TooBig { mtu } => {
+                let mtu = translated_mtu(mtu, sent_to.ip(), to);
                 let least = if to.is_ipv4() { MTU_IPV4_MIN } else { MTU_IPV6_MIN };
                 Reason::TooBig { mtu: mtu.max(least) }
             }
@@ -98,6 +101,16 @@ impl Stack {
         };
         let is_of_a_peer = outlet.route(hop).is_some_and(|route| route.prefix_len > 0);
         may_be_a_source(hop) && !is_link_local && !is_of_a_peer && !self.is_own(hop)
+    }
+}
+
+/// What a path that carries packets of `mtu` bytes to `there` carries of those to `here`, whose
+/// headers may be those of the other IP version.
+const fn translated_mtu(mtu: u16, there: IpAddr, here: IpAddr) -> u16 {
+    match (there, here) {
+        (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => mtu,
+        (IpAddr::V6(_), IpAddr::V4(_)) => mtu.saturating_sub(HEADERS_DIFFER),
+        (IpAddr::V4(_), IpAddr::V6(_)) => mtu.saturating_add(HEADERS_DIFFER),
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::action::{Loss, NoFlow, Refusal, Undelivered};
 use crate::config::Filtering;
 use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE};
+use crate::rules::{ProxyProtocol, RedirectTarget};
 
 /// A client and a host of each IP version.
 const PAIRS: [(&str, &str); 2] =
@@ -97,6 +98,26 @@ fn a_refused_echo_mapping_is_told_which_request_it_was() {
     world.stack.handle_refused(flow, Refusal::Prohibited, &mut world.wire, world.now);
     let (_, bytes) = world.only_sent();
     assert_eq!(read(bytes), ("192.0.2.1".to_owned(), [3, 13, 0, 0, 0, 0], packet));
+}
+
+#[test]
+fn a_redirect_to_the_other_ip_version_is_told_what_fits_its_own_packets() {
+    for (at, target, fits) in [(0, "[2001:db8::53]:53", 1380), (1, "198.51.100.53:53", 1420)] {
+        let mut world = World::with(|parts| {
+            let target = RedirectTarget::Address(socket(target));
+            let action = RuleAction::Redirect { target, proxy_protocol: ProxyProtocol::Off };
+            parts.gateway.as_mut().unwrap().rules = vec![Rule::any(action)];
+        });
+        let (client, destination) = PAIRS[at];
+        let flow = mapping(&mut world, client, destination);
+        world.lose(flow, target, Loss::TooBig { mtu: 1400 }).unwrap();
+        let (_, head, quote) = read(world.only_sent().1);
+        assert_eq!(u16::from_be_bytes([head[4], head[5]]), fits);
+        assert_eq!(quote, udp(client, destination, &[]));
+        let hop = HOPS[1 - at].parse().unwrap();
+        world.lose(flow, target, Loss::TimeExceeded { hop }).unwrap();
+        assert!(world.sent().is_empty(), "no packet has a source of the other version");
+    }
 }
 
 #[test]
