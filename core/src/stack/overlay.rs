@@ -3,7 +3,7 @@
 //! Rules still have their say where something begins: a connection's SYN, an echo request, the
 //! first datagram between two sockets. What follows, and what comes back, is not asked again.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -98,11 +98,10 @@ impl Stack {
             }
         };
         let Some(identity) = outlet.identity(peer).filter(|_| begins) else { return false };
-        let (peer, source_ip) = (identity.public_key, source.ip());
-        let query = Query { peer, protocol, source: source_ip, destination };
+        let query = Query { peer: identity.public_key, protocol, source: source.ip(), destination };
         let takes = self.policy.rules_out_overlay(&query);
         if !takes && protocol == Protocol::Udp {
-            self.conversations.begin(source, destination);
+            self.conversations.begin(peer, source, destination);
         }
         takes
     }
@@ -112,20 +111,23 @@ impl Stack {
 const GENERATION: Duration = Duration::from_secs(150);
 /// Conversations that are remembered, in each of two generations.
 const CONVERSATIONS_MAX: usize = 8_192;
+/// Those that one peer began.
+const CONVERSATIONS_PEER_MAX: usize = CONVERSATIONS_MAX / 2;
 
 /// Pairs of sockets of peers that exchange datagrams, as the rules let them. When there are too
-/// many, the older half is asked about again.
+/// many, the older half is asked about again; those of a peer with too many, each time.
 #[derive(Debug)]
 pub(crate) struct Conversations {
-    current: HashSet<(SocketAddr, SocketAddr), KeyedState>,
-    previous: HashSet<(SocketAddr, SocketAddr), KeyedState>,
+    current: Generation,
+    previous: Generation,
     turned_at: Instant,
 }
 
 impl Conversations {
     pub(crate) fn new(hash_key: (u64, u64)) -> Self {
-        let set = || HashSet::with_hasher(KeyedState::new(hash_key));
-        Self { current: set(), previous: set(), turned_at: Instant::ZERO }
+        let hasher = KeyedState::new(hash_key);
+        let generation = || Generation::new(hasher);
+        Self { current: generation(), previous: generation(), turned_at: Instant::ZERO }
     }
 
     /// Whether two sockets already talk, whoever began; they go on then.
@@ -134,31 +136,56 @@ impl Conversations {
         if age >= 2 * GENERATION {
             self.clear();
         }
-        if age >= GENERATION || self.current.len() >= CONVERSATIONS_MAX {
-            let current = self.empty();
+        if age >= GENERATION || self.current.begun_by.len() >= CONVERSATIONS_MAX {
+            let current = self.current.successor();
             self.previous = std::mem::replace(&mut self.current, current);
             self.turned_at = now;
         }
         let pairs = [(source, destination), (destination, source)];
-        if pairs.iter().any(|pair| self.current.contains(pair)) {
+        if pairs.iter().any(|pair| self.current.begun_by.contains_key(pair)) {
             return true;
         }
-        let known = pairs.into_iter().find(|pair| self.previous.contains(pair));
-        self.current.extend(known);
-        known.is_some()
+        let known = |pair| Some((pair, *self.previous.begun_by.get(&pair)?));
+        let Some((pair, peer)) = pairs.into_iter().find_map(known) else { return false };
+        self.current.insert(pair, peer);
+        true
     }
 
-    fn begin(&mut self, source: SocketAddr, destination: SocketAddr) {
-        self.current.insert((source, destination));
+    /// A peer has begun one.
+    fn begin(&mut self, peer: PeerId, source: SocketAddr, destination: SocketAddr) {
+        self.current.insert((source, destination), peer);
     }
 
     /// Forgets them all: the rules have changed.
     pub(crate) fn clear(&mut self) {
-        (self.current, self.previous) = (self.empty(), self.empty());
+        (self.current, self.previous) = (self.current.successor(), self.current.successor());
+    }
+}
+
+/// The conversations of some time.
+#[derive(Debug)]
+struct Generation {
+    begun_by: HashMap<(SocketAddr, SocketAddr), PeerId, KeyedState>,
+    count: HashMap<PeerId, usize, KeyedState>,
+}
+
+impl Generation {
+    fn new(hasher: KeyedState) -> Self {
+        let (begun_by, count) = (HashMap::with_hasher(hasher), HashMap::with_hasher(hasher));
+        Self { begun_by, count }
     }
 
-    fn empty(&self) -> HashSet<(SocketAddr, SocketAddr), KeyedState> {
-        HashSet::with_hasher(*self.current.hasher())
+    fn successor(&self) -> Self {
+        Self::new(*self.count.hasher())
+    }
+
+    /// Adds a pair that is not there, unless its peer has its share.
+    fn insert(&mut self, pair: (SocketAddr, SocketAddr), peer: PeerId) {
+        let count = self.count.entry(peer).or_default();
+        if *count < CONVERSATIONS_PEER_MAX {
+            *count += 1;
+            self.begun_by.insert(pair, peer);
+        }
     }
 }
 
@@ -166,8 +193,11 @@ impl Conversations {
 mod tests {
     use super::*;
 
+    const ALICE: PeerId = PeerId::first(0);
+    const BOB: PeerId = PeerId::first(1);
+
     fn socket(n: usize) -> SocketAddr {
-        SocketAddr::new([10, 0, (n / 250) as u8, (n % 250) as u8].into(), 1)
+        SocketAddr::new([10, (n / 62_500) as u8, (n / 250 % 250) as u8, (n % 250) as u8].into(), 1)
     }
 
     fn at(secs: u64) -> Instant {
@@ -178,7 +208,7 @@ mod tests {
     fn answers_belong_to_a_conversation_and_keep_it() {
         let mut conversations = Conversations::new((1, 2));
         assert!(!conversations.go_on(socket(1), socket(2), at(0)));
-        conversations.begin(socket(1), socket(2));
+        conversations.begin(ALICE, socket(1), socket(2));
         for secs in (0..2_000).step_by(100) {
             assert!(conversations.go_on(socket(2), socket(1), at(secs)), "{secs}");
         }
@@ -190,11 +220,24 @@ mod tests {
     fn conversations_are_bounded() {
         let mut conversations = Conversations::new((1, 2));
         for n in 0..4 * CONVERSATIONS_MAX {
+            let peer = PeerId::first((n % 5) as u32);
             if !conversations.go_on(socket(n), socket(n + 1), at(0)) {
-                conversations.begin(socket(n), socket(n + 1));
+                conversations.begin(peer, socket(n), socket(n + 1));
             }
-            assert!(conversations.current.len() <= CONVERSATIONS_MAX);
+            assert!(conversations.current.begun_by.len() <= CONVERSATIONS_MAX);
         }
-        assert!(conversations.previous.len() <= CONVERSATIONS_MAX);
+        assert!(conversations.previous.begun_by.len() <= CONVERSATIONS_MAX);
+    }
+
+    #[test]
+    fn a_peer_that_talks_to_everybody_ends_no_conversation_of_others() {
+        let mut conversations = Conversations::new((1, 2));
+        conversations.begin(BOB, socket(1), socket(0));
+        for n in 2..4 * CONVERSATIONS_MAX {
+            if !conversations.go_on(socket(n), socket(n + 1), at(0)) {
+                conversations.begin(ALICE, socket(n), socket(n + 1));
+            }
+        }
+        assert!(conversations.go_on(socket(0), socket(1), at(0)));
     }
 }
