@@ -7,6 +7,7 @@ use slipwire_core::{Engine, FlowId, FlowMeta, Instant, Protocol, Refusal, Target
 
 use super::datagram::DatagramLeg;
 use super::icmp::{self, Family};
+use super::offers::TooMany;
 use super::stream::Stream;
 use super::tcp::Connection;
 use super::{Host, Leg, offers, proxy, udp};
@@ -19,12 +20,13 @@ impl Host {
     /// a mapping has not, since its datagrams follow.
     pub(crate) fn offer(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
         let Some(meta) = engine.meta(flow) else { return };
-        let waits = match meta.protocol {
-            Protocol::Tcp => self.offers.push(meta.peer.public_key, flow).is_ok(),
-            Protocol::Udp | Protocol::Icmp => false,
-        };
-        if !waits {
-            self.open(flow, engine, now);
+        match meta.protocol {
+            Protocol::Tcp => {
+                if let Err(TooMany) = self.offers.push(meta.peer.public_key, flow) {
+                    engine.handle_refused(flow, Refusal::Exhausted, now);
+                }
+            }
+            Protocol::Udp | Protocol::Icmp => self.open(flow, engine, now),
         }
     }
 
