@@ -84,7 +84,9 @@ impl Stack {
         }
         let shared = self.flows.find(key)?;
         let mapping = self.flows.get(shared)?.mapping()?;
-        mapping.has_sent_to(*destination).then_some(shared)
+        // A port of the host is open only as long as it is a mapping's, which may be over by now.
+        let may_close = self.policy.is_host_address(destination.ip());
+        (!may_close && mapping.has_sent_to(*destination)).then_some(shared)
     }
 
     /// Gives a datagram to the embedder.

@@ -131,6 +131,28 @@ fn rfc4787_req_9_a_mapped_port_of_the_host_is_open_to_peers_as_long_as_the_mappi
 }
 
 #[test]
+fn a_port_of_the_host_is_closed_with_its_mapping_to_whom_it_was_open() {
+    let mut world = World::with(|parts| {
+        let gateway = parts.gateway.as_mut().unwrap();
+        gateway.host_addresses = vec!["192.0.2.1".parse().unwrap()];
+    });
+    let flows = [CLIENT, "10.0.0.2:5001"].map(|client| {
+        world.receive(ALICE, &udp(client, "192.0.2.9:9", b"open a mapping"));
+        world.offered()
+    });
+    world.stack.handle_bound(flows[0], 6000);
+    world.datagrams();
+    let packet = udp("10.0.0.2:5001", "192.0.2.1:6000", b"hello");
+    for _ in 0..2 {
+        world.receive(ALICE, &packet);
+        assert_eq!(world.datagrams(), [(flows[1], socket("192.0.2.1:6000"), b"hello".to_vec())]);
+    }
+    world.stack.handle_aborted(flows[0], &mut world.wire);
+    world.receive(ALICE, &packet);
+    assert!(world.datagrams().is_empty(), "whose port it is now nobody knows");
+}
+
+#[test]
 fn the_port_of_a_redirected_mapping_opens_nothing_on_the_host() {
     let mut world = World::with(|parts| {
         let gateway = parts.gateway.as_mut().unwrap();
