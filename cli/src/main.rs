@@ -1,30 +1,7 @@
-//! `slipwire`: WireGuard in user space, as a program.
-//!
-//! Here are arguments, configuration files, messages and exit codes. What the program then does is
-//! done by `slipwire-driver` and `slipwire-core`, through nothing that another crate could not use.
-#![deny(unsafe_code)]
-
-mod command;
-mod config;
-mod ending;
-mod entropy;
-mod failure;
-mod logging;
-mod memory;
-mod output;
-mod quickstart;
-mod ready;
-mod start;
+//! The binary; everything is in the library.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    memory::return_large_blocks();
-    match command::dispatch(lexopt::Parser::from_env()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output::complain(&failure.to_string());
-            failure.code()
-        }
-    }
+    slipwire::main()
 }

@@ -21,6 +21,7 @@
 
 pub mod attack;
 pub mod deadline;
+pub mod fuzz;
 pub mod lab;
 pub mod net;
 pub mod netfilter;

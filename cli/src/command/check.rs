@@ -39,7 +39,7 @@ pub(super) fn main(parser: Parser) -> Result<(), Failure> {
         output::complain(warning);
     }
     match asked.explain {
-        None => output::print(&Summary(&configuration).to_string()),
+        None => output::print(&describe(&configuration)),
         Some(flow) => match explain::explain(&flow, &configuration) {
             Ok(answer) => output::print(&answer),
             Err(message) => Err(Failure::Usage { message, help: "slipwire check".to_owned() }),
@@ -48,6 +48,10 @@ pub(super) fn main(parser: Parser) -> Result<(), Failure> {
 }
 
 /// What a configuration would run, for people.
+pub(crate) fn describe(configuration: &Configuration) -> String {
+    Summary(configuration).to_string()
+}
+
 struct Summary<'c>(&'c Configuration);
 
 impl Display for Summary<'_> {

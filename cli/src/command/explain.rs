@@ -22,7 +22,7 @@ const EARLIER_MAX: usize = 16;
 ///
 /// # Errors
 /// What is wrong with the question, in words.
-pub(super) fn explain(question: &str, configuration: &Configuration) -> Result<String, String> {
+pub(crate) fn explain(question: &str, configuration: &Configuration) -> Result<String, String> {
     let (peer, query) = read(question, &configuration.engine)?;
     Ok(Answer { configuration, peer, query }.to_string())
 }

@@ -10,6 +10,8 @@ mod quickstart;
 mod rule_table;
 mod run;
 
+pub(crate) use check::describe;
+pub(crate) use explain::explain;
 use lexopt::{Arg, Parser};
 
 use crate::failure::Failure;

@@ -127,6 +127,12 @@ pub(crate) fn load(file: &Path) -> Result<Configuration, LoadError> {
     parse(&text, &surroundings).map_err(LoadError::Faults)
 }
 
+/// Reads a configuration that stands in no file: messages call it `file`, which nobody else may
+/// read, and relative paths are relative to that.
+pub(crate) fn parse_text(text: &str, file: &Path) -> Result<Configuration, Faults> {
+    parse(text, &Surroundings { file, mode: 0o600 })
+}
+
 fn parse(text: &str, surroundings: &Surroundings<'_>) -> Result<Configuration, Faults> {
     let mut report = Report::new(text);
     match read(text, surroundings, &mut report) {
