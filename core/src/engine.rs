@@ -17,6 +17,7 @@ use crate::key::PublicKey;
 use crate::rules::Rule;
 use crate::stack::{Outlet, Route, Stack};
 use crate::stats::{Counter, Stats};
+use crate::tap::{Direction, Tap};
 use crate::time::Instant;
 use crate::tunnel::Tunnel;
 
@@ -28,6 +29,7 @@ pub struct Engine {
     stack: Stack,
     egress: Egress,
     stats: Stats,
+    tap: Option<Box<dyn Tap>>,
     /// The latest time seen: it never runs backwards.
     now: Instant,
 }
@@ -37,7 +39,19 @@ struct Wire<'a> {
     tunnel: &'a mut Tunnel,
     egress: &'a mut Egress,
     stats: &'a mut Stats,
+    tap: Option<&'a mut (dyn Tap + 'static)>,
     now: Instant,
+}
+
+impl Wire<'_> {
+    /// Lets the tap hear a packet.
+    fn tap(&mut self, peer: PeerId, direction: Direction, packet: &[u8]) {
+        if let Some(tap) = &mut self.tap
+            && let Some(identity) = self.tunnel.identity(peer)
+        {
+            tap.packet(peer, identity, direction, packet, self.now);
+        }
+    }
 }
 
 impl Outlet for Wire<'_> {
@@ -46,6 +60,7 @@ impl Outlet for Wire<'_> {
     }
 
     fn send(&mut self, peer: PeerId, buffer: &mut [u8], len: usize) {
+        self.tap(peer, Direction::Out, &buffer[..len.min(buffer.len())]);
         self.tunnel.send(peer, buffer, len, self.egress, self.stats, self.now);
     }
 
@@ -69,8 +84,8 @@ impl Outlet for Wire<'_> {
 /// Splits an engine into its stack and the wire below it.
 macro_rules! split {
     ($engine:expr) => {{
-        let Engine { tunnel, stack, egress, stats, now, .. } = $engine;
-        (stack, Wire { tunnel, egress, stats, now: *now })
+        let Engine { tunnel, stack, egress, stats, tap, now } = $engine;
+        (stack, Wire { tunnel, egress, stats, tap: tap.as_deref_mut(), now: *now })
     }};
 }
 
@@ -89,6 +104,7 @@ impl Engine {
             stack: Stack::new(config, next_seed()),
             egress: Egress::new(),
             stats: Stats::new(),
+            tap: None,
             now,
         }
     }
@@ -140,12 +156,14 @@ impl Engine {
         now: Instant,
     ) {
         self.advance(now);
-        let Self { tunnel, stack, egress, stats, now } = self;
+        let Self { tunnel, stack, egress, stats, tap, now } = self;
         let received = tunnel.handle_datagram(source, local, datagram, egress, stats, *now);
         let Some((peer, len)) = received.map(|(peer, packet)| (peer, packet.len())) else { return };
         // The stack answers through the tunnel while it looks at the packet.
         let mut plaintext = std::mem::take(tunnel.plaintext_mut());
-        let mut wire = Wire { tunnel, egress, stats, now: *now };
+        let tap = tap.as_deref_mut();
+        let mut wire = Wire { tunnel, egress, stats, tap, now: *now };
+        wire.tap(peer, Direction::In, &plaintext[..len]);
         stack.handle_packet(peer, &mut plaintext[..len], &mut wire, *now);
         *tunnel.plaintext_mut() = plaintext;
     }
@@ -264,6 +282,11 @@ impl Engine {
         let (stack, mut wire) = split!(self);
         stack.remove_peer(peer, &mut wire);
         self.tunnel.remove_peer(peer)
+    }
+
+    /// Has `tap` hear every packet of peers from now on, or nobody. Without one that costs nothing.
+    pub fn set_tap(&mut self, tap: Option<Box<dyn Tap>>) {
+        self.tap = tap;
     }
 
     /// Ends every flow, as the process is about to end: peers get resets, the embedder gets

@@ -13,6 +13,8 @@ mod notations;
 mod packets;
 #[path = "hostile/random.rs"]
 mod random;
+#[path = "hostile/tap.rs"]
+mod tap;
 #[path = "hostile/world.rs"]
 mod world;
 
