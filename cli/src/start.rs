@@ -30,6 +30,9 @@ pub(crate) fn start(
                 let line = origin.forward_lines.get(*index).copied().unwrap_or(1);
                 (line, "forward.listen", mend_forward(error.kind()))
             }
+            StartError::Capture { .. } => {
+                (origin.capture_line, "capture.file", "name a file that this user may write")
+            }
             StartError::System { .. } => return Failure::System(format!("slipwire: {error}")),
         };
         let file = origin.file.display();

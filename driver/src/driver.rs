@@ -13,6 +13,7 @@ use slipwire_core::rules::Rule;
 use slipwire_core::{Action, Config, Engine, Identity, Instant, PeerConflict, PeerId};
 
 use crate::addresses::HostAddresses;
+use crate::capture::Capture;
 use crate::error::StartError;
 use crate::host::Host;
 use crate::listen::{self, Listener};
@@ -52,6 +53,7 @@ pub struct Driver {
     /// Only a gateway has addresses to protect.
     addresses: Option<HostAddresses>,
     forwards: Vec<Forward>,
+    capture: Option<Capture>,
     /// Whether core may have more outputs than were drained.
     is_undrained: bool,
 }
@@ -89,6 +91,8 @@ impl Driver {
             .as_ref()
             .map(|gateway| HostAddresses::new(gateway.host_addresses.clone()));
         let mut engine = Engine::new(&config, seed, now);
+        let capture = settings.capture.map(|file| Capture::create(file, now)).transpose()?;
+        engine.set_tap(capture.as_ref().map(Capture::tap));
         if let Some(addresses) = &mut addresses {
             addresses.refresh(&mut engine, now);
         }
@@ -101,6 +105,7 @@ impl Driver {
             resolver,
             addresses,
             forwards,
+            capture,
             // A new engine may want something at once: a handshake, a name.
             is_undrained: true,
         })
@@ -172,7 +177,8 @@ impl Driver {
             return Some(Duration::ZERO);
         }
         let listeners = self.host.listeners().iter().filter_map(Listener::due);
-        let due = self.engine.poll_timeout().into_iter().chain(listeners).min()?;
+        let capture = self.capture.as_ref().and_then(Capture::due);
+        let due = self.engine.poll_timeout().into_iter().chain(listeners).chain(capture).min()?;
         Some(due.saturating_duration_since(clock::now()))
     }
 
@@ -235,12 +241,22 @@ impl Driver {
         self.work_legs(now);
         self.work_listeners(now);
         self.drain(now);
+        if let Some(capture) = &self.capture {
+            capture.handle_timeout(now);
+        }
         Ok(())
     }
 
     /// Ends every flow: peers and local clients get resets. It takes half a second at most; the
-    /// driver is of no use afterwards.
+    /// driver is of no use afterwards. A capture is complete then.
     pub fn shut_down(&mut self) {
+        self.say_farewell();
+        if let Some(capture) = &self.capture {
+            capture.finish();
+        }
+    }
+
+    fn say_farewell(&mut self) {
         let mut now = clock::now();
         let end = now + FAREWELL;
         self.engine.shut_down(now);

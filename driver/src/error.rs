@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// What could not be had from the system, and why.
 #[derive(Debug)]
@@ -27,6 +28,13 @@ pub enum StartError {
         /// The system's answer.
         error: io::Error,
     },
+    /// The file of captured packets.
+    Capture {
+        /// The file.
+        file: PathBuf,
+        /// The system's answer.
+        error: io::Error,
+    },
     /// Something that every process gets, as a rule.
     System {
         /// What it is.
@@ -46,6 +54,9 @@ impl fmt::Display for StartError {
             Self::Forward { name, address, error, .. } => {
                 write!(f, "{address} (forward {name}): {}", Reason(error))
             }
+            Self::Capture { file, error } => {
+                write!(f, "{} (capture): {}", file.display(), Reason(error))
+            }
             Self::System { what, error } => write!(f, "{what}: {}", Reason(error)),
         }
     }
@@ -57,6 +68,7 @@ impl std::error::Error for StartError {
             Self::NoListenAddress => None,
             Self::Tunnel { error, .. }
             | Self::Forward { error, .. }
+            | Self::Capture { error, .. }
             | Self::System { error, .. } => Some(error),
         }
     }

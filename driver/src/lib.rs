@@ -96,6 +96,7 @@
 #![deny(missing_docs)]
 
 mod addresses;
+mod capture;
 mod clock;
 mod descriptors;
 mod driver;
@@ -113,5 +114,5 @@ mod udp;
 pub use driver::Driver;
 pub use error::StartError;
 pub use host::proxy::{PROXY_PEER_NAME, PROXY_PUBLIC_KEY};
-pub use settings::{Forward, ForwardProtocol, Page, Settings};
+pub use settings::{CaptureFile, Forward, ForwardProtocol, Page, Settings};
 pub use udp::Offloads;

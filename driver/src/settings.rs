@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use slipwire_core::FlowMeta;
 
@@ -16,6 +17,8 @@ pub struct Settings {
     /// What answers the TCP flows that a rule gives to the embedder
     /// ([`RuleAction::Serve`](slipwire_core::rules::RuleAction::Serve)), by destination port.
     pub services: Vec<(u16, Page)>,
+    /// Where the packets of the tunnel are written, in plaintext; by default nowhere.
+    pub capture: Option<CaptureFile>,
 }
 
 impl Default for Settings {
@@ -25,6 +28,7 @@ impl Default for Settings {
             port: None,
             forwards: Vec::new(),
             services: Vec::new(),
+            capture: None,
         }
     }
 }
@@ -37,8 +41,18 @@ impl fmt::Debug for Settings {
             .field("port", &self.port)
             .field("forwards", &self.forwards)
             .field("services", &ports)
+            .field("capture", &self.capture)
             .finish()
     }
+}
+
+/// A file of captured packets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CaptureFile {
+    /// The file; what it held before is gone.
+    pub file: PathBuf,
+    /// Bytes that it may have. Then no more is captured.
+    pub size_max: u64,
 }
 
 /// A local port that leads into the tunnel.

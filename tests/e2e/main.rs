@@ -11,6 +11,7 @@
 //! `SLIPWIRE_TEST_SLOW=1`. Under `SLIPWIRE_TEST_ALL=1` they run too, and a test that cannot run for
 //! what the machine lacks is a failure; otherwise it is skipped with the reason.
 
+mod capture;
 mod closing;
 mod common;
 mod faults;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     let subjects = [
         // First, because some of these wait until nothing else runs.
         process::tests,
+        capture::tests,
         closing::tests,
         faults::tests,
         gateway::tests,

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write as _};
 
 use lexopt::Parser;
 use slipwire_core::config::{DefaultAction, Endpoint, Gateway, Peer};
-use slipwire_driver::Forward;
+use slipwire_driver::{CaptureFile, Forward};
 
 use super::{arguments, explain, rule_table};
 use crate::config::{self, Configuration};
@@ -78,6 +78,10 @@ impl Display for Summary<'_> {
             let label = if index == 0 { "rules" } else { "" };
             let text = rule_table::describe(rule, &configuration.engine);
             row(f, label, &format!("{:>2}  {text}", index + 1))?;
+        }
+        if let Some(CaptureFile { file, size_max }) = &configuration.settings.capture {
+            let text = format!("plaintext packets to {}, at most {size_max} bytes", file.display());
+            row(f, "capture", &text)?;
         }
         Ok(())
     }

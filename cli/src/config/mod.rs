@@ -77,6 +77,8 @@ pub(crate) struct Origin {
     pub(crate) forward_lines: Vec<usize>,
     /// The lines of the rules, in their order.
     pub(crate) rule_lines: Vec<usize>,
+    /// The line of `capture.file`, or the first.
+    pub(crate) capture_line: usize,
 }
 
 /// Why there is no configuration.
@@ -176,6 +178,7 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
         mappings: options::mappings(root, report),
         limits: options::limits(root, report),
     };
+    let capture = options::capture(root, directory, report);
     let log_level = options::log_level(root, report);
     if interface.addresses_sound && peers.ownership_sound {
         forward::check_targets(&forwards, &parts, report);
@@ -194,6 +197,7 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
             listen_line: report.line(interface.listen_offset),
             forward_lines: forwards.iter().map(|table| report.line(table.listen_offset)).collect(),
             rule_lines: rules.iter().map(|table| report.line(table.offset)).collect(),
+            capture_line: report.line(capture.as_ref().map_or(0, |capture| capture.offset)),
         },
         interface_name: interface.name,
         engine,
@@ -202,6 +206,7 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
             port: interface.listen_port,
             forwards: forwards.into_iter().map(|table| table.forward).collect(),
             services: Vec::new(),
+            capture: capture.map(|capture| capture.value),
         },
         log_level,
         warnings: report.warnings(surroundings.file),

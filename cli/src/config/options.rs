@@ -1,17 +1,23 @@
-//! The tables that only tune: `[gateway]`, `[tcp]`, `[udp]`, `[icmp]`, `[limits]`, `[log]`.
+//! The tables that only tune: `[gateway]`, `[tcp]`, `[udp]`, `[icmp]`, `[limits]`, `[log]`, and the one
+//! that only looks, `[capture]`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use log::LevelFilter;
 use slipwire_core::config::{DefaultAction, Filtering, Gateway, Mappings, RefusedAnswer, Tcp};
 use slipwire_core::{Limits, Share};
+use slipwire_driver::CaptureFile;
 use toml::de::DeTable;
 
 use super::address::Prefix;
-use super::fault::Report;
+use super::fault::{At, Report};
 use super::schema;
 use super::section::Section;
-use super::value::{ByteSize, Count, RingSize};
+use super::value::{ByteSize, Count, FilePath, RingSize};
+
+/// The size of a capture that does not say: some minutes of a busy tunnel, and room on any disk.
+const CAPTURE_LEN: usize = 256 << 20;
 
 /// What peers may reach; nothing without the table. The addresses of this host are the driver's
 /// to find.
@@ -73,6 +79,21 @@ pub(super) fn limits(root: &DeTable<'_>, report: &mut Report) -> Limits {
     section.set::<Share, _>("per_peer", &mut limits.per_peer, report);
     section.set::<ByteSize, _>("memory", &mut limits.memory, report);
     limits
+}
+
+/// Where packets are captured, if anywhere, and the place of the key that says so. Paths are relative
+/// to `directory`.
+pub(super) fn capture(
+    root: &DeTable<'_>,
+    directory: &Path,
+    report: &mut Report,
+) -> Option<At<CaptureFile>> {
+    let section = Section::one(&schema::CAPTURE, root, report)?;
+    let mut size = CAPTURE_LEN;
+    section.set::<ByteSize, _>("size", &mut size, report);
+    let file = section.required::<FilePath>("file", "file = \"slipwire.pcap\"", report)?;
+    let capture = CaptureFile { file: directory.join(file.value.0), size_max: size as u64 };
+    Some(At { value: capture, offset: file.offset })
 }
 
 pub(super) fn log_level(root: &DeTable<'_>, report: &mut Report) -> LevelFilter {

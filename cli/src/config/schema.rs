@@ -86,11 +86,14 @@ pub(crate) const LIMITS: Schema = Schema {
     keys: &["tcp_flows", "udp_flows", "icmp_flows", "half_open", "per_peer", "memory"],
 };
 
+pub(crate) const CAPTURE: Schema =
+    Schema { name: "capture", occurs: Occurs::Once, keys: &["file", "size"] };
+
 pub(crate) const LOG: Schema = Schema { name: "log", occurs: Occurs::Once, keys: &["level"] };
 
 /// Every table, in the order of the documentation.
-pub(crate) const ALL: [&Schema; 10] =
-    [&INTERFACE, &PEER, &FORWARD, &GATEWAY, &RULE, &TCP, &UDP, &ICMP, &LIMITS, &LOG];
+pub(crate) const ALL: [&Schema; 11] =
+    [&INTERFACE, &PEER, &FORWARD, &GATEWAY, &RULE, &TCP, &UDP, &ICMP, &LIMITS, &CAPTURE, &LOG];
 
 impl Schema {
     /// The table's header as it is written in a file.

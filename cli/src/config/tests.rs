@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use slipwire_core::config::{DefaultAction, Endpoint, Filtering, Gateway, RefusedAnswer};
 use slipwire_core::rules::{ProxyProtocol, RedirectTarget, RuleAction, Source};
-use slipwire_driver::ForwardProtocol;
+use slipwire_driver::{CaptureFile, ForwardProtocol};
 use tempfile::TempDir;
 
 use super::*;
@@ -172,6 +172,22 @@ fn every_option_arrives() {
 }
 
 #[test]
+fn a_capture_lies_beside_the_configuration_and_has_an_end() {
+    let capture = |lines: &str| {
+        let configuration = load_text(&format!("{INTERFACE}[capture]\n{lines}")).unwrap();
+        assert_eq!(configuration.origin.capture_line, 5);
+        let CaptureFile { file, size_max } = configuration.settings.capture.unwrap();
+        let beside = configuration.origin.file.parent().unwrap().to_owned();
+        (file.strip_prefix(beside).map(Path::to_owned).unwrap_or(file), size_max)
+    };
+    assert_eq!(capture("file = \"a.pcap\"\n"), ("a.pcap".into(), 256 << 20));
+    assert_eq!(capture("file = \"/x/a\"\nsize = \"1MiB\"\n"), ("/x/a".into(), 1 << 20));
+    assert!(load_text(INTERFACE).unwrap().settings.capture.is_none());
+    let missing = faults(&format!("{INTERFACE}[capture]\n"));
+    assert!(missing[0].contains("capture.file: missing"), "{missing:?}");
+}
+
+#[test]
 fn every_fault_is_reported_in_the_order_of_the_file() {
     let faults = faults(&format!(
         "{INTERFACE}listen_prot = 3\nmtu = 100\n{}[[forward]]\nlisten = \"x\"\n[log]\nlevel = 3\n",
@@ -322,10 +338,12 @@ fn every_configuration_of_the_readme_is_valid() {
     let readme = include_str!("../../../README.md");
     let blocks: Vec<_> =
         readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 3);
-    for block in blocks {
+    assert_eq!(blocks.len(), 4);
+    let (whole, part) = blocks.split_at(3);
+    for block in whole {
         load_text(block).unwrap();
     }
+    load_text(&format!("{INTERFACE}{}", part[0])).unwrap();
 }
 
 fn with_rules(rules: &str) -> String {

@@ -86,6 +86,7 @@ fn launch(
         port: None,
         forwards: vec![forward],
         services: Vec::new(),
+        capture: None,
     };
     let seed = entropy::secret_bytes()?;
     Ok(Driver::new(config, settings, *seed))
