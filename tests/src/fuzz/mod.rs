@@ -3,7 +3,7 @@
 //!
 //! `tests/fuzz.rs` runs them on the seeds in `fuzz/seeds` and on mutations of those that follow from
 //! a number ([`mutator`]); the programs in `fuzz/` run them under libFuzzer, which looks for new ways
-//! through the code. Each target says what its bytes mean: most are a [`script`].
+//! through the code. Each target says what its bytes mean: most are a `script`.
 //!
 //! Not here: the head of a request to a page (`driver/src/service.rs`), which its own tests cut up in
 //! every way.
