@@ -155,8 +155,8 @@ fn describe_outcome(outcome: &Outcome, rule: Option<usize>, default: DefaultActi
         (Outcome::Protected, _) => "-> refused: the destination is this host itself, its link or no \
                                     single host; a rule opens it whose `to` names it"
             .to_owned(),
-        (Outcome::PeersOwn, _) => "-> refused: the destination is in the allowed_ips of a peer, and \
-                                   packets between peers are off (peer_to_peer)"
+        (Outcome::PeersOwn, _) => "-> refused: the destination is in the allowed_ips of the peer \
+                                   itself, or of another while peer_to_peer is off"
             .to_owned(),
         (Outcome::Rejected, Some(_)) => "-> refused with an answer".to_owned(),
         (Outcome::Rejected, None) => match default {
