@@ -3,7 +3,7 @@
 use crate::action::{Protocol, Target};
 use crate::config::Config;
 use crate::rules::Query;
-use crate::stack::policy::{Direction, Policy, Verdict};
+use crate::stack::policy::{Course, Direction, Owner, Policy, Verdict, Who};
 
 /// What becomes of a flow, and the rule that decided, by its place; `None` where no rule matched.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,7 +46,7 @@ impl Config {
         if is_own && query.protocol == Protocol::Icmp {
             return Decision { rule: None, outcome: Outcome::Answered };
         }
-        if let Some(outcome) = self.overlay(query, direction, &policy) {
+        if let Some(outcome) = self.overlay(query, &policy).filter(|_| !is_own) {
             return Decision { rule: None, outcome };
         }
         let rule = policy.rule_for(query).map(|(place, _)| place);
@@ -59,21 +59,16 @@ impl Config {
         Decision { rule, outcome }
     }
 
-    /// What becomes of packets to an address that a peer owns.
-    fn overlay(&self, query: &Query, direction: Direction, policy: &Policy) -> Option<Outcome> {
-        if direction == Direction::Own {
-            return None;
-        }
+    /// What becomes of packets that do not leave here.
+    fn overlay(&self, query: &Query, policy: &Policy) -> Option<Outcome> {
         let destination = query.destination.ip();
-        let (prefix, owner) = self.route(destination).filter(|_| !policy.excludes(destination))?;
-        let is_asker = owner.public_key == query.peer;
-        if !is_asker && policy.rules_out_overlay(query) {
-            return None;
-        }
-        match (is_asker, policy.allows_overlay()) {
-            (false, true) => Some(Outcome::Overlay(owner.name.clone())),
-            // Who takes everything is a way out, not the owner of each address.
-            (true, _) | (false, false) => (prefix.prefix_len() > 0).then_some(Outcome::PeersOwn),
+        let (prefix, peer) = self.route(destination)?;
+        let who = if peer.public_key == query.peer { Who::Sender } else { Who::Another };
+        let owner = Owner { who, prefix_len: prefix.prefix_len() };
+        match policy.course(destination, Some(owner), || policy.rules_out_overlay(query)) {
+            Course::Overlay => Some(Outcome::Overlay(peer.name.clone())),
+            Course::Nowhere => Some(Outcome::PeersOwn),
+            Course::Host => None,
         }
     }
 }

@@ -57,7 +57,7 @@ use icmp::Version;
 use memory::Memory;
 use overlay::Conversations;
 pub(crate) use peer_side::is_one_host;
-use policy::Policy;
+use policy::{Owner, Policy, Who};
 use reassembly::Fragments;
 use tcp::{Exit, Next, Stage, TcpFlow, TimeWaits};
 
@@ -66,6 +66,14 @@ use tcp::{Exit, Next, Stage, TcpFlow, TimeWaits};
 pub(crate) struct Route {
     pub(crate) peer: PeerId,
     pub(crate) prefix_len: u8,
+}
+
+impl Route {
+    /// The owner, as a peer that sends there sees it.
+    fn owner_for(self, sender: PeerId) -> Owner {
+        let who = if self.peer == sender { Who::Sender } else { Who::Another };
+        Owner { who, prefix_len: self.prefix_len }
+    }
 }
 
 /// What the stack needs of the tunnel.

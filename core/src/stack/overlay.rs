@@ -11,100 +11,77 @@ use smoltcp::wire::TcpPacket;
 
 use crate::action::{PeerId, Protocol};
 use crate::rules::Query;
-use crate::stack::flow::{FlowKey, KeyedState};
+use crate::stack::flow::{FlowKey, FlowTable, KeyedState};
 use crate::stack::icmp::{self, Message, Version};
 use crate::stack::packet::{Packet, Transport};
+use crate::stack::policy::{Course, Policy};
 use crate::stack::{Outlet, Stack};
 use crate::time::Instant;
 
-/// Where a packet goes that is not for us.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Way {
-    /// To another peer.
-    Peer(PeerId),
-    /// To the host's network, or wherever a rule leads.
-    Host,
-    /// It is refused.
-    Nowhere,
+impl Stack {
+    /// Which way a packet goes, and the peer that owns its destination, if any does.
+    pub(super) fn course(
+        &mut self,
+        peer: PeerId,
+        packet: &Packet<'_>,
+        outlet: &dyn Outlet,
+        now: Instant,
+    ) -> (Course, Option<PeerId>) {
+        let route = outlet.route(packet.destination);
+        let owner = route.map(|route| route.owner_for(peer));
+        let Self { flows, conversations, policy, .. } = self;
+        let a_rule_takes = || {
+            policy.has_rules()
+                && a_rule_takes(flows, conversations, policy, peer, packet, outlet, now)
+        };
+        let course = policy.course(packet.destination, owner, a_rule_takes);
+        (course, route.map(|route| route.peer))
+    }
 }
 
-impl Stack {
-    /// Finds the way of a packet.
-    pub(super) fn way(
-        &mut self,
-        peer: PeerId,
-        packet: &Packet<'_>,
-        outlet: &dyn Outlet,
-        now: Instant,
-    ) -> Way {
-        let owner = outlet.route(packet.destination);
-        let Some(route) = owner.filter(|_| !self.policy.excludes(packet.destination)) else {
-            return Way::Host;
-        };
-        // A peer that takes everything is a way out, not the owner of each address.
-        let is_owned = route.prefix_len > 0;
-        if route.peer == peer {
-            // Its own network, which the packet has come from.
-            return if is_owned { Way::Nowhere } else { Way::Host };
+/// Whether a rule does something else with a packet to another peer than let it go there.
+fn a_rule_takes(
+    flows: &FlowTable,
+    conversations: &mut Conversations,
+    policy: &Policy,
+    peer: PeerId,
+    packet: &Packet<'_>,
+    outlet: &dyn Outlet,
+    now: Instant,
+) -> bool {
+    let (protocol, [from, to]) = match packet.transport {
+        Transport::Tcp { source_port, destination_port } => {
+            (Protocol::Tcp, [source_port, destination_port])
         }
-        if self.policy.has_rules() && self.a_rule_takes(peer, packet, outlet, now) {
-            Way::Host
-        } else if self.policy.allows_overlay() {
-            Way::Peer(route.peer)
-        } else if is_owned {
-            Way::Nowhere
-        } else {
-            Way::Host
+        Transport::Udp { source_port, destination_port } => {
+            (Protocol::Udp, [source_port, destination_port])
         }
+        Transport::Icmp => (Protocol::Icmp, [0, 0]),
+    };
+    let source = SocketAddr::new(packet.source, from);
+    let destination = SocketAddr::new(packet.destination, to);
+    let key = FlowKey { protocol, peer, inner: source, outer: Some(destination) };
+    if protocol != Protocol::Icmp && flows.find(&key).is_some() {
+        return true;
     }
-
-    /// Whether a rule does something else with a packet to another peer than let it go there.
-    fn a_rule_takes(
-        &mut self,
-        peer: PeerId,
-        packet: &Packet<'_>,
-        outlet: &dyn Outlet,
-        now: Instant,
-    ) -> bool {
-        let socket = |address, port| SocketAddr::new(address, port);
-        let (protocol, source, destination) = match packet.transport {
-            Transport::Tcp { source_port, destination_port } => (
-                Protocol::Tcp,
-                socket(packet.source, source_port),
-                socket(packet.destination, destination_port),
-            ),
-            Transport::Udp { source_port, destination_port } => (
-                Protocol::Udp,
-                socket(packet.source, source_port),
-                socket(packet.destination, destination_port),
-            ),
-            Transport::Icmp => {
-                (Protocol::Icmp, socket(packet.source, 0), socket(packet.destination, 0))
-            }
-        };
-        let key = FlowKey { protocol, peer, inner: source, outer: Some(destination) };
-        if protocol != Protocol::Icmp && self.flows.find(&key).is_some() {
-            return true;
+    let begins = match protocol {
+        Protocol::Tcp => {
+            let segment = TcpPacket::new_unchecked(packet.transport_bytes());
+            segment.syn() && !segment.ack()
         }
-        let begins = match protocol {
-            Protocol::Tcp => {
-                let segment = TcpPacket::new_unchecked(packet.transport_bytes());
-                segment.syn() && !segment.ack()
-            }
-            Protocol::Udp => !self.conversations.go_on(source, destination, now),
-            Protocol::Icmp => {
-                let message = icmp::read(Version::of(packet.source), packet.transport_bytes());
-                matches!(message, Message::EchoRequest { .. })
-            }
-        };
-        let Some(identity) = outlet.identity(peer).filter(|_| begins) else { return false };
-        let query = Query { peer: identity.public_key, protocol, source: source.ip(), destination };
-        let takes = self.policy.rules_out_overlay(&query);
-        if !takes && protocol == Protocol::Udp {
-            self.conversations.begin(peer, source, destination);
+        Protocol::Udp => !conversations.go_on(source, destination, now),
+        Protocol::Icmp => {
+            let message = icmp::read(Version::of(packet.source), packet.transport_bytes());
+            matches!(message, Message::EchoRequest { .. })
         }
-        takes
+    };
+    let Some(identity) = outlet.identity(peer).filter(|_| begins) else { return false };
+    let query = Query { peer: identity.public_key, protocol, source: source.ip(), destination };
+    let takes = policy.rules_out_overlay(&query);
+    if !takes && protocol == Protocol::Udp {
+        conversations.begin(peer, source, destination);
     }
+    takes
 }
 
 /// How long a conversation is remembered at least (RFC 4787, REQ-5: two minutes or more).

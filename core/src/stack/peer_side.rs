@@ -9,9 +9,8 @@ use crate::rules::Query;
 use crate::stack::flow::{Flow, FlowKey, FlowKind};
 use crate::stack::icmp::{self, HEADER_LEN, Message, QuotedProtocol, Reason, Version};
 use crate::stack::outbound::Outbound;
-use crate::stack::overlay::Way;
 use crate::stack::packet::{Packet, Transport, UDP_HEADER_LEN, write_icmp};
-use crate::stack::policy::{Direction, Offer, Verdict};
+use crate::stack::policy::{Course, Direction, Offer, Verdict};
 use crate::stack::reassembly::Intake;
 use crate::stack::tcp::{self, Ends, Exit, Stage, Straggler, TcpFlow};
 use crate::stack::{Outlet, Stack};
@@ -63,13 +62,13 @@ impl Stack {
             outlet.count(Counter::DropTtl);
             return self.refuse(peer, &packet, Reason::TtlExceeded, outlet, now);
         }
-        match self.way(peer, &packet, outlet, now) {
-            Way::Host => self.deliver(peer, packet, Direction::Host, outlet, now),
-            Way::Peer(to) => {
+        match self.course(peer, &packet, outlet, now) {
+            (Course::Overlay, Some(owner)) => {
                 let len = piece_len.unwrap_or(packet.bytes().len());
-                self.hand_over(peer, to, packet, len, outlet, now);
+                self.hand_over(peer, owner, packet, len, outlet, now);
             }
-            Way::Nowhere => {
+            (Course::Host, _) => self.deliver(peer, packet, Direction::Host, outlet, now),
+            (Course::Overlay, None) | (Course::Nowhere, _) => {
                 outlet.count(Counter::Rejected);
                 self.refuse(peer, &packet, Reason::Prohibited, outlet, now);
             }
@@ -137,17 +136,17 @@ impl Stack {
             Some(Straggler::Ignore) => return outlet.count(Counter::DropNoFlow),
             Some(Straggler::NewConnection) | None => {}
         }
+        let verdict = self.decide(&key, ends.local, direction, outlet);
         let opens = segment.syn() && !segment.ack() && !segment.rst() && !segment.fin();
         if !opens {
             outlet.count(Counter::DropNoFlow);
-            let silent = self.decide(&key, ends.local, direction, outlet) == Verdict::Drop;
-            if !silent && is_one_host(ends.local.ip()) {
+            if verdict != Verdict::Drop && is_one_host(ends.local.ip()) {
                 let mut exit = Exit { outlet, scratch: &mut self.scratch };
                 tcp::refuse_segment(ends, &segment, &mut exit);
             }
             return;
         }
-        let offer = match self.decide(&key, ends.local, direction, outlet) {
+        let offer = match verdict {
             Verdict::Offer(offer) => Ok(offer),
             Verdict::Reject => Err(Some(Counter::Rejected)),
             Verdict::Protected => Err(Some(Counter::Protected)),

@@ -17,6 +17,31 @@ pub(crate) enum Direction {
     Host,
 }
 
+/// The peer that owns a destination, by the longest matching prefix.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Owner {
+    pub(crate) who: Who,
+    pub(crate) prefix_len: u8,
+}
+
+/// A peer, seen from the one that sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Who {
+    Sender,
+    Another,
+}
+
+/// Which way packets go that are not for us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Course {
+    /// To the peer that owns the destination.
+    Overlay,
+    /// To the host's network, or wherever a rule leads.
+    Host,
+    /// They are refused.
+    Nowhere,
+}
+
 /// What to do with a new flow.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
@@ -107,13 +132,34 @@ impl Policy {
         self.redirects_datagrams
     }
 
+    /// Which way packets to a destination go. `a_rule_takes` says whether a rule does something else
+    /// with packets to another peer than let them go there.
+    pub(crate) fn course(
+        &self,
+        destination: IpAddr,
+        owner: Option<Owner>,
+        a_rule_takes: impl FnOnce() -> bool,
+    ) -> Course {
+        let Some(Owner { who, prefix_len }) = owner.filter(|_| !self.excludes(destination)) else {
+            return Course::Host;
+        };
+        match who {
+            Who::Another if a_rule_takes() => Course::Host,
+            Who::Another if self.allows_overlay() => Course::Overlay,
+            // What the sender owns is its own network, which the packet has come from.
+            Who::Another | Who::Sender if prefix_len > 0 => Course::Nowhere,
+            // A peer that takes everything is a way out, not the owner of each address.
+            Who::Another | Who::Sender => Course::Host,
+        }
+    }
+
     /// Whether packets to another peer's addresses may go there.
-    pub(crate) fn allows_overlay(&self) -> bool {
+    fn allows_overlay(&self) -> bool {
         self.gateway.as_ref().is_some_and(|gateway| gateway.peer_to_peer)
     }
 
     /// Whether packets to `destination` leave through the host, whichever peer owns it.
-    pub(crate) fn excludes(&self, destination: IpAddr) -> bool {
+    fn excludes(&self, destination: IpAddr) -> bool {
         self.gateway.as_ref().is_some_and(|gateway| {
             gateway.overlay_exclude.iter().any(|prefix| prefix.contains(&destination))
         })

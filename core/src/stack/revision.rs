@@ -7,7 +7,7 @@ use crate::action::{Abort, FlowId, PeerId, Target};
 use crate::bucket::Bucket;
 use crate::rules::{Query, Rule};
 use crate::stack::flow::FlowKind;
-use crate::stack::policy::{Direction, Verdict};
+use crate::stack::policy::{Course, Direction, Verdict};
 use crate::stack::{Outlet, Stack};
 
 impl Stack {
@@ -59,11 +59,9 @@ impl Stack {
         if inner_owner != Some(key.peer) {
             return false;
         }
-        let leaves_here = |remote: SocketAddr| match outlet.route(remote.ip()) {
-            Some(_) if policy.excludes(remote.ip()) => true,
-            Some(route) if route.peer == key.peer => route.prefix_len == 0,
-            Some(route) => route.prefix_len == 0 && !policy.allows_overlay(),
-            None => true,
+        let leaves_here = |remote: SocketAddr| {
+            let owner = outlet.route(remote.ip()).map(|route| route.owner_for(key.peer));
+            policy.course(remote.ip(), owner, || false) == Course::Host
         };
         match &mut flow.kind {
             FlowKind::Mapping(mapping) if key.outer.is_none() => {
