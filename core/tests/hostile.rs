@@ -201,14 +201,20 @@ fn right_edge_room(right_edge: u32, sequence: u32) -> usize {
     if right_edge == 0 { 1 << 20 } else { right_edge.saturating_sub(sequence) as usize }
 }
 
-#[test]
-fn an_acknowledgement_of_an_ended_connection_is_not_acknowledged() {
+/// A connection that both ends ended, with bytes of the peer that nobody has read.
+fn ended_unread() -> (World, Connection) {
     let mut world = World::new(1, |_| {});
     let mut connection = Connection::open(&mut world, 0);
     world.send(0, &connection.segment(ACK | FIN, b"never read").bytes());
     connection.sequence += 11;
     world.engine.handle_shutdown(connection.flow, world.now);
     world.pass(Duration::from_secs(1));
+    (world, connection)
+}
+
+#[test]
+fn an_acknowledgement_of_an_ended_connection_is_not_acknowledged() {
+    let (mut world, mut connection) = ended_unread();
     connection.acknowledgement += 1;
     world.send(0, &connection.segment(ACK, &[]).bytes());
     world.pass(Duration::from_secs(1));
@@ -222,12 +228,7 @@ fn an_acknowledgement_of_an_ended_connection_is_not_acknowledged() {
 
 #[test]
 fn a_repeated_last_acknowledgement_is_not_answered_by_a_reset() {
-    let mut world = World::new(1, |_| {});
-    let mut connection = Connection::open(&mut world, 0);
-    world.send(0, &connection.segment(ACK | FIN, b"never read").bytes());
-    connection.sequence += 11;
-    world.engine.handle_shutdown(connection.flow, world.now);
-    world.pass(Duration::from_secs(1));
+    let (mut world, mut connection) = ended_unread();
     world.received(0);
     connection.acknowledgement += 1;
     for _ in 0..2 {

@@ -76,18 +76,12 @@ impl TwoPeers {
         link((&row.mid, "other", &["10.3.0.1/24"]), (&other, "out", &["10.3.0.2/24"]))?;
         let [gateway_keys, near_keys, other_keys] =
             [Keys::generate()?, Keys::generate()?, Keys::generate()?];
-        let peer = |name: &str, keys: &Keys, allowed_ips: &[&str]| Peer {
-            name: name.to_owned(),
-            public_key: keys.public.clone(),
-            allowed_ips: owned(allowed_ips),
-            ..Peer::default()
-        };
         let config = Config {
             listen_port: Some(WIREGUARD_PORT),
             address: owned(&["10.77.0.1/24", "fd77::1/64"]),
             peers: vec![
-                peer("near", &near_keys, near_allowed),
-                peer("other", &other_keys, &OTHER_INNER),
+                Peer::caller("near", &near_keys, near_allowed),
+                Peer::caller("other", &other_keys, &OTHER_INNER),
             ],
             gateway: Some(gateway.to_owned()),
             ..Config::default()
@@ -98,7 +92,7 @@ impl TwoPeers {
                 endpoint: Some(format!("{endpoint}:{WIREGUARD_PORT}")),
                 // Opens the way back, so that either peer can be called first.
                 persistent_keepalive: 1,
-                ..peer("", &gateway_keys, &EVERYTHING)
+                ..Peer::caller("", &gateway_keys, &EVERYTHING)
             };
             let config = wireguard_go::Config {
                 listen_port: None,

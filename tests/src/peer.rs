@@ -39,6 +39,18 @@ pub struct Peer {
     pub persistent_keepalive: u16,
 }
 
+impl Peer {
+    /// A peer that is known by name, key and allowed IPs, and calls by itself.
+    pub fn caller(name: &str, keys: &Keys, allowed_ips: &[&str]) -> Self {
+        Self {
+            name: name.to_owned(),
+            public_key: keys.public.clone(),
+            allowed_ips: allowed_ips.iter().map(ToString::to_string).collect(),
+            ..Self::default()
+        }
+    }
+}
+
 /// A fresh preshared key.
 pub fn preshared() -> Result<String> {
     wg("genpsk", "")

@@ -59,18 +59,12 @@ impl Siege {
         row.mid.ip(&format!("route add {DEAD} via 10.2.0.119\nroute add 10.3.1.0/24 dev rogue"))?;
         let [gateway_keys, peer_keys, rogue_keys] =
             [Keys::generate()?, Keys::generate()?, Keys::generate()?];
-        let peer = |name: &str, keys: &Keys, allowed_ips: &[&str]| Peer {
-            name: name.to_owned(),
-            public_key: keys.public.clone(),
-            allowed_ips: owned(allowed_ips),
-            ..Peer::default()
-        };
         let config = Config {
             listen_port: Some(WIREGUARD_PORT),
             address: owned(&["10.77.0.1/24"]),
             peers: vec![
-                peer("near", &peer_keys, &["10.77.0.2/32"]),
-                peer("rogue", &rogue_keys, &[ROGUE_INNER]),
+                Peer::caller("near", &peer_keys, &["10.77.0.2/32"]),
+                Peer::caller("rogue", &rogue_keys, &[ROGUE_INNER]),
             ],
             gateway: Some("default = \"relay\"".into()),
             tables: tables.to_owned(),
@@ -84,7 +78,7 @@ impl Siege {
             routes: owned(&EVERYTHING[..1]),
             peers: vec![Peer {
                 endpoint: Some(format!("10.1.0.1:{WIREGUARD_PORT}")),
-                ..peer("", &gateway_keys, &EVERYTHING)
+                ..Peer::caller("", &gateway_keys, &EVERYTHING)
             }],
         };
         let _peer = WireguardGo::start(lab, &row.near, "near", &peer_keys, config)?;
