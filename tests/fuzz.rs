@@ -72,6 +72,11 @@ fn every_question_is_answered_or_refused() {
 }
 
 #[test]
+fn every_tape_is_replayed_to_an_end() {
+    bounded("tape", 300);
+}
+
+#[test]
 fn every_target_has_a_program() {
     for target in fuzz::TARGETS {
         let program = Path::new(SEEDS).join("../targets").join(format!("{}.rs", target.name));

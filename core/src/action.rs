@@ -5,12 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::key::PublicKey;
 use crate::rules::ProxyProtocol;
 
 /// Names a flow. It carries a generation, so that an id kept too long names nothing rather than
 /// another flow.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FlowId {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
@@ -28,6 +30,30 @@ impl FlowId {
     }
 }
 
+/// Reads what `Debug` writes, with or without the word: `flow 3.1` or `3.1`.
+impl std::str::FromStr for FlowId {
+    type Err = ParseFlowIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseFlowIdError> {
+        let numbers = text.strip_prefix("flow ").unwrap_or(text).split_once('.');
+        let (slot, generation) = numbers.ok_or(ParseFlowIdError)?;
+        let number = |text: &str| text.parse().map_err(|_| ParseFlowIdError);
+        Ok(Self { slot: number(slot)?, generation: number(generation)? })
+    }
+}
+
+/// It is no [`FlowId`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ParseFlowIdError;
+
+impl fmt::Display for ParseFlowIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a flow is two numbers, as in 3.1")
+    }
+}
+
+impl std::error::Error for ParseFlowIdError {}
+
 impl fmt::Debug for FlowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "flow {}.{}", self.slot, self.generation)
@@ -36,7 +62,7 @@ impl fmt::Debug for FlowId {
 
 /// Names a peer of an engine. It carries a generation, so that the id of a peer that was removed
 /// names nobody rather than another peer.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PeerId {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
@@ -71,7 +97,7 @@ pub struct Identity {
 }
 
 /// The kind of a flow.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Protocol {
     /// A connection: bytes both ways, half-close, reset.
     Tcp,
@@ -128,7 +154,7 @@ pub enum Target {
 }
 
 /// Something that the embedder has to do. Actions of one flow come in order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Action {
     /// A peer wants a new flow: look at [`Engine::meta`](crate::Engine::meta), then answer with
     /// [`handle_opened`](crate::Engine::handle_opened) or
@@ -154,8 +180,24 @@ pub enum Action {
     Resolve(PeerId),
 }
 
+impl Action {
+    /// The flow that it is about.
+    pub const fn flow(self) -> Option<FlowId> {
+        match self {
+            Self::Open(flow)
+            | Self::Established(flow)
+            | Self::Readable(flow)
+            | Self::Writable(flow)
+            | Self::Shutdown(flow)
+            | Self::Closed(flow)
+            | Self::Aborted(flow, _) => Some(flow),
+            Self::Resolve(_) => None,
+        }
+    }
+}
+
 /// Why a flow was aborted.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Abort {
     /// The other end of the tunnel leg reset the connection, or refused it.
     Reset,
@@ -191,7 +233,7 @@ impl fmt::Display for Abort {
 }
 
 /// Why the embedder could not open a flow; it decides what the peer is told.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Refusal {
     /// The host refused the connection: as [`refused`](crate::config::Tcp::refused) says (TCP), port
     /// unreachable (UDP).
@@ -210,7 +252,7 @@ pub enum Refusal {
 
 /// Why [`Engine::open_tcp`](crate::Engine::open_tcp) or
 /// [`open_udp`](crate::Engine::open_udp) opened nothing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum OpenError {
     /// No peer's allowed IPs contain the target.
     NoPeer,
@@ -275,7 +317,7 @@ pub struct Datagram<'a> {
 }
 
 /// What a datagram's IP header asks of the network.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Travel {
     /// How many hops it may still take, at least 1: the TTL or hop limit that it leaves with.
     pub hop_limit: u8,
@@ -284,7 +326,7 @@ pub struct Travel {
 }
 
 /// Whether a packet may be cut into fragments.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Fragmenting {
     /// As the network needs it: IPv4 without DF, or a packet that came in fragments already.
     Allowed,
@@ -293,7 +335,7 @@ pub enum Fragmenting {
 }
 
 /// The network says that a datagram of a flow did not arrive.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Undelivered {
     /// Where it was sent.
     pub remote: SocketAddr,
@@ -304,7 +346,7 @@ pub struct Undelivered {
 }
 
 /// Why a datagram did not arrive.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Loss {
     /// Nobody takes it there.
     Refused(Refusal),

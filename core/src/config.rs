@@ -9,6 +9,7 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::conflict::{Others, PeerConflict, conflicts};
 use crate::key::{PresharedKey, PrivateKey, PublicKey};
@@ -75,7 +76,7 @@ pub struct Peer {
 }
 
 /// What happens to a flow that no rule matches.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum DefaultAction {
     /// Offered to the embedder with its original destination as the target.
     Relay,
@@ -86,7 +87,7 @@ pub enum DefaultAction {
 }
 
 /// What peers may reach through this end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Gateway {
     /// Rules, of which the first that matches decides; at most [`RULES_MAX`].
     pub rules: Vec<Rule>,
@@ -102,7 +103,7 @@ pub struct Gateway {
 }
 
 /// Buffers and timers of TCP flows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tcp {
     /// Bytes of each flow's receive ring (peer to host). Reserved, not touched.
     pub receive_buffer: usize,
@@ -135,7 +136,7 @@ impl Default for Tcp {
 }
 
 /// What a peer hears of a connection that its target refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum RefusedAnswer {
     /// A reset, as from the target itself.
     Reset,
@@ -146,7 +147,7 @@ pub enum RefusedAnswer {
 }
 
 /// Timers of UDP and ICMP mappings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mappings {
     /// How long a UDP mapping lives without outbound traffic (RFC 4787, REQ-5).
     pub udp_idle_timeout: Duration,
@@ -170,7 +171,7 @@ impl Default for Mappings {
 }
 
 /// Which hosts may send to a UDP mapping (RFC 4787, section 5).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Filtering {
     /// Any host.
     EndpointIndependent,

@@ -5,6 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use boringtun::x25519;
+use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Bytes in a key of any kind.
@@ -83,8 +84,23 @@ impl fmt::Debug for PrivateKey {
 }
 
 /// A Curve25519 public key that is not a low-order point.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "[u8; KEY_LEN]", into = "[u8; KEY_LEN]")]
 pub struct PublicKey([u8; KEY_LEN]);
+
+impl TryFrom<[u8; KEY_LEN]> for PublicKey {
+    type Error = KeyError;
+
+    fn try_from(bytes: [u8; KEY_LEN]) -> Result<Self, KeyError> {
+        Self::from_bytes(bytes)
+    }
+}
+
+impl From<PublicKey> for [u8; KEY_LEN] {
+    fn from(key: PublicKey) -> Self {
+        key.0
+    }
+}
 
 impl PublicKey {
     /// Takes the 32 bytes of a key.

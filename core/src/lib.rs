@@ -132,13 +132,14 @@ pub mod rules;
 mod stack;
 mod stats;
 mod tap;
+pub mod tape;
 mod time;
 mod timer;
 mod tunnel;
 
 pub use action::{
     Abort, Action, Datagram, FlowId, FlowMeta, Fragmenting, Identity, Loss, NoFlow, OpenError,
-    PeerId, Protocol, Refusal, Target, Transmit, Travel, Undelivered,
+    ParseFlowIdError, PeerId, Protocol, Refusal, Target, Transmit, Travel, Undelivered,
 };
 pub use config::Config;
 pub use conflict::PeerConflict;

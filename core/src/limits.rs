@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// What one packet needs around it: the largest datagram and WireGuard's header and tag.
 pub(crate) const SCRATCH_LEN: usize = PACKET_LEN_MAX + 32;
 
@@ -90,7 +92,7 @@ const _: () = assert!(TRAINS_IDLE <= TRAINS_OPEN_MAX && TRAINS_OPEN_MAX <= TRAIN
 const _: () = assert!(UNCONFIRMED_SESSIONS_BURST < 8, "boringtun keeps 8 sessions of a peer");
 
 /// A share of a limit, in percent: 1 to 100.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Share(u8);
 
 impl Share {
@@ -107,7 +109,7 @@ impl Share {
 }
 
 /// Bounds that a configuration sets.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Limits {
     /// TCP flows at once, whatever their state.
     pub tcp_flows: usize,

@@ -11,6 +11,8 @@ use slipwire_tests::sim::{self, Mutant, Trace};
 const SEEDS: u64 = 500;
 /// Seeds in which each mutant has to be caught.
 const SEEDS_OF_MUTANTS: u64 = 100;
+/// Seeds whose engines are recorded and replayed.
+const SEEDS_OF_TAPES: u64 = 150;
 /// Seeds whose digests are compared.
 const SEEDS_OF_DIGESTS: u64 = 20;
 
@@ -42,10 +44,19 @@ fn check(seeds: impl IntoIterator<Item = u64>) {
 }
 
 #[test]
+fn a_replayed_tape_says_what_was_said() {
+    let reports = (0..SEEDS_OF_TAPES).map(|seed| sim::run_taped(seed, Trace::Hidden));
+    let broken: Vec<_> = reports
+        .filter_map(|report| Some(format!("seed {}: {}", report.seed, report.violation?)))
+        .collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
 fn every_mutant_is_caught() {
     let survives = |mutant: &Mutant| {
         let mut seeds = 0..SEEDS_OF_MUTANTS;
-        !seeds.any(|seed| sim::run_mutant(seed, Some(*mutant), Trace::Hidden).violation.is_some())
+        !seeds.any(|seed| sim::run_mutant(seed, *mutant, Trace::Hidden).violation.is_some())
     };
     let survivors: Vec<_> = Mutant::ALL.into_iter().filter(survives).collect();
     assert!(survivors.is_empty(), "nobody noticed {survivors:?}");

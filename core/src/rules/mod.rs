@@ -25,6 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::action::Protocol;
 use crate::key::PublicKey;
@@ -37,7 +38,7 @@ use set::{Common, Set, Union};
 pub const RULES_MAX: usize = 65_536;
 
 /// One rule. A condition that is empty holds for everything.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rule {
     /// Who asks: one of these.
     pub from: Vec<Source>,
@@ -52,7 +53,7 @@ pub struct Rule {
 }
 
 /// Who asks for a flow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Source {
     /// A peer, whatever its inner address.
     Peer(PublicKey),
@@ -61,7 +62,7 @@ pub enum Source {
 }
 
 /// What becomes of a flow.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum RuleAction {
     /// It is offered to the embedder with its own destination as the target.
     Relay {
@@ -86,7 +87,7 @@ pub enum RuleAction {
 
 /// Where a redirected flow goes. A target is named by whoever wrote the rule, so that none is
 /// protected.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum RedirectTarget {
     /// A host socket.
     Address(SocketAddr),
@@ -104,7 +105,7 @@ impl fmt::Display for RedirectTarget {
 }
 
 /// The header that tells a host who its client is (the PROXY protocol of HAProxy).
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub enum ProxyProtocol {
     /// None.
     #[default]

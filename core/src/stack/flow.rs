@@ -133,10 +133,12 @@ pub(crate) struct FlowTable {
     total: Usage,
     by_peer: Vec<Usage>,
     limits: Limits,
+    /// Of slots that no flow has lived in.
+    first_generation: u32,
 }
 
 impl FlowTable {
-    pub(crate) fn new(limits: Limits, hash_key: (u64, u64)) -> Self {
+    pub(crate) fn new(limits: Limits, hash_key: (u64, u64), first_generation: u32) -> Self {
         Self {
             slots: Slab::new(),
             generations: Vec::new(),
@@ -144,7 +146,21 @@ impl FlowTable {
             total: Usage::default(),
             by_peer: Vec::new(),
             limits,
+            first_generation,
         }
+    }
+
+    pub(crate) const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// A generation later than those of all flows that ever were.
+    pub(crate) fn next_generation(&self) -> u32 {
+        self.generations.iter().copied().max().unwrap_or(self.first_generation).wrapping_add(1)
     }
 
     pub(crate) fn find(&self, key: &FlowKey) -> Option<FlowId> {
@@ -219,7 +235,7 @@ impl FlowTable {
         self.usage(key.peer).sockets += sockets;
         let slot = self.slots.insert(flow);
         if self.generations.len() <= slot {
-            self.generations.resize(slot + 1, 0);
+            self.generations.resize(slot + 1, self.first_generation);
         }
         self.by_key.insert(key, slot);
         self.id_of(slot)

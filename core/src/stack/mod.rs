@@ -27,6 +27,7 @@ pub(crate) mod policy;
 mod protected;
 mod reassembly;
 mod revision;
+mod setup;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -43,7 +44,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::action::{Abort, Action, Datagram, FlowId, FlowMeta, Identity, PeerId};
 use crate::bucket::{Bucket, Rate};
-use crate::config::{self, Config};
+use crate::config;
 use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, SCRATCH_LEN};
 use crate::stats::Counter;
 use crate::time::Instant;
@@ -59,6 +60,7 @@ use overlay::Conversations;
 pub(crate) use peer_side::is_one_host;
 use policy::{Owner, Policy, Who};
 use reassembly::Fragments;
+pub(crate) use setup::Setup;
 use tcp::{Exit, Next, Stage, TcpFlow, TimeWaits};
 
 /// Who owns an inner address, by the longest matching prefix.
@@ -79,7 +81,7 @@ impl Route {
 /// What the stack needs of the tunnel.
 pub(crate) trait Outlet {
     /// Whether bulk may be sent. Answers may always be tried.
-    fn has_room(&self) -> bool;
+    fn has_room(&mut self) -> bool;
 
     /// Sends the packet `buffer[..len]`; at least 15 bytes follow it, which are overwritten.
     fn send(&mut self, peer: PeerId, buffer: &mut [u8], len: usize);
@@ -89,7 +91,7 @@ pub(crate) trait Outlet {
 
     /// Bytes of the largest packet that the way to a peer's endpoint carries in one datagram: the
     /// tunnel's MTU or less, and at least [`MTU_MIN`](crate::config::MTU_MIN).
-    fn path_mtu(&self, peer: PeerId) -> u16;
+    fn path_mtu(&mut self, peer: PeerId) -> u16;
 
     /// Who a peer is.
     fn identity(&self, peer: PeerId) -> Option<Arc<Identity>>;
@@ -135,20 +137,21 @@ pub(crate) struct Stack {
 const PADDING_MAX: usize = 15;
 
 impl Stack {
-    pub(crate) fn new(config: &Config, seed: [u8; 32]) -> Self {
-        let parts = config.parts();
+    /// A stack without flows. `first_generation` is that of every flow slot: later than any that an
+    /// earlier stack of the same engine has used.
+    pub(crate) fn new(setup: &Setup, seed: [u8; 32], first_generation: u32) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
         let hash_key = (rng.next_u64(), rng.next_u64());
         Self {
-            own_addresses: parts.interface.addresses.clone(),
-            mtu: parts.interface.mtu,
-            tcp: parts.tcp.clone(),
-            mappings: parts.mappings.clone(),
-            policy: Policy::new(parts.gateway.clone()),
-            flows: FlowTable::new(parts.limits.clone(), hash_key),
+            own_addresses: setup.addresses.clone(),
+            mtu: setup.mtu,
+            tcp: setup.tcp.clone(),
+            mappings: setup.mappings.clone(),
+            policy: Policy::new(setup.gateway.clone()),
+            flows: FlowTable::new(setup.limits.clone(), hash_key, first_generation),
             time_waits: TimeWaits::new(hash_key),
             fragments: Fragments::new(hash_key),
-            memory: Memory::new(parts.limits.memory),
+            memory: Memory::new(setup.limits.memory),
             ready: VecDeque::new(),
             blocked: VecDeque::new(),
             tcp_timers: Timers::default(),
@@ -163,8 +166,35 @@ impl Stack {
             next_identification: rng.next_u32(),
             rng,
             scratch: vec![0; SCRATCH_LEN],
-            piece: vec![0; usize::from(parts.interface.mtu) + PADDING_MAX],
+            piece: vec![0; usize::from(setup.mtu) + PADDING_MAX],
         }
+    }
+
+    /// What a stack in the place of this one would have to be made of.
+    pub(crate) fn setup(&self) -> Setup {
+        Setup {
+            addresses: self.own_addresses.clone(),
+            mtu: self.mtu,
+            tcp: self.tcp.clone(),
+            mappings: self.mappings.clone(),
+            gateway: self.policy.gateway(),
+            limits: self.flows.limits().clone(),
+        }
+    }
+
+    /// Whether nothing is left of what happened so far, so that another stack could go on from here.
+    pub(crate) fn is_at_rest(&self, now: Instant) -> bool {
+        self.flows.is_empty()
+            && self.actions.is_empty()
+            && self.datagrams.front().is_none()
+            && self.time_waits.is_empty()
+            && self.fragments.poll_timeout().is_none()
+            && self.conversations.is_empty(now)
+    }
+
+    /// A generation later than those of all flows that ever were.
+    pub(crate) fn next_generation(&self) -> u32 {
+        self.flows.next_generation()
     }
 
     pub(crate) fn meta(&self, flow: FlowId) -> Option<&FlowMeta> {
@@ -254,8 +284,16 @@ impl Stack {
         }
     }
 
+    /// Whether [`pump`](Self::pump) has nothing to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.ready.is_empty() && self.blocked.is_empty() && self.memory.shed_at().is_none()
+    }
+
     /// Services every flow that is ready, once. Says whether there was any.
     pub(crate) fn pump(&mut self, outlet: &mut dyn Outlet, now: Instant) -> bool {
+        if self.is_idle() {
+            return false;
+        }
         if outlet.has_room() {
             self.ready.append(&mut self.blocked);
         }

@@ -133,6 +133,13 @@ impl Conversations {
         self.current.insert((source, destination), peer);
     }
 
+    /// Whether none is remembered.
+    pub(crate) fn is_empty(&self, now: Instant) -> bool {
+        let generations = [&self.current, &self.previous];
+        generations.iter().all(|generation| generation.begun_by.is_empty())
+            || now.saturating_duration_since(self.turned_at) >= 2 * GENERATION
+    }
+
     /// Forgets them all: the rules have changed.
     pub(crate) fn clear(&mut self) {
         (self.current, self.previous) = (self.current.successor(), self.current.successor());

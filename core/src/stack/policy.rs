@@ -115,6 +115,12 @@ impl Policy {
         });
     }
 
+    /// The gateway that this is the policy of, with the rules of now.
+    pub(crate) fn gateway(&self) -> Option<Gateway> {
+        let rules = self.rules.as_slice().to_vec();
+        self.gateway.clone().map(|gateway| Gateway { rules, ..gateway })
+    }
+
     /// Replaces the addresses of the host. Says whether they are others than before.
     pub(crate) fn set_host_addresses(&mut self, addresses: Vec<IpAddr>) -> bool {
         let Some(gateway) = &mut self.gateway else { return false };

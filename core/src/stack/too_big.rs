@@ -23,7 +23,12 @@ use crate::time::Instant;
 impl Stack {
     /// Bytes of the largest packet that a peer may be sent. IPv6 has at least its smallest MTU, even
     /// if the datagrams around it are cut then (RFC 8200, section 5).
-    pub(super) fn packet_max(&self, peer: PeerId, version: Version, outlet: &dyn Outlet) -> u16 {
+    pub(super) fn packet_max(
+        &self,
+        peer: PeerId,
+        version: Version,
+        outlet: &mut dyn Outlet,
+    ) -> u16 {
         let path_mtu = outlet.path_mtu(peer);
         let path_mtu = match version {
             Version::V4 => path_mtu,
@@ -73,7 +78,7 @@ impl Stack {
 
     /// The way to a peer's endpoint carries less than it did: its connections get along with that.
     /// It looks at every flow, which is why it is for news only.
-    pub(crate) fn handle_path_mtu(&mut self, peer: PeerId, outlet: &dyn Outlet, now: Instant) {
+    pub(crate) fn handle_path_mtu(&mut self, peer: PeerId, outlet: &mut dyn Outlet, now: Instant) {
         for id in self.flows.ids() {
             let Some(key) = self.flows.get(id).map(|flow| flow.key) else { continue };
             if key.peer != peer {
@@ -125,7 +130,7 @@ impl Stack {
         peer: PeerId,
         quoted: &Quoted,
         mtu: u16,
-        outlet: &dyn Outlet,
+        outlet: &mut dyn Outlet,
         now: Instant,
     ) -> Option<bool> {
         let inner = quoted.destination;

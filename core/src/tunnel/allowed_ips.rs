@@ -13,31 +13,31 @@ use crate::stack::Route;
 
 /// The prefixes of all peers.
 #[derive(Debug, Default)]
-pub(super) struct AllowedIps(JointPrefixMap<IpNet, PeerId>);
+pub(crate) struct AllowedIps(JointPrefixMap<IpNet, PeerId>);
 
 impl AllowedIps {
     /// Gives a prefix to a peer, and takes it from whoever had exactly that one.
-    pub(super) fn insert(&mut self, prefix: IpNet, peer: PeerId) {
+    pub(crate) fn insert(&mut self, prefix: IpNet, peer: PeerId) {
         self.0.insert(prefix.trunc(), peer);
     }
 
     /// Takes a prefix from whoever has exactly that one.
-    pub(super) fn remove(&mut self, prefix: IpNet) {
+    pub(crate) fn remove(&mut self, prefix: IpNet) {
         self.0.remove(&prefix.trunc());
     }
 
     /// The peer with exactly this prefix, which has no host bits.
-    pub(super) fn holder(&self, prefix: IpNet) -> Option<PeerId> {
+    pub(crate) fn holder(&self, prefix: IpNet) -> Option<PeerId> {
         self.0.get(&prefix).copied()
     }
 
     /// The peer with the longest prefix that contains the address.
-    pub(super) fn owner(&self, address: IpAddr) -> Option<PeerId> {
+    pub(crate) fn owner(&self, address: IpAddr) -> Option<PeerId> {
         self.route(address).map(|route| route.peer)
     }
 
     /// The same with the length of that prefix.
-    pub(super) fn route(&self, address: IpAddr) -> Option<Route> {
+    pub(crate) fn route(&self, address: IpAddr) -> Option<Route> {
         let (prefix, peer) = self.0.get_lpm(&IpNet::from(address))?;
         Some(Route { peer: *peer, prefix_len: prefix.prefix_len() })
     }

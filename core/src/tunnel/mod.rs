@@ -43,7 +43,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
 use self::admission::{Gate, HandshakeKind, Verdict};
-use self::allowed_ips::AllowedIps;
+pub(crate) use self::allowed_ips::AllowedIps;
 use self::carriage::{Carriage, News};
 use self::clock::Clock;
 use self::demux::{Demux, Message};

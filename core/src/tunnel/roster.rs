@@ -14,6 +14,7 @@ use crate::action::{Identity, PeerId};
 use crate::config;
 use crate::conflict::Others;
 use crate::key::PublicKey;
+use crate::tape;
 use crate::time::Instant;
 
 /// One peer, and what it claims.
@@ -53,6 +54,10 @@ impl Roster {
     /// Every peer, in the order of the slots.
     pub(super) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
         self.slots.iter().map(|(slot, member)| (self.id_of(slot), &member.peer))
+    }
+
+    fn members(&self) -> impl Iterator<Item = (PeerId, &Member)> {
+        self.slots.iter().map(|(slot, member)| (self.id_of(slot), member))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (PeerId, &mut Peer)> {
@@ -122,6 +127,15 @@ impl Tunnel {
         self.questions.retain(|asked| *asked != id);
         self.path_questions.retain(|asked| *asked != id);
         Some(identity)
+    }
+
+    /// Every peer, as others but the tunnel know it.
+    pub(crate) fn members(&self) -> impl Iterator<Item = tape::Member> {
+        self.peers.members().map(|(id, member)| {
+            let Identity { name, public_key } = &**member.peer.identity();
+            let (name, public_key) = (name.clone(), *public_key);
+            tape::Member { id, name, public_key, allowed_ips: member.allowed_ips.clone() }
+        })
     }
 
     /// Every peer, in no order that means anything.

@@ -14,8 +14,11 @@ mod gateway;
 pub mod mutator;
 mod packet;
 mod script;
+mod tape;
 mod text;
 mod wire;
+
+pub use tape::reseal;
 
 /// Something that reads bytes.
 #[derive(Clone, Copy, Debug)]
@@ -27,13 +30,14 @@ pub struct Target {
 }
 
 /// Every one. A new parser's target goes here, into `fuzz/targets` and into `fuzz/seeds`.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "datagram", run: datagram::run },
     Target { name: "packet", run: packet::run },
     Target { name: "fragments", run: fragments::run },
     Target { name: "configuration", run: text::configuration },
     Target { name: "value", run: text::value },
     Target { name: "question", run: text::question },
+    Target { name: "tape", run: tape::run },
 ];
 
 /// Runs the target of that name.

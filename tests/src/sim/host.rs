@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use slipwire_core::{Config, Engine, FlowId, Instant, Protocol};
 
+use super::Taping;
 use super::audit::Tally;
 use super::dice::Dice;
 use super::leg::{Left, StreamLeg};
@@ -17,6 +18,7 @@ use super::oracle::{Over, Violation, ensure};
 use super::plan::{HostPlan, Plan};
 use super::scene::{LegId, Occurrence, Scene};
 use super::setup;
+use super::tape::Tape;
 
 /// Rounds of outputs that one turn may take.
 const ROUNDS_MAX: usize = 10_000;
@@ -56,6 +58,8 @@ pub(super) struct Host {
     pub(super) plan: HostPlan,
     config: Config,
     pub(super) engine: Engine,
+    /// What is recorded of it, if anything.
+    tape: Option<Tape>,
     /// How often the engine was replaced.
     pub(super) life: u32,
     pub(super) address: SocketAddr,
@@ -79,13 +83,16 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(index: usize, plan: &Plan, dice: &mut Dice) -> Self {
+    pub(super) fn new(index: usize, plan: &Plan, taping: Taping, dice: &mut Dice) -> Self {
         let config = setup::config(index, plan);
         let host_plan = plan.hosts[index].clone();
         let skew = dice.time(Duration::ZERO, Duration::from_secs(1_000_000));
+        let mut engine = setup::engine(&config, dice);
+        let tape = (taping == Taping::On).then(|| Tape::start(&mut engine));
         Self {
             index,
-            engine: setup::engine(&config, dice),
+            engine,
+            tape,
             config,
             life: 0,
             address: setup::address(index),
@@ -174,9 +181,21 @@ impl Host {
         self.inbox.clear();
         self.life += 1;
         self.tally = Tally::default();
+        self.check_tape()?;
         self.engine = setup::engine(&self.config, &mut scene.dice);
+        self.tape = self.tape.take().map(|_| Tape::start(&mut self.engine));
         self.wake(scene);
         Ok(())
+    }
+
+    /// What is recorded of the engine that lives now.
+    pub(super) fn tape(&self) -> Vec<u8> {
+        self.tape.as_ref().map(Tape::bytes).unwrap_or_default()
+    }
+
+    /// Whether a replay of what was recorded says the same.
+    pub(super) fn check_tape(&mut self) -> Result<(), Violation> {
+        self.tape.as_ref().map_or(Ok(()), |tape| tape.check(&mut self.engine, self.index))
     }
 
     /// Does all that there is to do, in the order of a driver.

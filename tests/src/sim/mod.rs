@@ -35,6 +35,7 @@ mod scene;
 mod setup;
 mod socket;
 mod tamper;
+mod tape;
 mod weather;
 mod world;
 
@@ -71,17 +72,46 @@ pub struct Report {
 
 /// Runs one seed to its end, or to the first broken promise. An engine that panics breaks one.
 pub fn run(seed: u64, trace: Trace) -> Report {
-    run_mutant(seed, None, trace)
+    run_plan(seed, None, Taping::Off, trace)
+}
+
+/// The same while every engine records a tape, which is replayed at its end: it has to say the same
+/// then.
+pub fn run_taped(seed: u64, trace: Trace) -> Report {
+    run_plan(seed, None, Taping::On, trace)
 }
 
 /// The same with engines that are broken on purpose.
-pub fn run_mutant(seed: u64, mutant: Option<Mutant>, trace: Trace) -> Report {
+pub fn run_mutant(seed: u64, mutant: Mutant, trace: Trace) -> Report {
+    run_plan(seed, Some(mutant), Taping::Off, trace)
+}
+
+/// The tape of the gateway in the run of a seed, since it last restarted.
+///
+/// # Panics
+/// If the run breaks a promise.
+pub fn tape_of(seed: u64) -> Vec<u8> {
+    let mut world = World::new(Plan::new(seed), Trace::Hidden, None, Taping::On);
+    match world.run() {
+        Ok(()) => world.tape(),
+        Err(violation) => panic!("seed {seed}: {violation}"),
+    }
+}
+
+/// Whether engines record tapes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Taping {
+    Off,
+    On,
+}
+
+fn run_plan(seed: u64, mutant: Option<Mutant>, taping: Taping, trace: Trace) -> Report {
     let plan = Plan::new(seed);
     if trace == Trace::Shown {
         eprintln!("{plan:#?}");
     }
     let streams = plan.streams.len();
-    let mut world = World::new(plan, trace, mutant);
+    let mut world = World::new(plan, trace, mutant, taping);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation = match outcome {
         Ok(Ok(())) => None,

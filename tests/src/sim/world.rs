@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use slipwire_core::Instant;
 
+use super::Taping;
 use super::agenda::Agenda;
 use super::dice::Dice;
 use super::host::{Host, Letter};
@@ -42,9 +43,10 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(plan: Plan, trace: Trace, mutant: Option<Mutant>) -> Self {
+    pub(super) fn new(plan: Plan, trace: Trace, mutant: Option<Mutant>, taping: Taping) -> Self {
         let mut dice = Dice::new(plan.seed ^ 0xd1ce);
-        let hosts = (0..plan.hosts.len()).map(|host| Host::new(host, &plan, &mut dice)).collect();
+        let hosts =
+            (0..plan.hosts.len()).map(|host| Host::new(host, &plan, taping, &mut dice)).collect();
         let links = plan.links.iter().map(|pair| pair.map(|link| Link::new(link, dice.fork())));
         let links = links.collect();
         let mut agenda = Agenda::new();
@@ -72,6 +74,11 @@ impl World {
         Self { hosts, links, scene, outbox: Vec::new(), events: 0 }
     }
 
+    /// What is recorded of the gateway.
+    pub(super) fn tape(&self) -> Vec<u8> {
+        self.hosts[GATEWAY].tape()
+    }
+
     /// How much time has passed.
     pub(super) fn time(&self) -> Duration {
         self.scene.now.saturating_duration_since(BEGINNING)
@@ -85,6 +92,7 @@ impl World {
         }
         let rest = self.scene.now + REST;
         while self.step(rest)? {}
+        self.hosts.iter_mut().try_for_each(Host::check_tape)?;
         self.check_rest()
     }
 

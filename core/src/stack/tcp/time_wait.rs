@@ -76,6 +76,11 @@ impl TimeWaits {
         Some(if says_something { Straggler::Acknowledge(standing) } else { Straggler::Ignore })
     }
 
+    /// Whether none is remembered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.standings.is_empty()
+    }
+
     /// Whether an ended connection is remembered by this key.
     pub(crate) fn contains(&self, key: &FlowKey) -> bool {
         self.standings.contains_key(key)

@@ -25,7 +25,7 @@ use crate::key::PrivateKey;
 use crate::limits::{Limits, SCRATCH_LEN};
 use crate::rules::{Rule, RuleAction};
 use crate::stack::packet::{Packet, Transport, write_icmp, write_tcp, write_udp};
-use crate::stack::{Outlet, Route, Stack};
+use crate::stack::{Outlet, Route, Setup, Stack};
 use crate::stats::{Counter, Stats};
 use crate::time::Instant;
 
@@ -53,7 +53,7 @@ struct Recorder {
 }
 
 impl Outlet for Recorder {
-    fn has_room(&self) -> bool {
+    fn has_room(&mut self) -> bool {
         self.room
     }
 
@@ -77,7 +77,7 @@ impl Outlet for Recorder {
         Some(Route { peer, prefix_len })
     }
 
-    fn path_mtu(&self, _: PeerId) -> u16 {
+    fn path_mtu(&mut self, _: PeerId) -> u16 {
         self.path_mtu
     }
 
@@ -134,7 +134,7 @@ impl World {
         change(&mut parts);
         let config = Config::new(parts).unwrap();
         Self {
-            stack: Stack::new(&config, seed),
+            stack: Stack::new(&Setup::of(&config), seed, 0),
             wire: Recorder {
                 sent: Vec::new(),
                 room: true,

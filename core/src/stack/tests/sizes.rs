@@ -217,9 +217,9 @@ fn live_connections_follow_a_path_to_the_endpoint_that_gets_narrower() {
         let (mut end, flow) = Client::connect(&mut world, client, host);
         send_two(&mut world, flow);
         world.wire.path_mtu = 1290;
-        world.stack.handle_path_mtu(BOB, &world.wire, world.now);
+        world.stack.handle_path_mtu(BOB, &mut world.wire, world.now);
         assert!(world.actions().is_empty() && world.sent().is_empty(), "another peer's path");
-        world.stack.handle_path_mtu(ALICE, &world.wire, world.now);
+        world.stack.handle_path_mtu(ALICE, &mut world.wire, world.now);
         world.actions();
         assert_eq!(end.received(&mut world)[0].payload.len(), 1290 - headers);
     }

@@ -1,4 +1,12 @@
 //! [`Engine`]: joins the tunnel and the stack.
+//!
+//! Here are its inputs from the network and its outputs; [`host_leg`] has what the embedder says of
+//! flows, [`wire`] the tunnel as the stack sees it, and [`recording`] what is written down of all
+//! that.
+
+mod host_leg;
+mod recording;
+mod wire;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -6,18 +14,17 @@ use std::sync::Arc;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::action::{
-    Action, Datagram, FlowId, FlowMeta, Identity, NoFlow, OpenError, PeerId, Refusal, Transmit,
-    Undelivered,
-};
+use self::wire::Wire;
+use crate::action::{Action, Datagram, FlowId, FlowMeta, Identity, PeerId, Transmit};
 use crate::config::{self, Config, ConfigError};
 use crate::conflict::{Others as _, PeerConflict, conflicts};
 use crate::egress::Egress;
 use crate::key::PublicKey;
 use crate::rules::Rule;
-use crate::stack::{Outlet, Route, Stack};
-use crate::stats::{Counter, Stats};
+use crate::stack::{Setup, Stack};
+use crate::stats::Stats;
 use crate::tap::{Direction, Tap};
+use crate::tape::{self, Input, Output, Recorder};
 use crate::time::Instant;
 use crate::tunnel::Tunnel;
 
@@ -30,63 +37,28 @@ pub struct Engine {
     egress: Egress,
     stats: Stats,
     tap: Option<Box<dyn Tap>>,
+    tape: Option<Box<Recorder>>,
+    rng: ChaCha20Rng,
     /// The latest time seen: it never runs backwards.
     now: Instant,
-}
-
-/// The tunnel as the stack sees it.
-struct Wire<'a> {
-    tunnel: &'a mut Tunnel,
-    egress: &'a mut Egress,
-    stats: &'a mut Stats,
-    tap: Option<&'a mut (dyn Tap + 'static)>,
-    now: Instant,
-}
-
-impl Wire<'_> {
-    /// Lets the tap hear a packet.
-    fn tap(&mut self, peer: PeerId, direction: Direction, packet: &[u8]) {
-        if let Some(tap) = &mut self.tap
-            && let Some(identity) = self.tunnel.identity(peer)
-        {
-            tap.packet(peer, identity, direction, packet, self.now);
-        }
-    }
-}
-
-impl Outlet for Wire<'_> {
-    fn has_room(&self) -> bool {
-        self.egress.has_room()
-    }
-
-    fn send(&mut self, peer: PeerId, buffer: &mut [u8], len: usize) {
-        self.tap(peer, Direction::Out, &buffer[..len.min(buffer.len())]);
-        self.tunnel.send(peer, buffer, len, self.egress, self.stats, self.now);
-    }
-
-    fn route(&self, destination: IpAddr) -> Option<Route> {
-        self.tunnel.route(destination)
-    }
-
-    fn path_mtu(&self, peer: PeerId) -> u16 {
-        self.tunnel.path_mtu(peer, self.now)
-    }
-
-    fn identity(&self, peer: PeerId) -> Option<Arc<Identity>> {
-        self.tunnel.identity(peer).cloned()
-    }
-
-    fn count(&mut self, counter: Counter) {
-        self.stats.count(counter);
-    }
 }
 
 /// Splits an engine into its stack and the wire below it.
 macro_rules! split {
     ($engine:expr) => {{
-        let Engine { tunnel, stack, egress, stats, tap, now } = $engine;
-        (stack, Wire { tunnel, egress, stats, tap: tap.as_deref_mut(), now: *now })
+        let Engine { tunnel, stack, egress, stats, tap, tape, now, .. } = $engine;
+        let (tap, tape) = (tap.as_deref_mut(), tape.as_deref_mut());
+        let now = *now;
+        (stack, $crate::engine::wire::Wire { tunnel, egress, stats, tap, tape, now })
     }};
+}
+use split;
+
+/// Entropy for one part of an engine.
+fn next_seed(rng: &mut ChaCha20Rng) -> [u8; 32] {
+    let mut seed = [0; 32];
+    rng.fill_bytes(&mut seed);
+    seed
 }
 
 /// Getters.
@@ -94,17 +66,14 @@ impl Engine {
     /// Builds the engine. `seed` is entropy that no outsider may know; `now` starts its time.
     pub fn new(config: &Config, seed: [u8; 32], now: Instant) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
-        let mut next_seed = || {
-            let mut seed = [0; 32];
-            rng.fill_bytes(&mut seed);
-            seed
-        };
         Self {
-            tunnel: Tunnel::new(config, next_seed(), now),
-            stack: Stack::new(config, next_seed()),
+            tunnel: Tunnel::new(config, next_seed(&mut rng), now),
+            stack: Stack::new(&Setup::of(config), next_seed(&mut rng), 0),
             egress: Egress::new(),
             stats: Stats::new(),
             tap: None,
+            tape: None,
+            rng,
             now,
         }
     }
@@ -156,14 +125,17 @@ impl Engine {
         now: Instant,
     ) {
         self.advance(now);
-        let Self { tunnel, stack, egress, stats, tap, now } = self;
+        let Self { tunnel, stack, egress, stats, tap, tape, now, .. } = self;
         let received = tunnel.handle_datagram(source, local, datagram, egress, stats, *now);
         let Some((peer, len)) = received.map(|(peer, packet)| (peer, packet.len())) else { return };
         // The stack answers through the tunnel while it looks at the packet.
         let mut plaintext = std::mem::take(tunnel.plaintext_mut());
-        let tap = tap.as_deref_mut();
-        let mut wire = Wire { tunnel, egress, stats, tap, now: *now };
+        let (tap, tape) = (tap.as_deref_mut(), tape.as_deref_mut());
+        let mut wire = Wire { tunnel, egress, stats, tap, tape, now: *now };
         wire.tap(peer, Direction::In, &plaintext[..len]);
+        if let Some(tape) = &mut wire.tape {
+            tape.input(Input::Packet { peer, bytes: &plaintext[..len] }, *now);
+        }
         stack.handle_packet(peer, &mut plaintext[..len], &mut wire, *now);
         *tunnel.plaintext_mut() = plaintext;
     }
@@ -173,9 +145,13 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
         self.tunnel.handle_timeout(&mut self.egress, &mut self.stats, self.now);
+        self.note(|| Input::Timeout);
         let (stack, mut wire) = split!(self);
         let now = wire.now;
         stack.handle_timeout(&mut wire, now);
+        if let Some(tape) = wire.tape {
+            tape.output(Output::Deadline(stack.poll_timeout()));
+        }
     }
 
     /// Takes the addresses of a peer's endpoint; none if the name did not resolve.
@@ -214,9 +190,11 @@ impl Engine {
     }
 
     fn lower(&mut self, peers: &[PeerId]) {
-        let (stack, wire) = split!(self);
         for peer in peers {
-            stack.handle_path_mtu(*peer, &wire, wire.now);
+            self.note(|| Input::PathMtu(*peer));
+            let (stack, mut wire) = split!(self);
+            let now = wire.now;
+            stack.handle_path_mtu(*peer, &mut wire, now);
         }
     }
 }
@@ -227,6 +205,7 @@ impl Engine {
     /// ([`Gateway::host_addresses`](crate::config::Gateway::host_addresses)).
     pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>, now: Instant) {
         self.advance(now);
+        self.note(|| Input::HostAddresses(addresses.clone()));
         let (stack, mut wire) = split!(self);
         stack.set_host_addresses(addresses, &mut wire);
     }
@@ -243,6 +222,7 @@ impl Engine {
             return Err(errors);
         }
         self.advance(now);
+        self.note(|| Input::Rules(rules.clone()));
         let (stack, mut wire) = split!(self);
         stack.set_rules(rules, &mut wire);
         Ok(())
@@ -268,6 +248,14 @@ impl Engine {
         }
         self.advance(now);
         let id = self.tunnel.add_peer(peer, self.now);
+        self.note(|| {
+            Input::PeerAdded(tape::Member {
+                id,
+                name: peer.name.clone(),
+                public_key: peer.public_key,
+                allowed_ips: peer.allowed_ips.clone(),
+            })
+        });
         let (stack, mut wire) = split!(self);
         stack.handle_peer_added(&mut wire);
         Ok(id)
@@ -279,6 +267,7 @@ impl Engine {
     /// gone already.
     pub fn remove_peer(&mut self, peer: PeerId, now: Instant) -> Option<Arc<Identity>> {
         self.advance(now);
+        self.note(|| Input::PeerRemoved(peer));
         let (stack, mut wire) = split!(self);
         stack.remove_peer(peer, &mut wire);
         self.tunnel.remove_peer(peer)
@@ -293,146 +282,9 @@ impl Engine {
     /// [`Action::Aborted`]. Drain the outputs once more afterwards.
     pub fn shut_down(&mut self, now: Instant) {
         self.advance(now);
+        self.note(|| Input::ShutDown);
         let (stack, mut wire) = split!(self);
         stack.shut_down(&mut wire);
-    }
-}
-
-/// Inputs from the host leg of flows.
-impl Engine {
-    /// Answers [`Action::Open`]: the host leg is there.
-    pub fn handle_opened(&mut self, flow: FlowId, now: Instant) {
-        self.advance(now);
-        let (stack, mut wire) = split!(self);
-        let now = wire.now;
-        stack.handle_opened(flow, &mut wire, now);
-    }
-
-    /// The host leg of a UDP flow of a peer has this port, on every address of the host: other
-    /// peers reach the flow there (RFC 4787, REQ-9), unless a rule has given it another target.
-    /// Without this call they don't.
-    pub fn handle_bound(&mut self, flow: FlowId, port: u16, now: Instant) {
-        self.advance(now);
-        self.stack.handle_bound(flow, port);
-    }
-
-    /// Answers [`Action::Open`]: there is no host leg. The id is stale afterwards.
-    pub fn handle_refused(&mut self, flow: FlowId, refusal: Refusal, now: Instant) {
-        self.advance(now);
-        let (stack, mut wire) = split!(self);
-        let now = wire.now;
-        stack.handle_refused(flow, refusal, &mut wire, now);
-    }
-
-    /// Opens a TCP flow into the tunnel, to `target`. [`Action::Established`] or
-    /// [`Action::Aborted`] follows.
-    ///
-    /// # Errors
-    /// Any [`OpenError`]; nothing has changed then.
-    pub fn open_tcp(&mut self, target: SocketAddr, now: Instant) -> Result<FlowId, OpenError> {
-        self.advance(now);
-        let (stack, mut wire) = split!(self);
-        let now = wire.now;
-        stack.open_tcp(target, &mut wire, now)
-    }
-
-    /// Opens a UDP flow into the tunnel, to `target`, with a virtual port of its own. When the
-    /// pool is full the one that is nearest to its end is closed. Idle flows end with
-    /// [`Action::Closed`].
-    ///
-    /// # Errors
-    /// Any [`OpenError`]; nothing has changed then.
-    pub fn open_udp(&mut self, target: SocketAddr, now: Instant) -> Result<FlowId, OpenError> {
-        self.advance(now);
-        let (stack, mut wire) = split!(self);
-        let now = wire.now;
-        stack.open_udp(target, &mut wire, now)
-    }
-
-    /// Lends the room of a TCP flow's send ring to `fill`, which returns how many bytes it put at
-    /// the front, and a result. An empty slice means that the ring is full, or that the tunnel's
-    /// handshake is not complete: [`Action::Writable`] will follow. The ring may have more room
-    /// than one slice; call again.
-    ///
-    /// # Errors
-    /// [`NoFlow`] if the flow is over, not opened yet, or its host leg already ended.
-    pub fn send<R>(
-        &mut self,
-        flow: FlowId,
-        fill: impl FnOnce(&mut [u8]) -> (usize, R),
-        now: Instant,
-    ) -> Result<R, NoFlow> {
-        self.advance(now);
-        self.stack.send(flow, fill, self.now)
-    }
-
-    /// Lends the bytes that a TCP flow received to `take`, which returns how many of them, from
-    /// the front, it has consumed, and a result. An empty slice means that there are none:
-    /// [`Action::Readable`] or [`Action::Shutdown`] will follow. There may be more bytes than one
-    /// slice; call again.
-    ///
-    /// # Errors
-    /// [`NoFlow`] if the flow is over or not opened yet.
-    pub fn receive<R>(
-        &mut self,
-        flow: FlowId,
-        take: impl FnOnce(&[u8]) -> (usize, R),
-        now: Instant,
-    ) -> Result<R, NoFlow> {
-        self.advance(now);
-        self.stack.receive(flow, take, self.now)
-    }
-
-    /// The host leg of a TCP flow ended in good order (read returned nothing): what is in the send
-    /// ring is delivered, then a FIN.
-    pub fn handle_shutdown(&mut self, flow: FlowId, now: Instant) {
-        self.advance(now);
-        self.stack.handle_shutdown(flow);
-    }
-
-    /// The host leg of a flow failed. TCP: the peer gets a reset. UDP and ICMP: the mapping ends.
-    /// The id is stale afterwards.
-    pub fn handle_aborted(&mut self, flow: FlowId, now: Instant) {
-        self.advance(now);
-        let (stack, mut wire) = split!(self);
-        stack.handle_aborted(flow, &mut wire);
-    }
-
-    /// Sends one datagram of a UDP or ICMP flow into the tunnel. `remote` is the host that it came
-    /// from (ICMP: port 0); for a flow that the embedder opened it is ignored. A datagram that can't
-    /// be sent, or that the mapping's filter does not admit, is a counter.
-    ///
-    /// # Errors
-    /// [`NoFlow`] if the flow is over.
-    pub fn send_datagram(
-        &mut self,
-        flow: FlowId,
-        remote: SocketAddr,
-        payload: &[u8],
-        now: Instant,
-    ) -> Result<(), NoFlow> {
-        self.advance(now);
-        let (stack, mut wire) = split!(self);
-        let now = wire.now;
-        stack.send_datagram(flow, remote, payload, &mut wire, now)
-    }
-
-    /// The system says that a datagram of a UDP or ICMP flow did not arrive (an ICMP error on the
-    /// host leg, or a failed send): the peer gets the matching ICMP error, if it did send to that
-    /// remote. The flow goes on. For a flow that the embedder opened nothing happens.
-    ///
-    /// # Errors
-    /// [`NoFlow`] if the flow is over.
-    pub fn handle_undelivered(
-        &mut self,
-        flow: FlowId,
-        undelivered: Undelivered,
-        now: Instant,
-    ) -> Result<(), NoFlow> {
-        self.advance(now);
-        let (stack, mut wire) = split!(self);
-        let now = wire.now;
-        stack.handle_undelivered(flow, undelivered, &mut wire, now)
     }
 }
 
@@ -442,14 +294,22 @@ impl Engine {
 impl Engine {
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
-        if let Some(action) = self.stack.poll_action() {
+        if let Some(action) = self.next_action() {
             return Some(action);
         }
         if let Some(peer) = self.tunnel.poll_resolve() {
             return Some(Action::Resolve(peer));
         }
         self.pump();
-        self.stack.poll_action()
+        self.next_action()
+    }
+
+    fn next_action(&mut self) -> Option<Action> {
+        let action = self.stack.poll_action();
+        if let Some(tape) = &mut self.tape {
+            tape.action(action);
+        }
+        action
     }
 
     /// The next endpoint that the embedder should look up the path MTU to, for
@@ -461,7 +321,11 @@ impl Engine {
 
     /// The next datagram for the host leg of a UDP or ICMP flow. It is consumed by this call.
     pub fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
-        self.stack.poll_datagram()
+        let datagram = self.stack.poll_datagram();
+        if let Some(tape) = &mut self.tape {
+            tape.datagram(datagram.as_ref());
+        }
+        datagram
     }
 
     /// The train at the front. It stays there until [`transmitted`](Self::transmitted).
@@ -485,6 +349,10 @@ impl Engine {
 
     /// Lets ready flows send and say what is new. Says whether there was any.
     fn pump(&mut self) -> bool {
+        if self.stack.is_idle() {
+            return false;
+        }
+        self.note(|| Input::Pump);
         let (stack, mut wire) = split!(self);
         let now = wire.now;
         stack.pump(&mut wire, now)

@@ -1,0 +1,76 @@
+//! The tunnel as the stack sees it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::action::{Identity, PeerId};
+use crate::egress::Egress;
+use crate::stack::{Outlet, Route};
+use crate::stats::{Counter, Stats};
+use crate::tap::{Direction, Tap};
+use crate::tape::Recorder;
+use crate::time::Instant;
+use crate::tunnel::Tunnel;
+
+/// The tunnel as the stack sees it.
+pub(super) struct Wire<'a> {
+    pub(super) tunnel: &'a mut Tunnel,
+    pub(super) egress: &'a mut Egress,
+    pub(super) stats: &'a mut Stats,
+    pub(super) tap: Option<&'a mut (dyn Tap + 'static)>,
+    pub(super) tape: Option<&'a mut Recorder>,
+    pub(super) now: Instant,
+}
+
+impl Wire<'_> {
+    /// Lets the tap hear a packet.
+    pub(super) fn tap(&mut self, peer: PeerId, direction: Direction, packet: &[u8]) {
+        if let Some(tap) = &mut self.tap
+            && let Some(identity) = self.tunnel.identity(peer)
+        {
+            tap.packet(peer, identity, direction, packet, self.now);
+        }
+    }
+}
+
+impl Outlet for Wire<'_> {
+    fn has_room(&mut self) -> bool {
+        let has_room = self.egress.has_room();
+        if let Some(tape) = &mut self.tape {
+            tape.answer_room(has_room);
+        }
+        has_room
+    }
+
+    fn send(&mut self, peer: PeerId, buffer: &mut [u8], len: usize) {
+        let packet = &buffer[..len.min(buffer.len())];
+        self.tap(peer, Direction::Out, packet);
+        if let Some(tape) = &mut self.tape {
+            tape.packet(peer, packet);
+        }
+        self.tunnel.send(peer, buffer, len, self.egress, self.stats, self.now);
+    }
+
+    fn route(&self, destination: IpAddr) -> Option<Route> {
+        self.tunnel.route(destination)
+    }
+
+    fn path_mtu(&mut self, peer: PeerId) -> u16 {
+        let path_mtu = self.tunnel.path_mtu(peer, self.now);
+        if let Some(tape) = &mut self.tape {
+            tape.answer_path_mtu(path_mtu);
+        }
+        path_mtu
+    }
+
+    fn identity(&self, peer: PeerId) -> Option<Arc<Identity>> {
+        self.tunnel.identity(peer).cloned()
+    }
+
+    fn count(&mut self, counter: Counter) {
+        self.stats.count(counter);
+        if let Some(tape) = &mut self.tape {
+            tape.count(counter);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The peers of a replay: what the tunnel would say of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::entry::Member;
+use crate::action::{Identity, PeerId};
+use crate::tunnel::AllowedIps;
+
+/// More slots than an engine has peers: tables grow with them, and a damaged tape may say anything.
+const SLOTS_MAX: usize = 1 << 20;
+
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    pub(crate) allowed_ips: AllowedIps,
+    known: BTreeMap<PeerId, (Arc<Identity>, Vec<IpNet>)>,
+}
+
+impl Members {
+    /// Adds a peer. Says whether there can be such a one.
+    pub(crate) fn add(&mut self, member: Member) -> bool {
+        let Member { id, name, public_key, allowed_ips } = member;
+        if id.slot() >= SLOTS_MAX || self.known.contains_key(&id) {
+            return false;
+        }
+        for prefix in &allowed_ips {
+            self.allowed_ips.insert(*prefix, id);
+        }
+        self.known.insert(id, (Arc::new(Identity { name, public_key }), allowed_ips));
+        true
+    }
+
+    pub(crate) fn remove(&mut self, id: PeerId) {
+        let Some((_, allowed_ips)) = self.known.remove(&id) else { return };
+        for prefix in allowed_ips {
+            self.allowed_ips.remove(prefix);
+        }
+    }
+
+    pub(crate) fn identity(&self, id: PeerId) -> Option<&Arc<Identity>> {
+        self.known.get(&id).map(|(identity, _)| identity)
+    }
+}

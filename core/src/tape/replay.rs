@@ -1,0 +1,395 @@
+//! [`Replay`]: a tape through a stack of its own.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::TapeError;
+use super::entry::{Entry, Head, Input, Output};
+use super::members::Members;
+use super::script::Script;
+use super::summary::Summary;
+use super::text;
+use crate::action::{FlowId, Identity, PeerId};
+use crate::config;
+use crate::stack::{Outlet, Route, Setup, Stack};
+use crate::stats::Counter;
+use crate::tap::{Direction, Tap};
+use crate::time::Instant;
+
+/// A tape that is replayed: call [`step`](Self::step) until the tape ends or something differs.
+#[derive(Debug)]
+pub struct Replay<'a> {
+    program: String,
+    script: Script<'a>,
+    setup: Setup,
+    stack: Stack,
+    members: Members,
+    begun_at: Instant,
+    now: Instant,
+    number: u64,
+    tap: Option<Box<dyn Tap>>,
+    followed: Option<FlowId>,
+    lines: Vec<String>,
+}
+
+/// What came of one step.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// An input was run, and the stack said what it had said.
+    Same,
+    /// There is nothing more.
+    End(TapeEnd),
+}
+
+/// How a tape ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TapeEnd {
+    /// Behind a whole frame.
+    Whole,
+    /// It is torn or damaged.
+    Torn {
+        /// The bytes before the damage.
+        position: usize,
+        /// What is wrong there.
+        what: &'static str,
+    },
+}
+
+/// The stack said something else than it had said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// The input that it followed from; the first is 1.
+    pub number: u64,
+    /// Its time.
+    pub at: Instant,
+    /// What it was.
+    pub input: String,
+    /// The flow that it is about, as far as the input or either output names one.
+    pub flow: Option<FlowId>,
+    /// What the tape has.
+    pub recorded: String,
+    /// What came instead.
+    pub replayed: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "input {} at {} ns", self.number, self.at.as_nanos())?;
+        if let Some(flow) = self.flow {
+            write!(f, ", {flow:?}")?;
+        }
+        let Self { input, recorded, replayed, .. } = self;
+        write!(f, "\n  input:    {input}\n  recorded: {recorded}\n  replayed: {replayed}")
+    }
+}
+
+impl<'a> Replay<'a> {
+    /// Opens a tape.
+    ///
+    /// # Errors
+    /// Why it can't be replayed at all.
+    pub fn new(tape: &'a [u8]) -> Result<Self, TapeError> {
+        let (head, script) = Script::open(tape)?;
+        let Head { program, seed, first_generation, at, setup, members: peers } = head;
+        let mut members = Members::default();
+        if !setup.is_valid() || !peers.into_iter().all(|peer| members.add(peer)) {
+            return Err(TapeError::Head);
+        }
+        let stack = Stack::new(&setup, seed, first_generation);
+        Ok(Self {
+            program,
+            script,
+            setup,
+            stack,
+            members,
+            begun_at: at,
+            now: at,
+            number: 0,
+            tap: None,
+            followed: None,
+            lines: Vec::new(),
+        })
+    }
+
+    /// The version of the program that recorded the tape.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// When the tape begins.
+    pub const fn begun_at(&self) -> Instant {
+        self.begun_at
+    }
+
+    /// The time of the last input.
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The inputs that were run.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Has `tap` hear the packets of peers.
+    pub fn set_tap(&mut self, tap: Option<Box<dyn Tap>>) {
+        self.tap = tap;
+    }
+
+    /// Has [`take_lines`](Self::take_lines) tell what happens to a flow.
+    pub const fn follow(&mut self, flow: Option<FlowId>) {
+        self.followed = flow;
+    }
+
+    /// What happened to the flow that is followed since this was last asked, a line for each input
+    /// and output.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lines)
+    }
+
+    /// Runs the next input, and what was asked of the stack before the one that follows.
+    ///
+    /// # Errors
+    /// The first output that differs. Nothing that would follow means anything.
+    pub fn step(&mut self) -> Result<Step, Box<Difference>> {
+        let Some(Entry::Input { .. }) = self.script.peek() else {
+            return self.refuse_or_end();
+        };
+        let Some(Entry::Input { after_ns, input }) = self.script.take() else {
+            return Ok(self.end());
+        };
+        self.number += 1;
+        self.now = Instant::from_nanos(self.now.as_nanos().saturating_add(after_ns));
+        let text = text::input(&input);
+        let named = text::flow_of_input(&input);
+        let is_followed = self.is_followed(&input);
+        let heard = self.lines.len();
+        if !self.perform(&input) {
+            self.script.tear_here("an input makes no sense");
+            return Ok(self.end());
+        }
+        if is_followed || self.is_followed(&input) {
+            let line = format!("{} {text}", self.place());
+            self.lines.insert(heard, line);
+        }
+        self.answer_questions();
+        match self.script.deviation() {
+            Some((recorded, replayed)) => Err(self.difference(text, named, recorded, replayed)),
+            None => Ok(Step::Same),
+        }
+    }
+
+    /// The tape has something that nothing was asked for, or is at its end.
+    fn refuse_or_end(&mut self) -> Result<Step, Box<Difference>> {
+        let Some(entry) = self.script.take() else { return Ok(self.end()) };
+        let recorded = text::entry(&entry);
+        Err(self.difference("none".into(), None, recorded, "nothing".into()))
+    }
+
+    const fn end(&self) -> Step {
+        Step::End(match self.script.tear() {
+            None => TapeEnd::Whole,
+            Some(what) => TapeEnd::Torn { position: self.script.position(), what },
+        })
+    }
+
+    fn difference(
+        &self,
+        input: String,
+        flow: Option<FlowId>,
+        recorded: String,
+        replayed: String,
+    ) -> Box<Difference> {
+        let (number, at) = (self.number, self.now);
+        Box::new(Difference { number, at, input, flow, recorded, replayed })
+    }
+
+    fn place(&self) -> String {
+        let passed = self.now.saturating_duration_since(self.begun_at);
+        format!("{:>8} {:>12.6}", self.number, passed.as_secs_f64())
+    }
+
+    fn is_followed(&self, input: &Input<'_>) -> bool {
+        let Some(followed) = self.followed else { return false };
+        match input {
+            Input::Packet { bytes, .. } => is_of(&self.stack, followed, bytes),
+            other => text::flow_of_input(other) == Some(followed),
+        }
+    }
+
+    /// Asks the stack for the actions and datagrams that it was asked for behind the last input.
+    fn answer_questions(&mut self) {
+        loop {
+            let output = match self.script.peek() {
+                Some(Entry::Output(Output::Action(_))) => Output::Action(self.stack.poll_action()),
+                Some(Entry::Output(Output::Datagram(_))) => {
+                    Output::datagram(self.stack.poll_datagram().as_ref())
+                }
+                Some(Entry::Input { .. }) | None => return,
+                Some(unasked) => {
+                    let recorded = text::entry(unasked);
+                    return self.script.deviate(recorded, "nothing".into());
+                }
+            };
+            if self.followed.is_some() && text::flow_of_output(&output) == self.followed {
+                self.lines.push(format!("{}   {}", self.place(), text::output(&output)));
+            }
+            self.script.expect(&output);
+        }
+    }
+
+    /// Runs an input. Says whether it can have been one.
+    fn perform(&mut self, input: &Input<'_>) -> bool {
+        let place = if self.followed.is_some() { self.place() } else { String::new() };
+        let Self { script, setup, stack, members, now, tap, followed, lines, .. } = self;
+        let now = *now;
+        let is_known = match input {
+            Input::Packet { peer, .. } | Input::PathMtu(peer) => members.identity(*peer).is_some(),
+            Input::PeerAdded(member) => members.add(member.clone()),
+            Input::Rules(rules) => config::check_rules(rules).is_empty(),
+            _ => true,
+        };
+        if !is_known {
+            return false;
+        }
+        let mut stage =
+            Stage { script, setup, members, tap, now, sent: Vec::new(), followed: *followed };
+        match input {
+            Input::Packet { peer, bytes } => {
+                stage.tap(*peer, Direction::In, bytes);
+                stack.handle_packet(*peer, &mut bytes.to_vec(), &mut stage, now);
+            }
+            Input::Timeout => {
+                stack.handle_timeout(&mut stage, now);
+                stage.script.expect(&Output::Deadline(stack.poll_timeout()));
+            }
+            Input::Pump => {
+                stack.pump(&mut stage, now);
+            }
+            Input::PathMtu(peer) => stack.handle_path_mtu(*peer, &mut stage, now),
+            Input::HostAddresses(addresses) => {
+                stack.set_host_addresses(addresses.clone(), &mut stage);
+            }
+            Input::Rules(rules) => stack.set_rules(rules.clone(), &mut stage),
+            Input::PeerAdded(_) => stack.handle_peer_added(&mut stage),
+            Input::PeerRemoved(peer) => stack.remove_peer(*peer, &mut stage),
+            Input::ShutDown => stack.shut_down(&mut stage),
+            Input::Opened(flow) => stack.handle_opened(*flow, &mut stage, now),
+            Input::Bound { flow, port } => stack.handle_bound(*flow, *port),
+            Input::Refused { flow, refusal } => {
+                stack.handle_refused(*flow, *refusal, &mut stage, now);
+            }
+            Input::OpenTcp(target) => {
+                let opened = stack.open_tcp(*target, &mut stage, now);
+                stage.script.expect(&Output::Opened(opened));
+            }
+            Input::OpenUdp(target) => {
+                let opened = stack.open_udp(*target, &mut stage, now);
+                stage.script.expect(&Output::Opened(opened));
+            }
+            Input::Send { flow, bytes } => {
+                let fill = |room: &mut [u8]| {
+                    let len = bytes.len().min(room.len());
+                    room[..len].copy_from_slice(&bytes[..len]);
+                    (len, room.len() as u32)
+                };
+                let room = stack.send(*flow, fill, now).ok();
+                stage.script.expect(&Output::Room(room));
+            }
+            Input::Receive { flow, len } => {
+                let len = *len as usize;
+                let take = |bytes: &[u8]| (len, Output::lent(bytes, len));
+                let lent = stack.receive(*flow, take, now).unwrap_or(Output::Lent(None));
+                stage.script.expect(&lent);
+            }
+            Input::HostEnded(flow) => stack.handle_shutdown(*flow),
+            Input::Aborted(flow) => stack.handle_aborted(*flow, &mut stage),
+            Input::Datagram { flow, remote, payload } => {
+                let sent = stack.send_datagram(*flow, *remote, payload, &mut stage, now);
+                stage.script.expect(&Output::Known(sent.is_ok()));
+            }
+            Input::Undelivered { flow, undelivered } => {
+                let told = stack.handle_undelivered(*flow, *undelivered, &mut stage, now);
+                stage.script.expect(&Output::Known(told.is_ok()));
+            }
+        }
+        let sent = std::mem::take(&mut stage.sent);
+        if let Input::PeerRemoved(peer) = input {
+            members.remove(*peer);
+        }
+        for packet in sent {
+            if followed.is_some_and(|flow| is_of(stack, flow, &packet.head)) {
+                lines.push(format!("{place}   {}", packet.text));
+            }
+        }
+        true
+    }
+}
+
+/// Whether a packet is of a flow that lives.
+fn is_of(stack: &Stack, flow: FlowId, packet: &[u8]) -> bool {
+    let meta = stack.meta(flow);
+    meta.zip(Summary::of(packet)).is_some_and(|(meta, summary)| summary.is_of(meta))
+}
+
+/// A packet that was sent, for whoever follows its flow.
+#[derive(Debug)]
+struct SentPacket {
+    head: Vec<u8>,
+    text: String,
+}
+
+/// The tunnel's place.
+struct Stage<'s, 'a> {
+    script: &'s mut Script<'a>,
+    setup: &'s Setup,
+    members: &'s Members,
+    tap: &'s mut Option<Box<dyn Tap>>,
+    now: Instant,
+    /// What was sent, if somebody follows a flow.
+    sent: Vec<SentPacket>,
+    followed: Option<FlowId>,
+}
+
+impl Stage<'_, '_> {
+    fn tap(&mut self, peer: PeerId, direction: Direction, packet: &[u8]) {
+        if let Some(tap) = self.tap
+            && let Some(identity) = self.members.identity(peer)
+        {
+            tap.packet(peer, identity, direction, packet, self.now);
+        }
+    }
+}
+
+impl Outlet for Stage<'_, '_> {
+    fn has_room(&mut self) -> bool {
+        self.script.has_room()
+    }
+
+    fn send(&mut self, peer: PeerId, buffer: &mut [u8], len: usize) {
+        let packet = &buffer[..len.min(buffer.len())];
+        self.tap(peer, Direction::Out, packet);
+        let output = Output::packet(peer, packet);
+        if self.followed.is_some() {
+            self.sent.push(SentPacket { head: packet.to_vec(), text: text::output(&output) });
+        }
+        self.script.expect(&output);
+    }
+
+    fn route(&self, destination: IpAddr) -> Option<Route> {
+        self.members.allowed_ips.route(destination)
+    }
+
+    fn path_mtu(&mut self, _: PeerId) -> u16 {
+        self.script.path_mtu(self.setup.mtu)
+    }
+
+    fn identity(&self, peer: PeerId) -> Option<Arc<Identity>> {
+        self.members.identity(peer).cloned()
+    }
+
+    fn count(&mut self, counter: Counter) {
+        self.script.expect(&Output::Count(counter.name()));
+    }
+}

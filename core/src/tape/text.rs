@@ -1,0 +1,122 @@
+//! What is on a tape, in words.
+
+use super::entry::{Entry, Input, Lent, Output};
+use super::summary::Summary;
+use crate::action::FlowId;
+
+/// An entry that is no input.
+pub(crate) fn entry(entry: &Entry<'_>) -> String {
+    match entry {
+        Entry::Input { input, .. } => self::input(input),
+        Entry::Output(output) => self::output(output),
+        Entry::Room { has_room: true, .. } => "the tunnel has room again".into(),
+        Entry::Room { has_room: false, .. } => "the tunnel has no room".into(),
+        Entry::PathMtu(path_mtu) => format!("packets may have {path_mtu} bytes"),
+    }
+}
+
+fn packet(head: &[u8], len: usize) -> String {
+    match Summary::of(head) {
+        Some(summary) => format!("{summary}, {len} bytes"),
+        None => format!("{len} bytes that are no packet"),
+    }
+}
+
+/// An input.
+pub(crate) fn input(input: &Input<'_>) -> String {
+    match input {
+        Input::Packet { peer, bytes } => format!("{peer:?} sends {}", packet(bytes, bytes.len())),
+        Input::Timeout => "time passes".into(),
+        Input::Pump => "flows have their turn".into(),
+        Input::PathMtu(peer) => format!("{peer:?} has another path"),
+        Input::HostAddresses(addresses) => format!("the host has the addresses {addresses:?}"),
+        Input::Rules(rules) => format!("there are {} new rules", rules.len()),
+        Input::PeerAdded(member) => format!("{:?}, {}, is added", member.id, member.name),
+        Input::PeerRemoved(peer) => format!("{peer:?} is removed"),
+        Input::ShutDown => "the engine is shut down".into(),
+        Input::Opened(flow) => format!("{flow:?} is connected"),
+        Input::Bound { flow, port } => format!("{flow:?} has port {port}"),
+        Input::Refused { flow, refusal } => format!("{flow:?} is refused: {refusal:?}"),
+        Input::OpenTcp(target) => format!("a client opens tcp {target}"),
+        Input::OpenUdp(target) => format!("a client opens udp {target}"),
+        Input::Send { flow, bytes } => format!("{flow:?}: {} bytes from the host", bytes.len()),
+        Input::Receive { flow, len } => format!("{flow:?}: the host takes {len} bytes"),
+        Input::HostEnded(flow) => format!("{flow:?}: the host has ended"),
+        Input::Aborted(flow) => format!("{flow:?}: the host has failed"),
+        Input::Datagram { flow, remote, payload } => {
+            format!("{flow:?}: a datagram of {} bytes from {remote}", payload.len())
+        }
+        Input::Undelivered { flow, undelivered } => format!("{flow:?}: {undelivered:?}"),
+    }
+}
+
+/// The flow that an input names.
+pub(crate) const fn flow_of_input(input: &Input<'_>) -> Option<FlowId> {
+    match input {
+        Input::Opened(flow)
+        | Input::Bound { flow, .. }
+        | Input::Refused { flow, .. }
+        | Input::Send { flow, .. }
+        | Input::Receive { flow, .. }
+        | Input::HostEnded(flow)
+        | Input::Aborted(flow)
+        | Input::Datagram { flow, .. }
+        | Input::Undelivered { flow, .. } => Some(*flow),
+        Input::Packet { .. }
+        | Input::Timeout
+        | Input::Pump
+        | Input::PathMtu(_)
+        | Input::HostAddresses(_)
+        | Input::Rules(_)
+        | Input::PeerAdded(_)
+        | Input::PeerRemoved(_)
+        | Input::ShutDown
+        | Input::OpenTcp(_)
+        | Input::OpenUdp(_) => None,
+    }
+}
+
+/// An output.
+pub(crate) fn output(output: &Output<'_>) -> String {
+    match output {
+        Output::Packet { peer, len, head, digest } => {
+            format!("to {peer:?}: {}, digest {digest:08x}", packet(head, *len as usize))
+        }
+        Output::Count(name) => format!("counts {name}"),
+        Output::Opened(Ok(flow)) => format!("opens {flow:?}"),
+        Output::Opened(Err(error)) => format!("opens nothing: {error}"),
+        Output::Room(Some(room)) => format!("has room for {room} bytes"),
+        Output::Lent(Some(Lent { len, digest })) => {
+            format!("lends {len} bytes, digest of those taken {digest:08x}")
+        }
+        Output::Room(None) | Output::Lent(None) | Output::Known(false) => "no such flow".into(),
+        Output::Known(true) => "the flow is known".into(),
+        Output::Deadline(Some(at)) => format!("wakes at {} ns", at.as_nanos()),
+        Output::Deadline(None) => "wants not to be woken".into(),
+        Output::Action(Some(action)) => format!("asks for {action:?}"),
+        Output::Action(None) => "asks for nothing more".into(),
+        Output::Datagram(Some(datagram)) => format!(
+            "{:?}: a datagram of {} bytes to {}, {:?}, digest {:08x}",
+            datagram.flow, datagram.len, datagram.remote, datagram.travel, datagram.digest
+        ),
+        Output::Datagram(None) => "has no more datagrams".into(),
+    }
+}
+
+/// The flow that an output names.
+pub(crate) fn flow_of_output(output: &Output<'_>) -> Option<FlowId> {
+    match output {
+        Output::Opened(Ok(flow)) => Some(*flow),
+        Output::Action(Some(action)) => action.flow(),
+        Output::Datagram(Some(datagram)) => Some(datagram.flow),
+        Output::Packet { .. }
+        | Output::Count(_)
+        | Output::Opened(Err(_))
+        | Output::Room(_)
+        | Output::Lent(_)
+        | Output::Known(_)
+        | Output::Deadline(_)
+        | Output::Action(None)
+        | Output::Datagram(None) => None,
+    }
+}
