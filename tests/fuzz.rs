@@ -73,7 +73,7 @@ fn every_question_is_answered_or_refused() {
 
 #[test]
 fn every_tape_is_replayed_to_an_end() {
-    bounded("tape", 300);
+    bounded("tape", 2_000);
 }
 
 #[test]

@@ -235,7 +235,9 @@ impl<'a> Replay<'a> {
             if self.followed.is_some() && text::flow_of_output(&output) == self.followed {
                 self.lines.push(format!("{}   {}", self.place(), text::output(&output)));
             }
-            self.script.expect(&output);
+            if !self.script.expect(&output) {
+                return;
+            }
         }
     }
 

@@ -92,17 +92,21 @@ impl<'a> Script<'a> {
     }
 
     /// The stack says something: it has to be what comes next. Where the tape ends there is nothing
-    /// to compare it with.
-    pub(crate) fn expect(&mut self, output: &Output<'_>) {
+    /// to compare it with. What differs stays where it is. Says whether it was the same.
+    pub(crate) fn expect(&mut self, output: &Output<'_>) -> bool {
         match self.peek() {
-            Some(Entry::Output(recorded)) if recorded == output => self.next = None,
-            None => {}
+            Some(Entry::Output(recorded)) if recorded == output => {
+                self.next = None;
+                true
+            }
+            None => true,
             Some(other) => {
                 let recorded = match other {
                     Entry::Input { .. } => "nothing".to_owned(),
                     other => text::entry(other),
                 };
                 self.deviate(recorded, text::output(output));
+                false
             }
         }
     }
