@@ -33,6 +33,9 @@ pub(crate) fn start(
             StartError::Capture { .. } => {
                 (origin.capture_line, "capture.file", "name a file that this user may write")
             }
+            StartError::Record { .. } => {
+                (origin.record_line, "record.file", "name a file that this user may write")
+            }
             StartError::System { .. } => return Failure::System(format!("slipwire: {error}")),
         };
         let file = origin.file.display();

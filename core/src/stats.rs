@@ -110,6 +110,8 @@ counters! {
     IcmpOpened => "icmp_opened",
     /// Flows that the embedder could not open.
     OpenRefused => "open_refused",
+    /// Tapes whose sink took no more.
+    TapeEnded => "tape_ended",
 }
 
 /// The counters of one engine. They only grow, and wrap at 2^64.

@@ -10,9 +10,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,6 +24,7 @@ use pcap_file::{DataLink, PcapResult};
 use slipwire_core::{Direction, Identity, Instant, PeerId, Tap};
 
 use crate::error::StartError;
+use crate::private_file;
 use crate::settings::CaptureFile;
 
 /// Bytes that are written at once.
@@ -38,21 +38,25 @@ const NANOSECONDS: u8 = 9;
 /// More than what is around a packet in the file, but for the name of its peer.
 const OVERHEAD_MAX: usize = 128;
 
-/// A capture that goes on. The engine holds its other end ([`tap`](Self::tap)).
+/// A capture that goes on. An engine or a replay holds its other end ([`tap`](Self::tap)).
 #[derive(Debug)]
-pub(crate) struct Capture(Arc<Mutex<Writer>>);
+pub struct Capture(Arc<Mutex<Writer>>);
 
 impl Capture {
-    /// Creates the file, or empties it; nobody but its owner may read it.
-    pub(crate) fn create(to: CaptureFile, now: Instant) -> Result<Self, StartError> {
-        match open(&to).and_then(|file| Writer::new(file, to.size_max, now)) {
+    /// Creates the file, or empties it; nobody but its owner may read it. Packets get the wall clock's
+    /// time, as if it were `now` there.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn create(to: CaptureFile, now: Instant) -> Result<Self, StartError> {
+        match private_file::create(&to.file).and_then(|file| Writer::new(file, to.size_max, now)) {
             Ok(writer) => Ok(Self(Arc::new(Mutex::new(writer)))),
             Err(error) => Err(StartError::Capture { file: to.file, error }),
         }
     }
 
     /// What hears the packets.
-    pub(crate) fn tap(&self) -> Box<dyn Tap> {
+    pub fn tap(&self) -> Box<dyn Tap> {
         Box::new(Self(Arc::clone(&self.0)))
     }
 
@@ -70,7 +74,7 @@ impl Capture {
     }
 
     /// Writes everything, and says how much is missing.
-    pub(crate) fn finish(&self) {
+    pub fn finish(&self) {
         let mut writer = self.writer();
         writer.flush();
         if writer.lost > 0 {
@@ -95,18 +99,6 @@ impl Tap for Capture {
     ) {
         self.writer().packet(&identity.name, direction, packet, now);
     }
-}
-
-fn open(to: &CaptureFile) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).mode(0o600).open(&to.file)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("no regular file"));
-    }
-    // Before anything is in it, should it have been there with another mode.
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    file.set_len(0)?;
-    Ok(file)
 }
 
 struct Writer {

@@ -17,6 +17,7 @@ use crate::capture::Capture;
 use crate::error::StartError;
 use crate::host::Host;
 use crate::listen::{self, Listener};
+use crate::recording::Recording;
 use crate::resolve::Resolver;
 use crate::settings::{Forward, Settings};
 use crate::token::Origin;
@@ -54,6 +55,7 @@ pub struct Driver {
     addresses: Option<HostAddresses>,
     forwards: Vec<Forward>,
     capture: Option<Capture>,
+    recording: Option<Recording>,
     /// Whether core may have more outputs than were drained.
     is_undrained: bool,
 }
@@ -92,6 +94,8 @@ impl Driver {
             .map(|gateway| HostAddresses::new(gateway.host_addresses.clone()));
         let mut engine = Engine::new(&config, seed, now);
         let capture = settings.capture.map(|file| Capture::create(file, now)).transpose()?;
+        let record = |to| Recording::start(to, &mut engine, now);
+        let recording = settings.record.map(record).transpose()?;
         engine.set_tap(capture.as_ref().map(Capture::tap));
         if let Some(addresses) = &mut addresses {
             addresses.refresh(&mut engine, now);
@@ -106,6 +110,7 @@ impl Driver {
             addresses,
             forwards,
             capture,
+            recording,
             // A new engine may want something at once: a handshake, a name.
             is_undrained: true,
         })
@@ -178,7 +183,9 @@ impl Driver {
         }
         let listeners = self.host.listeners().iter().filter_map(Listener::due);
         let capture = self.capture.as_ref().and_then(Capture::due);
-        let due = self.engine.poll_timeout().into_iter().chain(listeners).chain(capture).min()?;
+        let recording = self.recording.as_ref().and_then(Recording::due);
+        let files = capture.into_iter().chain(recording);
+        let due = self.engine.poll_timeout().into_iter().chain(listeners).chain(files).min()?;
         Some(due.saturating_duration_since(clock::now()))
     }
 
@@ -234,6 +241,10 @@ impl Driver {
     /// Only what makes going on impossible: epoll itself failed.
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let now = self.wait(timeout)?;
+        // Before anything happens: a tape begins at rest.
+        if let Some(recording) = &mut self.recording {
+            recording.handle_timeout(&mut self.engine, now);
+        }
         self.take_answers(now);
         self.let_time_pass(now);
         self.receive(now);
@@ -244,16 +255,20 @@ impl Driver {
         if let Some(capture) = &self.capture {
             capture.handle_timeout(now);
         }
+        if let Some(recording) = &mut self.recording {
+            recording.note(&self.engine, now);
+        }
         Ok(())
     }
 
     /// Ends every flow: peers and local clients get resets. It takes half a second at most; the
-    /// driver is of no use afterwards. A capture is complete then.
+    /// driver is of no use afterwards. A capture and a tape are complete then.
     pub fn shut_down(&mut self) {
         self.say_farewell();
         if let Some(capture) = &self.capture {
             capture.finish();
         }
+        self.engine.flush_tape();
     }
 
     fn say_farewell(&mut self) {

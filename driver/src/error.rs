@@ -28,6 +28,13 @@ pub enum StartError {
         /// The system's answer.
         error: io::Error,
     },
+    /// The file of a tape.
+    Record {
+        /// The file.
+        file: PathBuf,
+        /// The system's answer.
+        error: io::Error,
+    },
     /// The file of captured packets.
     Capture {
         /// The file.
@@ -54,6 +61,9 @@ impl fmt::Display for StartError {
             Self::Forward { name, address, error, .. } => {
                 write!(f, "{address} (forward {name}): {}", Reason(error))
             }
+            Self::Record { file, error } => {
+                write!(f, "{} (tape): {}", file.display(), Reason(error))
+            }
             Self::Capture { file, error } => {
                 write!(f, "{} (capture): {}", file.display(), Reason(error))
             }
@@ -69,6 +79,7 @@ impl std::error::Error for StartError {
             Self::Tunnel { error, .. }
             | Self::Forward { error, .. }
             | Self::Capture { error, .. }
+            | Self::Record { error, .. }
             | Self::System { error, .. } => Some(error),
         }
     }

@@ -19,6 +19,8 @@ pub struct Settings {
     pub services: Vec<(u16, Page)>,
     /// Where the packets of the tunnel are written, in plaintext; by default nowhere.
     pub capture: Option<CaptureFile>,
+    /// Where all that happens is recorded, for a replay; by default nowhere.
+    pub record: Option<TapeFiles>,
 }
 
 impl Default for Settings {
@@ -29,6 +31,7 @@ impl Default for Settings {
             forwards: Vec::new(),
             services: Vec::new(),
             capture: None,
+            record: None,
         }
     }
 }
@@ -42,6 +45,7 @@ impl fmt::Debug for Settings {
             .field("forwards", &self.forwards)
             .field("services", &ports)
             .field("capture", &self.capture)
+            .field("record", &self.record)
             .finish()
     }
 }
@@ -53,6 +57,17 @@ pub struct CaptureFile {
     pub file: PathBuf,
     /// Bytes that it may have. Then no more is captured.
     pub size_max: u64,
+}
+
+/// A ring of tapes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TapeFiles {
+    /// The tape that is written; those before it have a number behind its name, from 1.
+    pub file: PathBuf,
+    /// Bytes that all of them may have together.
+    pub size_max: u64,
+    /// How many there are, at least 1.
+    pub segments: u32,
 }
 
 /// A local port that leads into the tunnel.

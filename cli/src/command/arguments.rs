@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use lexopt::{Arg, Error, Parser, ValueExt as _};
 
+use slipwire_core::FlowId;
+
 use crate::failure::Failure;
 use crate::output;
 
@@ -52,6 +54,32 @@ pub(super) fn configuration(mut parser: Parser) -> Result<Asked<Option<PathBuf>>
         }
     }
     Ok(Asked::Do(file))
+}
+
+/// What `replay` is asked for.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Replay {
+    pub(super) tape: PathBuf,
+    pub(super) until: Option<u64>,
+    pub(super) flow: Option<FlowId>,
+    pub(super) pcap: Option<PathBuf>,
+}
+
+/// `TAPE [--until N] [--flow FLOW] [--pcap FILE]`.
+pub(super) fn replay(mut parser: Parser) -> Result<Asked<Replay>, Error> {
+    let (mut tape, mut until, mut flow, mut pcap) = (None, None, None, None);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Asked::Help),
+            Arg::Long("until") => until = Some(parser.value()?.parse()?),
+            Arg::Long("flow") => flow = Some(parser.value()?.parse()?),
+            Arg::Long("pcap") => pcap = Some(parser.value()?.into()),
+            Arg::Value(value) if tape.is_none() => tape = Some(value.into()),
+            Arg::Short(_) | Arg::Long(_) | Arg::Value(_) => return Err(argument.unexpected()),
+        }
+    }
+    let tape = tape.ok_or("no tape")?;
+    Ok(Asked::Do(Replay { tape, until, flow, pcap }))
 }
 
 /// What `check` is asked for.

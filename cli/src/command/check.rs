@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write as _};
 
 use lexopt::Parser;
 use slipwire_core::config::{DefaultAction, Endpoint, Gateway, Peer};
-use slipwire_driver::{CaptureFile, Forward};
+use slipwire_driver::{CaptureFile, Forward, TapeFiles};
 
 use super::{arguments, explain, rule_table};
 use crate::config::{self, Configuration};
@@ -82,6 +82,13 @@ impl Display for Summary<'_> {
         if let Some(CaptureFile { file, size_max }) = &configuration.settings.capture {
             let text = format!("plaintext packets to {}, at most {size_max} bytes", file.display());
             row(f, "capture", &text)?;
+        }
+        if let Some(TapeFiles { file, size_max, segments }) = &configuration.settings.record {
+            let file = file.display();
+            let text = format!(
+                "plaintext to {file} and {segments} tapes in all, at most {size_max} bytes"
+            );
+            row(f, "record", &text)?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod genkey;
 mod genpsk;
 mod pubkey;
 mod quickstart;
+mod replay;
 mod rule_table;
 mod run;
 
@@ -29,6 +30,7 @@ Commands:
   genkey              print a new private key
   pubkey              read a private key, print its public key
   genpsk              print a new preshared key
+  replay TAPE         run a recorded tape, stop at the first difference
 
 Options:
   -h, --help          print this, or the help of a command
@@ -43,7 +45,7 @@ Examples:
 Exit codes: 0 done, 1 a fault of what was asked for, 2 wrong usage, 3 the system refused.
 ";
 
-const NAMES: [&str; 6] = ["run", "quickstart", "check", "genkey", "pubkey", "genpsk"];
+const NAMES: [&str; 7] = ["run", "quickstart", "check", "genkey", "pubkey", "genpsk", "replay"];
 
 /// Runs the command that the arguments name.
 pub(crate) fn dispatch(mut parser: Parser) -> Result<(), Failure> {
@@ -61,6 +63,7 @@ pub(crate) fn dispatch(mut parser: Parser) -> Result<(), Failure> {
             Some("genkey") => genkey::main(parser),
             Some("pubkey") => pubkey::main(parser),
             Some("genpsk") => genpsk::main(parser),
+            Some("replay") => replay::main(parser),
             Some(_) | None => Err(usage(unknown_command(&name.to_string_lossy()))),
         },
         Some(option) => Err(usage(option.unexpected().to_string())),

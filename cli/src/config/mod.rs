@@ -79,6 +79,8 @@ pub(crate) struct Origin {
     pub(crate) rule_lines: Vec<usize>,
     /// The line of `capture.file`, or the first.
     pub(crate) capture_line: usize,
+    /// The line of `record.file`, or the first.
+    pub(crate) record_line: usize,
 }
 
 /// Why there is no configuration.
@@ -179,6 +181,7 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
         limits: options::limits(root, report),
     };
     let capture = options::capture(root, directory, report);
+    let record = options::record(root, directory, report);
     let log_level = options::log_level(root, report);
     if interface.addresses_sound && peers.ownership_sound {
         forward::check_targets(&forwards, &parts, report);
@@ -198,6 +201,7 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
             forward_lines: forwards.iter().map(|table| report.line(table.listen_offset)).collect(),
             rule_lines: rules.iter().map(|table| report.line(table.offset)).collect(),
             capture_line: report.line(capture.as_ref().map_or(0, |capture| capture.offset)),
+            record_line: report.line(record.as_ref().map_or(0, |record| record.offset)),
         },
         interface_name: interface.name,
         engine,
@@ -207,6 +211,7 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
             forwards: forwards.into_iter().map(|table| table.forward).collect(),
             services: Vec::new(),
             capture: capture.map(|capture| capture.value),
+            record: record.map(|record| record.value),
         },
         log_level,
         warnings: report.warnings(surroundings.file),

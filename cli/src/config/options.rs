@@ -1,5 +1,5 @@
-//! The tables that only tune: `[gateway]`, `[tcp]`, `[udp]`, `[icmp]`, `[limits]`, `[log]`, and the one
-//! that only looks, `[capture]`.
+//! The tables that only tune: `[gateway]`, `[tcp]`, `[udp]`, `[icmp]`, `[limits]`, `[log]`, and those
+//! that only look, `[capture]` and `[record]`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use slipwire_core::config::{DefaultAction, Filtering, Gateway, Mappings, RefusedAnswer, Tcp};
 use slipwire_core::{Limits, Share};
-use slipwire_driver::CaptureFile;
+use slipwire_driver::{CaptureFile, TapeFiles};
 use toml::de::DeTable;
 
 use super::address::Prefix;
@@ -18,6 +18,10 @@ use super::value::{ByteSize, Count, FilePath, RingSize};
 
 /// The size of a capture that does not say: some minutes of a busy tunnel, and room on any disk.
 const CAPTURE_LEN: usize = 256 << 20;
+/// The tapes of a recording that does not say.
+const TAPE_SEGMENTS: usize = 4;
+/// More than anybody keeps: each start renames them all.
+const TAPE_SEGMENTS_MAX: u32 = 1_000;
 
 /// What peers may reach; nothing without the table. The addresses of this host are the driver's
 /// to find.
@@ -94,6 +98,26 @@ pub(super) fn capture(
     let file = section.required::<FilePath>("file", "file = \"slipwire.pcap\"", report)?;
     let capture = CaptureFile { file: directory.join(file.value.0), size_max: size as u64 };
     Some(At { value: capture, offset: file.offset })
+}
+
+/// Where all that happens is recorded, if anywhere, and the place of the key that says so.
+pub(super) fn record(
+    root: &DeTable<'_>,
+    directory: &Path,
+    report: &mut Report,
+) -> Option<At<TapeFiles>> {
+    let section = Section::one(&schema::RECORD, root, report)?;
+    let mut size = CAPTURE_LEN;
+    section.set::<ByteSize, _>("size", &mut size, report);
+    let mut segments = TAPE_SEGMENTS;
+    section.set::<Count, _>("segments", &mut segments, report);
+    let file = section.required::<FilePath>("file", "file = \"slipwire.tape\"", report)?;
+    let tapes = TapeFiles {
+        file: directory.join(file.value.0),
+        size_max: size as u64,
+        segments: u32::try_from(segments).unwrap_or(u32::MAX).min(TAPE_SEGMENTS_MAX),
+    };
+    Some(At { value: tapes, offset: file.offset })
 }
 
 pub(super) fn log_level(root: &DeTable<'_>, report: &mut Report) -> LevelFilter {

@@ -89,11 +89,16 @@ pub(crate) const LIMITS: Schema = Schema {
 pub(crate) const CAPTURE: Schema =
     Schema { name: "capture", occurs: Occurs::Once, keys: &["file", "size"] };
 
+pub(crate) const RECORD: Schema =
+    Schema { name: "record", occurs: Occurs::Once, keys: &["file", "size", "segments"] };
+
 pub(crate) const LOG: Schema = Schema { name: "log", occurs: Occurs::Once, keys: &["level"] };
 
 /// Every table, in the order of the documentation.
-pub(crate) const ALL: [&Schema; 11] =
-    [&INTERFACE, &PEER, &FORWARD, &GATEWAY, &RULE, &TCP, &UDP, &ICMP, &LIMITS, &CAPTURE, &LOG];
+pub(crate) const ALL: [&Schema; 12] = [
+    &INTERFACE, &PEER, &FORWARD, &GATEWAY, &RULE, &TCP, &UDP, &ICMP, &LIMITS, &CAPTURE, &RECORD,
+    &LOG,
+];
 
 impl Schema {
     /// The table's header as it is written in a file.

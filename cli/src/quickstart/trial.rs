@@ -87,6 +87,7 @@ fn launch(
         forwards: vec![forward],
         services: Vec::new(),
         capture: None,
+        record: None,
     };
     let seed = entropy::secret_bytes()?;
     Ok(Driver::new(config, settings, *seed))

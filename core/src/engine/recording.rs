@@ -2,6 +2,7 @@
 
 use super::{Engine, next_seed};
 use crate::stack::Stack;
+use crate::stats::Counter;
 use crate::tape::{Head, Input, Recorder, StartTapeError, TapeSink};
 use crate::time::Instant;
 
@@ -60,6 +61,7 @@ impl Engine {
             tape.flush();
             if tape.is_over() {
                 self.tape = None;
+                self.stats.count(Counter::TapeEnded);
             }
         }
     }

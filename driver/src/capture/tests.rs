@@ -1,4 +1,5 @@
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 
 use pcap_file::pcapng::{Block, PcapNgReader};
 use slipwire_core::config::{Endpoint, Interface, Mappings, Parts, Peer, Tcp};

@@ -1,0 +1,89 @@
+//! `slipwire replay`: a recorded tape through a stack, up to the first difference.
+
+use std::fs;
+use std::path::Path;
+
+use lexopt::Parser;
+use slipwire_core::tape::{Replay, Step, TapeEnd};
+use slipwire_driver::{Capture, CaptureFile, StartError};
+
+use super::arguments;
+use crate::failure::Failure;
+use crate::output;
+
+const HELP: &str = "\
+Runs a tape that [record] has written through the stack, and compares everything it says with what
+it said then. Exits with 0 if it is the same to the end of the tape, or to where a torn tape is torn,
+and with 1 at the first difference, which it shows.
+
+Usage: slipwire replay TAPE [--until N] [--flow FLOW] [--pcap FILE]
+
+Options:
+  --until N      stop after the N-th input
+  --flow FLOW    show what happens to this flow: number, seconds, input or output; FLOW as in logs: 3.1
+  --pcap FILE    write the plaintext packets for Wireshark and tcpdump
+
+Examples:
+  slipwire replay slipwire.tape
+  slipwire replay slipwire.tape.1 --flow 3.1
+  slipwire replay slipwire.tape --until 5000 --pcap out.pcap
+";
+
+pub(super) fn main(parser: Parser) -> Result<(), Failure> {
+    let parsed = arguments::replay(parser);
+    let Some(asked) = arguments::settle(parsed, "replay", HELP)? else { return Ok(()) };
+    let name = asked.tape.display();
+    let tape = fs::read(&asked.tape)
+        .map_err(|error| Failure::Fault(format!("{name}: {error}; name a tape")))?;
+    let mut replay =
+        Replay::new(&tape).map_err(|error| Failure::Fault(format!("{name}: {error}")))?;
+    let capture = asked.pcap.as_deref().map(|file| capture(file, &replay)).transpose()?;
+    replay.set_tap(capture.as_ref().map(Capture::tap));
+    replay.follow(asked.flow);
+    let outcome = run(&mut replay, asked.until);
+    if let Some(capture) = &capture {
+        capture.finish();
+    }
+    let end = outcome.map_err(|difference| Failure::Fault(format!("{name}: {difference}")))?;
+    let inputs = replay.number();
+    let seconds = replay.now().saturating_duration_since(replay.begun_at()).as_secs_f64();
+    let end = match end {
+        End::Tape(TapeEnd::Whole) => "to the end".to_owned(),
+        End::Tape(TapeEnd::Torn { position, what }) => {
+            format!("up to byte {position}, where the tape is torn: {what}")
+        }
+        End::Asked => "as far as asked".to_owned(),
+    };
+    let program = replay.program();
+    output::print(&format!(
+        "{inputs} inputs in {seconds:.3} s, recorded by slipwire {program}: the same {end}\n"
+    ))
+}
+
+/// Why a replay ended without a difference.
+enum End {
+    Tape(TapeEnd),
+    Asked,
+}
+
+fn run(replay: &mut Replay<'_>, until: Option<u64>) -> Result<End, String> {
+    while until.is_none_or(|until| replay.number() < until) {
+        let step = replay.step();
+        for line in replay.take_lines() {
+            // A reader that has seen enough is no reason to stop.
+            let _ = output::print(&format!("{line}\n"));
+        }
+        match step {
+            Ok(Step::Same) => {}
+            Ok(Step::End(end)) => return Ok(End::Tape(end)),
+            Err(difference) => return Err(difference.to_string()),
+        }
+    }
+    Ok(End::Asked)
+}
+
+fn capture(file: &Path, replay: &Replay<'_>) -> Result<Capture, Failure> {
+    let to = CaptureFile { file: file.to_owned(), size_max: u64::MAX };
+    Capture::create(to, replay.begun_at())
+        .map_err(|error: StartError| Failure::System(format!("slipwire: {error}")))
+}
