@@ -30,6 +30,7 @@ mod paths;
 mod peers;
 mod process;
 mod programs;
+mod record;
 mod recovery;
 mod rekey;
 mod roaming;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         // First, because some of these wait until nothing else runs.
         process::tests,
         capture::tests,
+        record::tests,
         closing::tests,
         faults::tests,
         gateway::tests,

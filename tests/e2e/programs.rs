@@ -38,8 +38,12 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 fn curl(lab: &Lab, job: Job) -> Result<()> {
+    fetch_page(&tunnel(lab, job)?)
+}
+
+/// Fetches a page through the tunnel with curl, over either IP version.
+pub(crate) fn fetch_page(tunnel: &Tunnel) -> Result<()> {
     const PAGE: &str = "It works, through the tunnel.";
-    let tunnel = tunnel(lab, job)?;
     let _server = Service::start(&tunnel.row.far, PORT, |mut stream| {
         for line in BufReader::new(&stream).lines() {
             if line?.is_empty() {
@@ -103,7 +107,7 @@ fn iperf3_udp(lab: &Lab, job: Job) -> Result<()> {
 }
 
 /// Runs iperf3 for a second and wants bytes to have arrived.
-fn measure(tunnel: &Tunnel, arguments: &[&str]) -> Result<()> {
+pub(crate) fn measure(tunnel: &Tunnel, arguments: &[&str]) -> Result<()> {
     let target = tunnel.target(Family::V4, PORT);
     let mut server = iperf3_server(tunnel)?;
     let mut client = Command::new("iperf3");

@@ -181,7 +181,10 @@ pub fn missing() -> Option<String> {
 }
 
 /// The program under test, where a user without privileges can run it.
-fn binary() -> Result<&'static Path> {
+///
+/// # Errors
+/// It was not built.
+pub fn binary() -> Result<&'static Path> {
     static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let copy = || -> Result<PathBuf> {
         let source = match env::var_os("SLIPWIRE_BIN") {

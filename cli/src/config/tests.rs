@@ -188,6 +188,21 @@ fn a_capture_lies_beside_the_configuration_and_has_an_end() {
 }
 
 #[test]
+fn tapes_lie_beside_the_configuration_and_have_an_end() {
+    let record = |lines: &str| {
+        let configuration = load_text(&format!("{INTERFACE}[record]\n{lines}")).unwrap();
+        assert_eq!(configuration.origin.record_line, 5);
+        configuration.settings.record.unwrap()
+    };
+    let tapes = record("file = \"a.tape\"\n");
+    assert!(tapes.file.ends_with("a.tape") && tapes.file != Path::new("a.tape"));
+    assert_eq!((tapes.size_max, tapes.segments), (256 << 20, 4));
+    let tapes = record("file = \"/x/a\"\nsize = \"1MiB\"\nsegments = 2\n");
+    assert_eq!((tapes.size_max, tapes.segments), (1 << 20, 2));
+    assert!(load_text(INTERFACE).unwrap().settings.record.is_none());
+}
+
+#[test]
 fn every_fault_is_reported_in_the_order_of_the_file() {
     let faults = faults(&format!(
         "{INTERFACE}listen_prot = 3\nmtu = 100\n{}[[forward]]\nlisten = \"x\"\n[log]\nlevel = 3\n",
@@ -338,7 +353,7 @@ fn every_configuration_of_the_readme_is_valid() {
     let readme = include_str!("../../../README.md");
     let blocks: Vec<_> =
         readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 4);
+    assert_eq!(blocks.len(), 5);
     let (whole, part) = blocks.split_at(3);
     for block in whole {
         load_text(block).unwrap();
