@@ -11,6 +11,7 @@ pub(crate) struct Summary {
     protocol: Option<Protocol>,
     source: SocketAddr,
     destination: SocketAddr,
+    hop_limit: u8,
     tcp: Option<Segment>,
 }
 
@@ -47,6 +48,7 @@ impl Summary {
             }
             _ => return None,
         };
+        let hop_limit = packet[if addresses[0].is_ipv4() { 8 } else { 7 }];
         let word = |at: usize| {
             let bytes = packet.get(header_len + at..)?.first_chunk()?;
             Some(u16::from_be_bytes(*bytes))
@@ -79,6 +81,7 @@ impl Summary {
             protocol,
             source: SocketAddr::new(source, ports[0].unwrap_or(0)),
             destination: SocketAddr::new(destination, ports[1].unwrap_or(0)),
+            hop_limit,
             tcp: (protocol == Some(Protocol::Tcp)).then(segment).flatten(),
         })
     }
@@ -103,6 +106,7 @@ impl fmt::Display for Summary {
             Some(protocol) => write!(f, "{protocol} {} > {}", self.source, self.destination)?,
             None => write!(f, "{} > {}", self.source.ip(), self.destination.ip())?,
         }
+        write!(f, ", ttl {}", self.hop_limit)?;
         let Some(Segment { sequence, acknowledgement, flags, window }) = self.tcp else {
             return Ok(());
         };

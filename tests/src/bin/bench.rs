@@ -9,8 +9,10 @@
 
 use std::{
     env, fmt,
+    fs::{self, Permissions},
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt as _,
     time::{Duration, Instant},
 };
 
@@ -27,6 +29,8 @@ use slipwire_tests::{
 const UP_PORT: u16 = 7000;
 const DOWN_PORT: u16 = 7001;
 const CHUNK: usize = 128 * 1024;
+/// More than is measured.
+const FILE_SIZE: &str = "64GiB";
 const GIGABYTE: f64 = 1e9;
 
 fn main() -> Result<()> {
@@ -40,6 +44,8 @@ fn main() -> Result<()> {
     for &job in Job::WITH_BASELINE {
         ways.push(Way::tunnel(&lab, job)?);
     }
+    ways.push(Way::watched(&lab, "wireguard-go – slipwire gateway, [record]", "record")?);
+    ways.push(Way::watched(&lab, "wireguard-go – slipwire gateway, [capture]", "capture")?);
     let duration = Duration::from_secs(seconds.into());
     for round in 1..=rounds {
         for way in &mut ways {
@@ -87,7 +93,20 @@ impl Way {
             Job::Forward => "slipwire forward – wireguard-go",
             Job::BothEnds => "slipwire forward – slipwire gateway",
         };
-        let tunnel = Tunnel::start(lab, Plan::new(job))?;
+        Self::through(Tunnel::start(lab, Plan::new(job))?, name)
+    }
+
+    /// A gateway that writes all packets to a file, by the table of that name.
+    fn watched(lab: &Lab, name: &'static str, table: &str) -> Result<Self> {
+        let directory = lab.directory(table)?;
+        fs::set_permissions(&directory, Permissions::from_mode(0o777))?;
+        let file = directory.join("packets");
+        let tables = format!("[{table}]\nfile = {file:?}\nsize = \"{FILE_SIZE}\"\n");
+        let plan = Plan { tables, ..Plan::new(Job::Gateway) };
+        Self::through(Tunnel::start(lab, plan)?, name)
+    }
+
+    fn through(tunnel: Tunnel, name: &'static str) -> Result<Self> {
         let targets = [UP_PORT, DOWN_PORT].map(|port| tunnel.target(Family::V4, port));
         let target = |port| targets[usize::from(port - UP_PORT)];
         Ok(Self::new(name, tunnel.row.clone(), target, Some(tunnel)))
