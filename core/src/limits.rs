@@ -93,7 +93,16 @@ const _: () = assert!(UNCONFIRMED_SESSIONS_BURST < 8, "boringtun keeps 8 session
 
 /// A share of a limit, in percent: 1 to 100.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "u8")]
 pub struct Share(u8);
+
+impl TryFrom<u8> for Share {
+    type Error = &'static str;
+
+    fn try_from(percent: u8) -> Result<Self, &'static str> {
+        Self::percent(percent).ok_or("a share is 1 to 100 percent")
+    }
+}
 
 impl Share {
     /// Takes a percentage; `None` outside 1 to 100.
@@ -170,6 +179,14 @@ mod tests {
         assert_eq!(Share::percent(100).unwrap().of(7), 7);
         assert_eq!(Share::percent(99).unwrap().of(usize::MAX), usize::MAX / 100 * 99 + 14);
         assert!(Share::percent(0).is_none() && Share::percent(101).is_none());
+    }
+
+    #[test]
+    fn no_share_outside_its_range_is_read() {
+        let read = postcard::from_bytes::<Share>;
+        assert_eq!(read(&[100]), Ok(Share(100)));
+        assert!(read(&[0]).is_err() && read(&[101]).is_err());
+        assert_eq!(postcard::to_allocvec(&Share(7)).unwrap(), [7]);
     }
 
     #[test]
