@@ -11,10 +11,11 @@ use slipwire_tests::sim::{self, Report, Trace};
 const HELP: &str = "\
 Whole engines in a simulated world, one run for each seed.
 
-Usage: simulate [--seeds N] [--from S] [--trace]
+Usage: simulate [--seeds N] [--from S] [--tapes] [--trace]
 
   --seeds N   run so many seeds (default: 1000)
   --from S    the first of them (default: 0)
+  --tapes     record every engine, and replay each tape: it has to say the same
   --trace     show every event, on standard error
   --help      show this
 
@@ -28,6 +29,7 @@ A run that breaks a promise is reported with the command that repeats it, and ma
 struct Task {
     from: u64,
     seeds: u64,
+    run: fn(u64, Trace) -> Report,
     trace: Trace,
 }
 
@@ -47,12 +49,13 @@ fn main() -> ExitCode {
 
 /// `None` asks for the help.
 fn parse(mut parser: Parser) -> Result<Option<Task>, Error> {
-    let mut task = Task { from: 0, seeds: 1_000, trace: Trace::Hidden };
+    let mut task = Task { from: 0, seeds: 1_000, run: sim::run, trace: Trace::Hidden };
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(None),
             Arg::Long("seeds") => task.seeds = parser.value()?.parse()?,
             Arg::Long("from") => task.from = parser.value()?.parse()?,
+            Arg::Long("tapes") => task.run = sim::run_taped,
             Arg::Long("trace") => task.trace = Trace::Shown,
             Arg::Short(_) | Arg::Long(_) | Arg::Value(_) => return Err(argument.unexpected()),
         }
@@ -64,7 +67,7 @@ fn run(task: &Task) -> ExitCode {
     let start = Instant::now();
     let mut total = Total::default();
     for seed in task.from..task.from.saturating_add(task.seeds) {
-        let report = sim::run(seed, task.trace);
+        let report = (task.run)(seed, task.trace);
         total.add(&report);
         if let Some(violation) = &report.violation {
             println!("seed {seed}: {violation}");
