@@ -11,7 +11,7 @@ use super::script::Script;
 use super::summary::Summary;
 use super::text;
 use crate::action::{FlowId, Identity, PeerId};
-use crate::config;
+use crate::config::{self, MTU_MIN};
 use crate::stack::{Outlet, Route, Setup, Stack};
 use crate::stats::Counter;
 use crate::tap::{Direction, Tap};
@@ -384,7 +384,8 @@ impl Outlet for Stage<'_, '_> {
     }
 
     fn path_mtu(&mut self, _: PeerId) -> u16 {
-        self.script.path_mtu(self.setup.mtu)
+        // As the tunnel promises; a damaged tape does not.
+        self.script.path_mtu(self.setup.mtu).clamp(MTU_MIN, self.setup.mtu)
     }
 
     fn identity(&self, peer: PeerId) -> Option<Arc<Identity>> {
