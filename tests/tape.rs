@@ -3,7 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on ends")]
 
-use slipwire_core::tape::{Difference, Replay, Step, TapeEnd, TapeError};
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+
+use slipwire_core::config::{Interface, Mappings, Parts, Peer, Tcp};
+use slipwire_core::tape::{Difference, Replay, StartTapeError, Step, TapeEnd, TapeError, TapeSink};
+use slipwire_core::{Config, Counter, Engine, Instant, Limits, PrivateKey};
 use slipwire_tests::fuzz::reseal;
 use slipwire_tests::sim;
 
@@ -91,4 +97,96 @@ fn one_bit_makes_a_difference() {
         }
         assert!(inputs <= whole);
     }
+}
+
+/// Takes so many bytes, then no more.
+#[derive(Clone, Debug)]
+struct Sink {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    len_max: usize,
+}
+
+impl Sink {
+    fn of(len_max: usize) -> Self {
+        Self { bytes: Arc::default(), len_max }
+    }
+}
+
+impl TapeSink for Sink {
+    fn append(&mut self, bytes: &[u8]) -> ControlFlow<()> {
+        let mut tape = self.bytes.lock().unwrap();
+        if tape.len() + bytes.len() > self.len_max {
+            return ControlFlow::Break(());
+        }
+        tape.extend_from_slice(bytes);
+        ControlFlow::Continue(())
+    }
+}
+
+fn engine() -> Engine {
+    let key = |byte| PrivateKey::from_entropy([byte; 32]);
+    let parts = Parts {
+        interface: Interface {
+            private_key: key(1),
+            addresses: vec!["10.0.0.1/24".parse().unwrap()],
+            mtu: 1420,
+        },
+        peers: vec![Peer {
+            name: "peer".into(),
+            public_key: key(2).public_key(),
+            preshared_key: None,
+            allowed_ips: vec!["10.0.0.2/32".parse().unwrap()],
+            endpoint: None,
+            persistent_keepalive: None,
+        }],
+        gateway: None,
+        tcp: Tcp::default(),
+        mappings: Mappings::default(),
+        limits: Limits::default(),
+    };
+    Engine::new(&Config::new(parts).unwrap(), [7; 32], Instant::ZERO)
+}
+
+#[test]
+fn a_tape_begins_at_rest_and_no_flow_has_the_id_of_an_earlier_one() {
+    let target: SocketAddr = "10.0.0.2:53".parse().unwrap();
+    let mut engine = engine();
+    let now = Instant::from_nanos(5);
+    let earlier = engine.open_udp(target, now).unwrap();
+    let refused = engine.start_tape(Box::new(Sink::of(usize::MAX)), now);
+    assert_eq!(refused, Err(StartTapeError::NotAtRest));
+    engine.handle_aborted(earlier, now);
+
+    let sink = Sink::of(usize::MAX);
+    engine.start_tape(Box::new(sink.clone()), now).unwrap();
+    assert!(engine.is_recording());
+    let flow = engine.open_udp(target, now).unwrap();
+    assert_eq!(flow.slot(), earlier.slot());
+    assert_ne!(flow, earlier);
+    assert!(engine.send_datagram(earlier, target, b"stale", now).is_err());
+    engine.send_datagram(flow, target, b"hello", now).unwrap();
+    engine.flush_tape();
+    let tape = sink.bytes.lock().unwrap().clone();
+    assert_eq!(replay(&tape), (Ok(TapeEnd::Whole), 3));
+    let secret = [1; 32];
+    assert!(!tape.windows(32).any(|window| window == secret), "the private key");
+}
+
+#[test]
+fn a_sink_that_is_full_ends_the_tape_behind_a_whole_frame_and_nothing_else() {
+    let target: SocketAddr = "10.0.0.2:53".parse().unwrap();
+    let mut engine = engine();
+    let sink = Sink::of(200_000);
+    engine.start_tape(Box::new(sink.clone()), Instant::ZERO).unwrap();
+    let flow = engine.open_udp(target, Instant::ZERO).unwrap();
+    for _ in 0..300 {
+        engine.send_datagram(flow, target, &[9; 1000], Instant::ZERO).unwrap();
+    }
+    assert!(!engine.is_recording());
+    assert_eq!(engine.stats().value(Counter::TapeEnded), 0);
+    engine.flush_tape();
+    assert_eq!(engine.stats().value(Counter::TapeEnded), 1);
+    let (end, inputs) = replay(&sink.bytes.lock().unwrap());
+    assert_eq!(end, Ok(TapeEnd::Whole));
+    assert!((100..300).contains(&inputs), "{inputs}");
 }

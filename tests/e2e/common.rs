@@ -3,6 +3,8 @@
 use std::{
     io::Write as _,
     net::{Shutdown, SocketAddr, TcpStream},
+    path::PathBuf,
+    process::Command,
     thread,
     time::Duration,
 };
@@ -147,6 +149,26 @@ pub(crate) fn stays_silent(tunnel: &Tunnel) -> Result<()> {
         if is_answered(&tunnel.row.near, tunnel.target(Family::V4, PROBE_PORT)).is_ok() {
             bail!("a reply came through the tunnel");
         }
+    }
+    Ok(())
+}
+
+/// A directory on a disk of 256 KiB, which goes with the sandbox.
+pub(crate) fn small_disk(lab: &Lab) -> Result<PathBuf> {
+    let disk = lab.directory("disk")?;
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=256k,mode=0777", "tmpfs"]).arg(&disk);
+    ensure!(mount.status()?.success(), "no tmpfs");
+    Ok(disk)
+}
+
+/// Moves 3 MiB through the tunnel, which arrive.
+pub(crate) fn move_more_than_a_small_disk_holds(tunnel: &Tunnel) -> Result<()> {
+    for seed in 0..3 {
+        let sink = sink(&tunnel.row.far, PORT)?;
+        let stream = connect(tunnel, PORT)?;
+        let sent = send_to_sink(&stream, Payload { bytes: 1 << 20, seed })?;
+        ensure!(sink.result()? == sent, "other bytes arrived than were sent");
     }
     Ok(())
 }

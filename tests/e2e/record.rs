@@ -14,7 +14,6 @@ use slipwire_tests::{
     deadline::eventually,
     fuzz::reseal,
     lab::Lab,
-    payload::Payload,
     row::Family,
     slipwire,
     tunnel::{Job, Plan, Tunnel},
@@ -22,7 +21,7 @@ use slipwire_tests::{
 };
 
 use crate::{
-    common::{PORT, connect, is_answered, send_to_sink, sink},
+    common::{PORT, is_answered, move_more_than_a_small_disk_holds, small_disk},
     programs,
     runner::Test,
 };
@@ -134,19 +133,10 @@ fn survives(lab: &Lab) -> Result<()> {
 }
 
 fn full_disk(lab: &Lab) -> Result<()> {
-    let disk = lab.directory("disk")?;
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", "size=256k,mode=0777", "tmpfs"]).arg(&disk);
-    // It goes with the sandbox.
-    ensure!(mount.status()?.success(), "no tmpfs");
+    let disk = small_disk(lab)?;
     let file = disk.join("a.tape");
     let mut tunnel = gateway(lab, &file)?;
-    for seed in 0..3 {
-        let sink = sink(&tunnel.row.far, PORT)?;
-        let stream = connect(&tunnel, PORT)?;
-        let sent = send_to_sink(&stream, Payload { bytes: 1 << 20, seed })?;
-        ensure!(sink.result()? == sent, "other bytes arrived than were sent");
-    }
+    move_more_than_a_small_disk_holds(&tunnel)?;
     let Some(slipwire) = tunnel.slipwires().next() else { bail!("no slipwire") };
     ensure!(slipwire.terminate(LIMIT)?.success(), "no end in order");
     let log = slipwire.process().stderr().tail(100);
