@@ -8,7 +8,8 @@
 //!
 //! Each segment is a tape of its own. A tape begins with an engine at rest, so the next one begins with
 //! the first moment without flows after the last one was full; until then nothing is recorded. A disk
-//! that is full ends a segment behind its last whole frame, and nothing else.
+//! that is full ends the recording behind the last whole frame, and nothing else: a new segment would
+//! cost an older one and fare no better.
 //!
 //! What is on a tape is core's to say ([`TapeSink`]).
 
@@ -16,6 +17,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use slipwire_core::tape::TapeSink;
@@ -27,8 +30,8 @@ use crate::settings::TapeFiles;
 
 /// How long entries wait for others.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// How long nothing is tried after a segment could not be written.
-const RETRY_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a segment is the latest at least: the ring is not to turn faster.
+const BEGIN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A recording that goes on.
 #[derive(Debug)]
@@ -38,8 +41,8 @@ pub(crate) struct Recording {
     due: Option<Instant>,
     /// When the next segment may begin.
     begin_at: Instant,
-    /// Whether it has been said that a segment could not be begun.
-    is_failing: bool,
+    /// Whether a segment could not be written. Its log line has been written then.
+    has_failed: Arc<AtomicBool>,
 }
 
 impl Recording {
@@ -50,7 +53,8 @@ impl Recording {
         now: Instant,
     ) -> Result<Self, StartError> {
         let file = to.file.clone();
-        let mut recording = Self { to, due: None, begin_at: now, is_failing: false };
+        let has_failed = Arc::default();
+        let mut recording = Self { to, due: None, begin_at: now, has_failed };
         match recording.begin(engine, now) {
             Ok(()) => Ok(recording),
             Err(error) => Err(StartError::Record { file, error }),
@@ -61,7 +65,9 @@ impl Recording {
         rotate(&self.to.file, self.to.segments)?;
         let segments = u64::from(self.to.segments.max(1));
         let size_max = self.to.size_max / segments;
-        let segment = Segment { file: private_file::create(&self.to.file)?, written: 0, size_max };
+        let file = private_file::create(&self.to.file)?;
+        let has_failed = Arc::clone(&self.has_failed);
+        let segment = Segment { file, written: 0, size_max, has_failed };
         engine.start_tape(Box::new(segment), now).map_err(io::Error::other)
     }
 
@@ -76,12 +82,12 @@ impl Recording {
             // Lets go of the segment that has ended.
             engine.flush_tape();
             self.due = None;
-            if now >= self.begin_at && engine.is_at_rest() {
-                self.begin_at = now + RETRY_INTERVAL;
-                if let Err(error) = self.begin(engine, now)
-                    && !std::mem::replace(&mut self.is_failing, true)
-                {
+            let has_failed = self.has_failed.load(Ordering::Relaxed);
+            if !has_failed && now >= self.begin_at && engine.is_at_rest() {
+                self.begin_at = now + BEGIN_INTERVAL;
+                if let Err(error) = self.begin(engine, now) {
                     log::warn!("tape: {error}; nothing is recorded, nothing else stops");
+                    self.has_failed.store(true, Ordering::Relaxed);
                 }
             }
             return;
@@ -125,6 +131,7 @@ struct Segment {
     file: File,
     written: u64,
     size_max: u64,
+    has_failed: Arc<AtomicBool>,
 }
 
 impl TapeSink for Segment {
@@ -137,6 +144,7 @@ impl TapeSink for Segment {
             log::warn!("tape: {error}; it ends here, nothing else stops");
             // A torn frame would be noticed, but none is better.
             let _ = self.file.set_len(self.written);
+            self.has_failed.store(true, Ordering::Relaxed);
             return ControlFlow::Break(());
         }
         self.written += bytes.len() as u64;
@@ -146,7 +154,79 @@ impl TapeSink for Segment {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use slipwire_core::config::{Interface, Mappings, Parts, Peer, Tcp};
+    use slipwire_core::tape::{Replay, Step};
+    use slipwire_core::{Config, Limits, PrivateKey};
+
     use super::*;
+
+    fn engine() -> Engine {
+        let parts = Parts {
+            interface: Interface {
+                private_key: PrivateKey::from_entropy([1; 32]),
+                addresses: vec!["10.0.0.1/24".parse().unwrap()],
+                mtu: 1420,
+            },
+            peers: vec![Peer {
+                name: "peer".into(),
+                public_key: PrivateKey::from_entropy([2; 32]).public_key(),
+                preshared_key: None,
+                allowed_ips: vec!["10.0.0.2/32".parse().unwrap()],
+                endpoint: None,
+                persistent_keepalive: None,
+            }],
+            gateway: None,
+            tcp: Tcp::default(),
+            mappings: Mappings::default(),
+            limits: Limits::default(),
+        };
+        Engine::new(&Config::new(parts).unwrap(), [7; 32], Instant::ZERO)
+    }
+
+    /// How many inputs are on a tape, all of which say the same again.
+    fn inputs(file: &Path) -> u64 {
+        let tape = fs::read(file).unwrap();
+        let mut replay = Replay::new(&tape).unwrap();
+        while replay.step().unwrap() == Step::Same {}
+        replay.number()
+    }
+
+    #[test]
+    fn the_next_segment_begins_when_nothing_is_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.tape");
+        let to = TapeFiles { file: file.clone(), size_max: 300_000, segments: 2 };
+        let target: SocketAddr = "10.0.0.2:53".parse().unwrap();
+        let (mut engine, mut now) = (engine(), Instant::ZERO);
+        let mut recording = Recording::start(to, &mut engine, now).unwrap();
+        let flow = engine.open_udp(target, now).unwrap();
+        for _ in 0..500 {
+            engine.send_datagram(flow, target, &[9; 1000], now).unwrap();
+        }
+        now += BEGIN_INTERVAL;
+        recording.handle_timeout(&mut engine, now);
+        assert!(!engine.is_recording(), "the flow is still open");
+        assert!(!directory.path().join("a.tape.1").exists());
+
+        engine.handle_aborted(flow, now);
+        recording.handle_timeout(&mut engine, now);
+        assert!(engine.is_recording());
+        assert!(inputs(&directory.path().join("a.tape.1")) > 100);
+        let flow = engine.open_udp(target, now).unwrap();
+        engine.send_datagram(flow, target, b"hello", now).unwrap();
+        recording.note(&engine, now);
+        assert_eq!(recording.due(), Some(now + FLUSH_INTERVAL));
+        assert_eq!(inputs(&file), 0, "it waits for more");
+        recording.handle_timeout(&mut engine, now + FLUSH_INTERVAL);
+        assert_eq!(recording.due(), None);
+        assert_eq!(inputs(&file), 2);
+    }
+
+    fn segment(file: File, size_max: u64) -> Segment {
+        Segment { file, written: 0, size_max, has_failed: Arc::default() }
+    }
 
     #[test]
     fn segments_move_on_and_the_oldest_goes() {
@@ -168,7 +248,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.tape");
         let file = private_file::create(&path).unwrap();
-        let mut segment = Segment { file, written: 0, size_max: 10 };
+        let mut segment = segment(file, 10);
         assert!(segment.append(b"123456").is_continue());
         assert!(segment.append(b"78901").is_break());
         assert_eq!(fs::read(path).unwrap(), b"123456");
@@ -177,7 +257,8 @@ mod tests {
     #[test]
     fn a_disk_that_is_full_ends_a_segment() {
         let file = File::options().write(true).open("/dev/full").unwrap();
-        let mut segment = Segment { file, written: 0, size_max: 1 << 20 };
+        let mut segment = segment(file, 1 << 20);
         assert!(segment.append(b"123456").is_break());
+        assert!(segment.has_failed.load(Ordering::Relaxed), "no other is begun");
     }
 }
