@@ -9,7 +9,7 @@ use crate::time::Instant;
 
 /// Inputs from the host leg of flows.
 impl Engine {
-    /// Answers [`Action::Open`]: the host leg is there.
+    /// Answers [`Action::Open`](crate::Action::Open): the host leg is there.
     pub fn handle_opened(&mut self, flow: FlowId, now: Instant) {
         self.advance(now);
         self.note(|| Input::Opened(flow));
@@ -27,7 +27,8 @@ impl Engine {
         self.stack.handle_bound(flow, port);
     }
 
-    /// Answers [`Action::Open`]: there is no host leg. The id is stale afterwards.
+    /// Answers [`Action::Open`](crate::Action::Open): there is no host leg. The id is stale
+    /// afterwards.
     pub fn handle_refused(&mut self, flow: FlowId, refusal: Refusal, now: Instant) {
         self.advance(now);
         self.note(|| Input::Refused { flow, refusal });
@@ -36,8 +37,9 @@ impl Engine {
         stack.handle_refused(flow, refusal, &mut wire, now);
     }
 
-    /// Opens a TCP flow into the tunnel, to `target`. [`Action::Established`] or
-    /// [`Action::Aborted`] follows.
+    /// Opens a TCP flow into the tunnel, to `target`.
+    /// [`Action::Established`](crate::Action::Established) or
+    /// [`Action::Aborted`](crate::Action::Aborted) follows.
     ///
     /// # Errors
     /// Any [`OpenError`]; nothing has changed then.
@@ -55,7 +57,7 @@ impl Engine {
 
     /// Opens a UDP flow into the tunnel, to `target`, with a virtual port of its own. When the
     /// pool is full the one that is nearest to its end is closed. Idle flows end with
-    /// [`Action::Closed`].
+    /// [`Action::Closed`](crate::Action::Closed).
     ///
     /// # Errors
     /// Any [`OpenError`]; nothing has changed then.
@@ -73,8 +75,8 @@ impl Engine {
 
     /// Lends the room of a TCP flow's send ring to `fill`, which returns how many bytes it put at
     /// the front, and a result. An empty slice means that the ring is full, or that the tunnel's
-    /// handshake is not complete: [`Action::Writable`] will follow. The ring may have more room
-    /// than one slice; call again.
+    /// handshake is not complete: [`Action::Writable`](crate::Action::Writable) will follow. The
+    /// ring may have more room than one slice; call again.
     ///
     /// # Errors
     /// [`NoFlow`] if the flow is over, not opened yet, or its host leg already ended.
@@ -102,9 +104,10 @@ impl Engine {
         result
     }
 
-    /// Lends the bytes that a TCP flow received to `take`, which returns how many of them, from
-    /// the front, it has consumed, and a result. An empty slice means that there are none:
-    /// [`Action::Readable`] or [`Action::Shutdown`] will follow. There may be more bytes than one
+    /// Lends the bytes that a TCP flow received to `take`, which returns how many of them, from the
+    /// front, it has consumed, and a result. An empty slice means that there are none:
+    /// [`Action::Readable`](crate::Action::Readable) or
+    /// [`Action::Shutdown`](crate::Action::Shutdown) will follow. There may be more bytes than one
     /// slice; call again.
     ///
     /// # Errors
@@ -151,8 +154,8 @@ impl Engine {
     }
 
     /// Sends one datagram of a UDP or ICMP flow into the tunnel. `remote` is the host that it came
-    /// from (ICMP: port 0); for a flow that the embedder opened it is ignored. A datagram that can't
-    /// be sent, or that the mapping's filter does not admit, is a counter.
+    /// from (ICMP: port 0); for a flow that the embedder opened it is ignored. A datagram that
+    /// can't be sent, or that the mapping's filter does not admit, is a counter.
     ///
     /// # Errors
     /// [`NoFlow`] if the flow is over.

@@ -25,8 +25,8 @@
 //! frame = length:u32 checksum:u32 body            length of the body; CRC-32 (IEEE) of it
 //! ```
 //!
-//! The body of the first frame is a [`Head`](entry::Head), that of each other one a sequence of
-//! whole [`Entry`](entry::Entry)s, each encoded as [postcard](https://postcard.jamesmunns.com/wire-format)
+//! The body of the first frame is a `Head` (`entry.rs`), that of each other one a sequence of whole
+//! `Entry`s, each encoded as [postcard](https://postcard.jamesmunns.com/wire-format)
 //! does it. An entry is an input, an output that followed from it, or what the stack learned from
 //! the tunnel while it was at it. A tape that ends within a frame, or has one whose checksum is
 //! wrong, is good up to there.
