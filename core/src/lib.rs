@@ -106,6 +106,8 @@
 //! `poll(2)`, `core/examples/whoami.rs` is a server inside the tunnel, without a host socket.
 //! `slipwire-driver` is the loop that the program runs.
 //!
+//! What happens can be recorded ([`start_tape`](Engine::start_tape)) and run again ([`tape`]).
+//!
 //! # What holds
 //!
 //! - Time never runs backwards: an older `now` is taken as the latest seen.

@@ -12,15 +12,15 @@ use crate::failure::Failure;
 use crate::output;
 
 const HELP: &str = "\
-Runs a tape that [record] has written through the stack, and compares everything it says with what
-it said then. Exits with 0 if it is the same to the end of the tape, or to where a torn tape is torn,
+Runs a tape that [record] has written through the stack, and compares all that it says with what it
+said then. Exits with 0 if that is the same to the end of the tape, or to the place where it is torn,
 and with 1 at the first difference, which it shows.
 
 Usage: slipwire replay TAPE [--until N] [--flow FLOW] [--pcap FILE]
 
 Options:
   --until N      stop after the N-th input
-  --flow FLOW    show what happens to this flow: number, seconds, input or output; FLOW as in logs: 3.1
+  --flow FLOW    show what happens to a flow, named as in logs (3.1): number, seconds, and what
   --pcap FILE    write the plaintext packets for Wireshark and tcpdump
 
 Examples:

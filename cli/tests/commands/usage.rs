@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::program::{ALICE_PUBLIC, BOB_PUBLIC, command, directory_with, slipwire};
 
-const COMMANDS: [&str; 6] = ["run", "quickstart", "check", "genkey", "pubkey", "genpsk"];
+const COMMANDS: [&str; 7] = ["run", "quickstart", "check", "genkey", "pubkey", "genpsk", "replay"];
 
 fn here(arguments: &[&str]) -> crate::program::Ended {
     slipwire(Path::new("/"), arguments)
@@ -120,4 +120,22 @@ fn a_full_disk_is_a_refusal_of_the_system() {
     let status =
         command(Path::new("/"), &["genkey"]).stdout(full).stderr(Stdio::null()).status().unwrap();
     assert_eq!(status.code(), Some(3));
+}
+
+#[test]
+fn what_is_no_tape_is_a_fault_that_names_it() {
+    let directory = directory_with("[interface]\n");
+    let cases: [(&[&str], i32, &str); 5] = [
+        (&["replay", "slipwire.toml"], 1, "slipwire.toml: it is no tape"),
+        (&["replay", "missing.tape"], 1, "missing.tape: No such file"),
+        (&["replay"], 2, "no tape"),
+        (&["replay", "a", "--flow", "x"], 2, "two numbers"),
+        (&["replay", "a", "--until", "-1"], 2, "invalid digit"),
+    ];
+    for (arguments, code, message) in cases {
+        let ended = slipwire(directory.path(), arguments);
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert!(ended.stderr.contains(message), "{message}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
 }
