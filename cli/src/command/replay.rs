@@ -12,9 +12,9 @@ use crate::failure::Failure;
 use crate::output;
 
 const HELP: &str = "\
-Runs a tape that [record] has written through the stack, and compares all that it says with what it
-said then. Exits with 0 if that is the same to the end of the tape, or to the place where it is torn,
-and with 1 at the first difference, which it shows.
+Runs a tape that [record] has written through the stack, and compares what it says with what it
+said then. Exits with 0 if that is the same to the end of the tape, or to where it is torn, and with
+1 at the first difference, which it shows.
 
 Usage: slipwire replay TAPE [--until N] [--flow FLOW] [--pcap FILE]
 
