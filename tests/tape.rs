@@ -89,6 +89,7 @@ fn one_bit_makes_a_difference() {
             // A byte of a header that no words are made of is a difference, too.
             Err(difference) if place <= seed + 31 => {
                 assert_ne!(difference.recorded, difference.replayed);
+                assert!(difference.flow.is_some(), "whose flow? {difference}");
             }
             Err(_) => {}
             // Not everything that is changed can still be read.

@@ -86,7 +86,7 @@ impl Display for Summary<'_> {
         if let Some(TapeFiles { file, size_max, segments }) = &configuration.settings.record {
             let file = file.display();
             let text = format!(
-                "plaintext to {file} and {segments} tapes in all, at most {size_max} bytes"
+                "plaintext tapes to {file}, {segments} of them kept, at most {size_max} bytes together"
             );
             row(f, "record", &text)?;
         }

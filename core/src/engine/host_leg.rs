@@ -49,9 +49,7 @@ impl Engine {
         let (stack, mut wire) = split!(self);
         let now = wire.now;
         let opened = stack.open_tcp(target, &mut wire, now);
-        if let Some(tape) = wire.tape {
-            tape.output(Output::Opened(opened));
-        }
+        wire.note_output(|| Output::Opened(opened));
         opened
     }
 
@@ -67,9 +65,7 @@ impl Engine {
         let (stack, mut wire) = split!(self);
         let now = wire.now;
         let opened = stack.open_udp(target, &mut wire, now);
-        if let Some(tape) = wire.tape {
-            tape.output(Output::Opened(opened));
-        }
+        wire.note_output(|| Output::Opened(opened));
         opened
     }
 
@@ -167,15 +163,11 @@ impl Engine {
         now: Instant,
     ) -> Result<(), NoFlow> {
         self.advance(now);
+        self.note(|| Input::Datagram { flow, remote, payload });
         let (stack, mut wire) = split!(self);
         let now = wire.now;
-        if let Some(tape) = &mut wire.tape {
-            tape.input(Input::Datagram { flow, remote, payload }, now);
-        }
         let result = stack.send_datagram(flow, remote, payload, &mut wire, now);
-        if let Some(tape) = wire.tape {
-            tape.output(Output::Known(result.is_ok()));
-        }
+        wire.note_output(|| Output::Known(result.is_ok()));
         result
     }
 
@@ -196,9 +188,7 @@ impl Engine {
         let (stack, mut wire) = split!(self);
         let now = wire.now;
         let result = stack.handle_undelivered(flow, undelivered, &mut wire, now);
-        if let Some(tape) = wire.tape {
-            tape.output(Output::Known(result.is_ok()));
-        }
+        wire.note_output(|| Output::Known(result.is_ok()));
         result
     }
 }

@@ -149,9 +149,7 @@ impl Engine {
         let (stack, mut wire) = split!(self);
         let now = wire.now;
         stack.handle_timeout(&mut wire, now);
-        if let Some(tape) = wire.tape {
-            tape.output(Output::Deadline(stack.poll_timeout()));
-        }
+        wire.note_output(|| Output::Deadline(stack.poll_timeout()));
     }
 
     /// Takes the addresses of a peer's endpoint; none if the name did not resolve.

@@ -8,7 +8,7 @@ use crate::egress::Egress;
 use crate::stack::{Outlet, Route};
 use crate::stats::{Counter, Stats};
 use crate::tap::{Direction, Tap};
-use crate::tape::Recorder;
+use crate::tape::{Output, Recorder};
 use crate::time::Instant;
 use crate::tunnel::Tunnel;
 
@@ -23,6 +23,13 @@ pub(super) struct Wire<'a> {
 }
 
 impl Wire<'_> {
+    /// Writes down what the stack said, if anybody does.
+    pub(super) fn note_output<'o>(&mut self, output: impl FnOnce() -> Output<'o>) {
+        if let Some(tape) = &mut self.tape {
+            tape.output(output());
+        }
+    }
+
     /// Lets the tap hear a packet.
     pub(super) fn tap(&mut self, peer: PeerId, direction: Direction, packet: &[u8]) {
         if let Some(tap) = &mut self.tap

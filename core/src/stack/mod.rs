@@ -201,6 +201,11 @@ impl Stack {
         self.flows.get(flow).map(|flow| &flow.meta)
     }
 
+    /// The first flow of which that is true. It looks at every flow.
+    pub(crate) fn find(&self, is_it: impl Fn(&FlowMeta) -> bool) -> Option<FlowId> {
+        self.flows.ids().into_iter().find(|id| self.meta(*id).is_some_and(&is_it))
+    }
+
     /// Ends every flow, with resets where there is somebody to hear them.
     pub(crate) fn shut_down(&mut self, outlet: &mut dyn Outlet) {
         for id in self.flows.ids() {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use super::TapeError;
 use super::entry::{Entry, Head, Input, Output};
 use super::members::Members;
-use super::script::Script;
+use super::script::{Deviation, Script, Subject};
 use super::summary::Summary;
 use super::text;
 use crate::action::{FlowId, Identity, PeerId};
 use crate::config::{self, MTU_MIN};
-use crate::stack::{Outlet, Route, Setup, Stack};
+use crate::stack::{Outlet, Route, Stack};
 use crate::stats::Counter;
 use crate::tap::{Direction, Tap};
 use crate::time::Instant;
@@ -22,7 +22,7 @@ use crate::time::Instant;
 pub struct Replay<'a> {
     program: String,
     script: Script<'a>,
-    setup: Setup,
+    mtu: u16,
     stack: Stack,
     members: Members,
     begun_at: Instant,
@@ -65,7 +65,8 @@ pub struct Difference {
     pub at: Instant,
     /// What it was.
     pub input: String,
-    /// The flow that it is about, as far as the input or either output names one.
+    /// The flow that it is about, as far as the input or what came instead says so, or else a flow
+    /// that lives between the addresses of that packet.
     pub flow: Option<FlowId>,
     /// What the tape has.
     pub recorded: String,
@@ -100,7 +101,7 @@ impl<'a> Replay<'a> {
         Ok(Self {
             program,
             script,
-            setup,
+            mtu: setup.mtu,
             stack,
             members,
             begun_at: at,
@@ -153,9 +154,11 @@ impl<'a> Replay<'a> {
     /// # Errors
     /// The first output that differs. Nothing that would follow means anything.
     pub fn step(&mut self) -> Result<Step, Box<Difference>> {
-        let Some(Entry::Input { .. }) = self.script.peek() else {
-            return self.refuse_or_end();
-        };
+        // The tape of an engine begins with an input, and the step before has asked for the rest.
+        self.answer_questions();
+        if let Some(deviation) = self.script.deviation() {
+            return Err(self.difference("none".into(), None, deviation));
+        }
         let Some(Entry::Input { after_ns, input }) = self.script.take() else {
             return Ok(self.end());
         };
@@ -175,16 +178,9 @@ impl<'a> Replay<'a> {
         }
         self.answer_questions();
         match self.script.deviation() {
-            Some((recorded, replayed)) => Err(self.difference(text, named, recorded, replayed)),
+            Some(deviation) => Err(self.difference(text, named, deviation)),
             None => Ok(Step::Same),
         }
-    }
-
-    /// The tape has something that nothing was asked for, or is at its end.
-    fn refuse_or_end(&mut self) -> Result<Step, Box<Difference>> {
-        let Some(entry) = self.script.take() else { return Ok(self.end()) };
-        let recorded = text::entry(&entry);
-        Err(self.difference("none".into(), None, recorded, "nothing".into()))
     }
 
     const fn end(&self) -> Step {
@@ -197,11 +193,16 @@ impl<'a> Replay<'a> {
     fn difference(
         &self,
         input: String,
-        flow: Option<FlowId>,
-        recorded: String,
-        replayed: String,
+        named: Option<FlowId>,
+        deviation: Deviation,
     ) -> Box<Difference> {
         let (number, at) = (self.number, self.now);
+        let Deviation { recorded, replayed, subject } = deviation;
+        let flow = named.or_else(|| match subject {
+            Subject::Flow(flow) => Some(flow),
+            Subject::Packet(packet) => self.stack.find(|meta| packet.is_of(meta)),
+            Subject::Nobody => None,
+        });
         Box::new(Difference { number, at, input, flow, recorded, replayed })
     }
 
@@ -227,10 +228,7 @@ impl<'a> Replay<'a> {
                     Output::datagram(self.stack.poll_datagram().as_ref())
                 }
                 Some(Entry::Input { .. }) | None => return,
-                Some(unasked) => {
-                    let recorded = text::entry(unasked);
-                    return self.script.deviate(recorded, "nothing".into());
-                }
+                Some(_) => return self.script.skip(),
             };
             if self.followed.is_some() && text::flow_of_output(&output) == self.followed {
                 self.lines.push(format!("{}   {}", self.place(), text::output(&output)));
@@ -244,7 +242,7 @@ impl<'a> Replay<'a> {
     /// Runs an input. Says whether it can have been one.
     fn perform(&mut self, input: &Input<'_>) -> bool {
         let place = if self.followed.is_some() { self.place() } else { String::new() };
-        let Self { script, setup, stack, members, now, tap, followed, lines, .. } = self;
+        let Self { script, mtu, stack, members, now, tap, followed, lines, .. } = self;
         let now = *now;
         let is_known = match input {
             Input::Packet { peer, .. } | Input::PathMtu(peer) => members.identity(*peer).is_some(),
@@ -256,7 +254,7 @@ impl<'a> Replay<'a> {
             return false;
         }
         let mut stage =
-            Stage { script, setup, members, tap, now, sent: Vec::new(), followed: *followed };
+            Stage { script, mtu: *mtu, members, tap, now, sent: Vec::new(), followed: *followed };
         match input {
             Input::Packet { peer, bytes } => {
                 stage.tap(*peer, Direction::In, bytes);
@@ -345,7 +343,7 @@ struct SentPacket {
 /// The tunnel's place.
 struct Stage<'s, 'a> {
     script: &'s mut Script<'a>,
-    setup: &'s Setup,
+    mtu: u16,
     members: &'s Members,
     tap: &'s mut Option<Box<dyn Tap>>,
     now: Instant,
@@ -385,7 +383,7 @@ impl Outlet for Stage<'_, '_> {
 
     fn path_mtu(&mut self, _: PeerId) -> u16 {
         // As the tunnel promises; a damaged tape does not.
-        self.script.path_mtu(self.setup.mtu).clamp(MTU_MIN, self.setup.mtu)
+        self.script.path_mtu(self.mtu).clamp(MTU_MIN, self.mtu)
     }
 
     fn identity(&self, peer: PeerId) -> Option<Arc<Identity>> {

@@ -3,21 +3,53 @@
 use super::TapeError;
 use super::entry::{Entry, Head, Output};
 use super::frame::{Frames, Next};
+use super::summary::Summary;
 use super::text;
+use crate::action::FlowId;
 
 /// The entries of a tape, one after another.
 #[derive(Debug)]
 pub(crate) struct Script<'a> {
     frames: Frames<'a>,
-    /// What is left of the frame that is read.
+    /// Bytes of the tape before the frame that is read.
+    frame_at: usize,
+    /// What is left of it.
     rest: &'a [u8],
     next: Option<Entry<'a>>,
     end: Option<&'static str>,
     is_over: bool,
     has_room: bool,
     questions: u32,
-    /// The first output that was another one: what was recorded, and what came.
-    deviation: Option<(String, String)>,
+    /// The first output that was another one.
+    deviation: Option<Deviation>,
+}
+
+/// Something else was said than is on the tape.
+#[derive(Debug)]
+pub(crate) struct Deviation {
+    pub(crate) recorded: String,
+    pub(crate) replayed: String,
+    /// What tells whose flow it is about.
+    pub(crate) subject: Subject,
+}
+
+/// Whose flow an output is about.
+#[derive(Debug)]
+pub(crate) enum Subject {
+    Flow(FlowId),
+    /// That of a packet, of which this says all that is known.
+    Packet(Summary),
+    Nobody,
+}
+
+impl Subject {
+    fn of(output: &Output<'_>) -> Self {
+        let packet = || match output {
+            Output::Packet { head, .. } => Summary::of(head).map(Self::Packet),
+            _ => None,
+        };
+        text::flow_of_output(output).map(Self::Flow).or_else(packet).unwrap_or(Self::Nobody)
+    }
 }
 
 impl<'a> Script<'a> {
@@ -27,6 +59,7 @@ impl<'a> Script<'a> {
         let Next::Body(body) = frames.next() else { return Err(TapeError::Head) };
         let head = postcard::from_bytes(body).map_err(|_| TapeError::Head)?;
         let script = Self {
+            frame_at: frames.position(),
             frames,
             rest: &[],
             next: None,
@@ -39,9 +72,9 @@ impl<'a> Script<'a> {
         Ok((head, script))
     }
 
-    /// Bytes of the tape that have been read.
+    /// Bytes of the tape before the frame that is read.
     pub(crate) const fn position(&self) -> usize {
-        self.frames.position()
+        self.frame_at
     }
 
     /// Why the tape ends before its end, once it is over.
@@ -70,6 +103,7 @@ impl<'a> Script<'a> {
 
     fn read(&mut self) -> Option<Entry<'a>> {
         while self.rest.is_empty() && !self.is_over {
+            self.frame_at = self.frames.position();
             match self.frames.next() {
                 Next::Body(body) => self.rest = body,
                 Next::End => self.is_over = true,
@@ -105,7 +139,8 @@ impl<'a> Script<'a> {
                     Entry::Input { .. } => "nothing".to_owned(),
                     other => text::entry(other),
                 };
-                self.deviate(recorded, text::output(output));
+                let (replayed, subject) = (text::output(output), Subject::of(output));
+                self.deviate(Deviation { recorded, replayed, subject });
                 false
             }
         }
@@ -136,18 +171,30 @@ impl<'a> Script<'a> {
             None => otherwise,
             Some(other) => {
                 let recorded = text::entry(other);
-                self.deviate(recorded, "the size of a packet is asked for".into());
+                let replayed = "the size of a packet is asked for".into();
+                self.deviate(Deviation { recorded, replayed, subject: Subject::Nobody });
                 otherwise
             }
         }
     }
 
     /// Notes that something else happens than is on the tape.
-    pub(crate) fn deviate(&mut self, recorded: String, replayed: String) {
-        self.deviation.get_or_insert((recorded, replayed));
+    pub(crate) fn deviate(&mut self, deviation: Deviation) {
+        self.deviation.get_or_insert(deviation);
     }
 
-    pub(crate) fn deviation(&mut self) -> Option<(String, String)> {
+    /// Notes that the tape has something that is not asked for.
+    pub(crate) fn skip(&mut self) {
+        let Some(unasked) = self.take() else { return };
+        let subject = match &unasked {
+            Entry::Output(output) => Subject::of(output),
+            Entry::Input { .. } | Entry::Room { .. } | Entry::PathMtu(_) => Subject::Nobody,
+        };
+        let (recorded, replayed) = (text::entry(&unasked), "nothing".into());
+        self.deviate(Deviation { recorded, replayed, subject });
+    }
+
+    pub(crate) fn deviation(&mut self) -> Option<Deviation> {
         self.deviation.take()
     }
 }

@@ -23,40 +23,29 @@ struct Segment {
     window: u16,
 }
 
+/// The bytes at a place, if they are there.
+fn bytes_at<const N: usize>(packet: &[u8], at: usize) -> Option<[u8; N]> {
+    packet.get(at..)?.first_chunk().copied()
+}
+
 impl Summary {
     /// Reads it; `None` if it is too short to tell.
     pub(crate) fn of(packet: &[u8]) -> Option<Self> {
-        let array = |at: usize| packet.get(at..).and_then(|rest| rest.first_chunk()).copied();
-        let (addresses, number, header_len): ([IpAddr; 2], u8, usize) = match packet.first()? >> 4 {
+        let (source, destination, number, hop_limit, header_len) = match packet.first()? >> 4 {
             4 => {
-                let addresses = [12, 16].map(array);
-                let [Some(source), Some(destination)] = addresses else { return None };
-                let [source, destination]: [[u8; 4]; 2] = [source, destination];
-                let header_len = usize::from(packet[0] & 15) * 4;
-                (
-                    [Ipv4Addr::from(source).into(), Ipv4Addr::from(destination).into()],
-                    packet[9],
-                    header_len,
-                )
+                let address =
+                    |at| bytes_at(packet, at).map(|v4| IpAddr::V4(Ipv4Addr::from_octets(v4)));
+                (address(12)?, address(16)?, packet[9], packet[8], usize::from(packet[0] & 15) * 4)
             }
             6 => {
-                let sixteen = |at: usize| -> Option<[u8; 16]> {
-                    packet.get(at..).and_then(|rest| rest.first_chunk()).copied()
-                };
-                let (source, destination) = (sixteen(8)?, sixteen(24)?);
-                ([Ipv6Addr::from(source).into(), Ipv6Addr::from(destination).into()], packet[6], 40)
+                let address =
+                    |at| bytes_at(packet, at).map(|v6| IpAddr::V6(Ipv6Addr::from_octets(v6)));
+                (address(8)?, address(24)?, packet[6], packet[7], 40)
             }
             _ => return None,
         };
-        let hop_limit = packet[if addresses[0].is_ipv4() { 8 } else { 7 }];
-        let word = |at: usize| {
-            let bytes = packet.get(header_len + at..)?.first_chunk()?;
-            Some(u16::from_be_bytes(*bytes))
-        };
-        let long = |at: usize| {
-            let bytes = packet.get(header_len + at..)?.first_chunk()?;
-            Some(u32::from_be_bytes(*bytes))
-        };
+        let word = |at| bytes_at(packet, header_len + at).map(u16::from_be_bytes);
+        let long = |at| bytes_at(packet, header_len + at).map(u32::from_be_bytes);
         let protocol = match number {
             6 => Some(Protocol::Tcp),
             17 => Some(Protocol::Udp),
@@ -76,7 +65,6 @@ impl Summary {
                 window: word(14)?,
             })
         };
-        let [source, destination] = addresses;
         Some(Self {
             protocol,
             source: SocketAddr::new(source, ports[0].unwrap_or(0)),
