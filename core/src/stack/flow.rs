@@ -2,8 +2,8 @@
 //! constant time.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
-use std::net::SocketAddr;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
 
 use siphasher::sip::SipHasher13;
 use slab::Slab;
@@ -14,7 +14,7 @@ use crate::stack::mapping::Mapping;
 use crate::stack::tcp::{Ends, TcpFlow};
 
 /// What a packet of a peer says about the flow that it belongs to.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FlowKey {
     pub(crate) protocol: Protocol,
     pub(crate) peer: PeerId,
@@ -28,6 +28,38 @@ impl FlowKey {
     /// Both ends of a connection, seen from ours.
     pub(crate) fn ends(&self) -> Option<Ends> {
         Some(Ends { local: self.outer?, remote: self.inner, peer: self.peer })
+    }
+
+    /// Everything that tells keys apart, but for what tells an IPv4 address from the IPv6 one that
+    /// it can be written as.
+    fn packed(&self) -> [u8; 45] {
+        let mut packed = [0; 45];
+        let socket = |address: SocketAddr| {
+            let ip = match address.ip() {
+                IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                IpAddr::V6(v6) => v6,
+            };
+            (ip.octets(), address.port().to_be_bytes())
+        };
+        let (inner, inner_port) = socket(self.inner);
+        packed[..16].copy_from_slice(&inner);
+        packed[16..18].copy_from_slice(&inner_port);
+        if let Some(outer) = self.outer {
+            let (outer, outer_port) = socket(outer);
+            packed[18..34].copy_from_slice(&outer);
+            packed[34..36].copy_from_slice(&outer_port);
+        }
+        packed[36..40].copy_from_slice(&self.peer.slot.to_be_bytes());
+        packed[40..44].copy_from_slice(&self.peer.generation.to_be_bytes());
+        packed[44] = self.protocol as u8;
+        packed
+    }
+}
+
+/// Hashed in one piece: a key is looked up for each packet.
+impl Hash for FlowKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.packed());
     }
 }
 

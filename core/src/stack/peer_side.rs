@@ -52,6 +52,12 @@ impl Stack {
             Ok(packet) => packet,
             Err(reason) => return outlet.count(reason),
         };
+        // Of a flow everything that is asked below was asked when it was opened.
+        if packet.ttl > 1
+            && let Some(id) = self.flow_of_segment(peer, &packet)
+        {
+            return self.handle_segment(id, packet, outlet, now);
+        }
         if !may_be_a_source(packet.source) || self.is_own(packet.source) {
             return outlet.count(Counter::DropSource);
         }
@@ -73,6 +79,19 @@ impl Stack {
                 self.refuse(peer, &packet, Reason::Prohibited, outlet, now);
             }
         }
+    }
+
+    /// The TCP flow that a packet belongs to.
+    fn flow_of_segment(&self, peer: PeerId, packet: &Packet<'_>) -> Option<FlowId> {
+        let Transport::Tcp { source_port, destination_port } = packet.transport else {
+            return None;
+        };
+        self.flows.find(&FlowKey {
+            protocol: Protocol::Tcp,
+            peer,
+            inner: SocketAddr::new(packet.source, source_port),
+            outer: Some(SocketAddr::new(packet.destination, destination_port)),
+        })
     }
 
     fn deliver(

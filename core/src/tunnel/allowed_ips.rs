@@ -13,22 +13,45 @@ use crate::stack::Route;
 
 /// The prefixes of all peers.
 #[derive(Debug, Default)]
-pub(crate) struct AllowedIps(JointPrefixMap<IpNet, PeerId>);
+pub(crate) struct AllowedIps {
+    prefixes: JointPrefixMap<IpNet, PeerId>,
+    /// For each place of a peer, an address that is known to be that peer's: the source of most of
+    /// its packets. Nothing is known after a change.
+    known: Vec<Option<(PeerId, IpAddr)>>,
+}
 
 impl AllowedIps {
     /// Gives a prefix to a peer, and takes it from whoever had exactly that one.
     pub(crate) fn insert(&mut self, prefix: IpNet, peer: PeerId) {
-        self.0.insert(prefix.trunc(), peer);
+        self.prefixes.insert(prefix.trunc(), peer);
+        self.known.clear();
     }
 
     /// Takes a prefix from whoever has exactly that one.
     pub(crate) fn remove(&mut self, prefix: IpNet) {
-        self.0.remove(&prefix.trunc());
+        self.prefixes.remove(&prefix.trunc());
+        self.known.clear();
+    }
+
+    /// Whether an address is a peer's.
+    pub(crate) fn owns(&mut self, peer: PeerId, address: IpAddr) -> bool {
+        let place = peer.slot();
+        if self.known.get(place) == Some(&Some((peer, address))) {
+            return true;
+        }
+        let owns = self.owner(address) == Some(peer);
+        if owns {
+            if self.known.len() <= place {
+                self.known.resize(place + 1, None);
+            }
+            self.known[place] = Some((peer, address));
+        }
+        owns
     }
 
     /// The peer with exactly this prefix, which has no host bits.
     pub(crate) fn holder(&self, prefix: IpNet) -> Option<PeerId> {
-        self.0.get(&prefix).copied()
+        self.prefixes.get(&prefix).copied()
     }
 
     /// The peer with the longest prefix that contains the address.
@@ -38,7 +61,7 @@ impl AllowedIps {
 
     /// The same with the length of that prefix.
     pub(crate) fn route(&self, address: IpAddr) -> Option<Route> {
-        let (prefix, peer) = self.0.get_lpm(&IpNet::from(address))?;
+        let (prefix, peer) = self.prefixes.get_lpm(&IpNet::from(address))?;
         Some(Route { peer: *peer, prefix_len: prefix.prefix_len() })
     }
 }

@@ -400,7 +400,7 @@ impl Tunnel {
         let packet = self.enter(id, egress, stats, now, |peer, wire| {
             peer.handle_data(path, receiver, datagram, wire)
         })??;
-        if self.allowed_ips.owner(packet.source) != Some(id) {
+        if !self.allowed_ips.owns(id, packet.source) {
             stats.count(Counter::DropSource);
             return None;
         }
