@@ -37,6 +37,11 @@ pub(crate) const SEGMENTS_PER_TURN: usize = 64;
 pub(crate) const FLIGHT_MIN: usize = 96 << 10;
 /// Bytes that may be in flight beyond twice what the path holds: acknowledgements come in clumps.
 pub(crate) const FLIGHT_SPARE: usize = 32 << 10;
+/// What a TCP flow may let wait on a fast path, as long as that loses nothing: enough that neither
+/// end waits for the other, and that each takes many segments at once.
+pub(crate) const FLIGHT_QUEUE: Duration = Duration::from_millis(2);
+/// The most bytes that come of [`FLIGHT_QUEUE`].
+pub(crate) const FLIGHT_QUEUE_MAX: usize = 1 << 20;
 /// The shortest rest of a TCP flow that has nothing to send.
 pub(crate) const TCP_REST_MIN: Duration = Duration::from_millis(1);
 /// How long a TCP flow into the tunnel may take to be established: long enough for a tunnel that

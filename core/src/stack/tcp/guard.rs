@@ -150,7 +150,16 @@ impl Guard {
 
     /// Whether it is time to send everything again that is not acknowledged.
     pub(crate) fn take_go_back(&mut self, now: Instant) -> bool {
-        self.recovery.take_go_back(self.path.round_trip(), now)
+        let goes_back = self.recovery.take_go_back(self.path.round_trip(), now);
+        if goes_back {
+            self.path.handle_lost(self.flight(), now);
+        }
+        goes_back
+    }
+
+    /// Bytes that were sent and not acknowledged.
+    fn flight(&self) -> usize {
+        self.send_next - self.acknowledged
     }
 
     /// Mends a segment before it leaves, if it must: says whether it did. The checksum is not mended
@@ -274,7 +283,9 @@ impl Guard {
             && acknowledgement < self.send_next
             && length == 0
         {
-            self.recovery.handle_duplicate(self.send_next);
+            if self.recovery.handle_duplicate(self.send_next) {
+                self.path.handle_lost(self.flight(), now);
+            }
         }
         let room = match self.far_offer {
             Some(Offer { to, .. }) if to > self.acknowledged => to - self.acknowledged,

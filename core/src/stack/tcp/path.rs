@@ -3,20 +3,24 @@
 //!
 //! smoltcp's congestion control grows until something is lost, and what is lost costs it dearly:
 //! it repairs one segment for each loss it notices. A path that is kept at about twice what it
-//! holds (as BBR does it) is as fast, and its queues don't overflow. The limit is an upper bound
-//! only; congestion control goes on below it.
+//! holds (as BBR does it) is as fast, and its queues don't overflow. On a short path that is little,
+//! and two ends that wake for each other's segments take most of their time for that: there a flow
+//! may let a queue of some milliseconds build up, until something is lost. The limit is an upper
+//! bound only; congestion control goes on below it.
 
 use std::time::Duration;
 
 use smoltcp::wire::TcpSeqNumber;
 
-use crate::limits::{FLIGHT_MIN, FLIGHT_SPARE};
+use crate::limits::{FLIGHT_MIN, FLIGHT_QUEUE, FLIGHT_QUEUE_MAX, FLIGHT_SPARE};
 use crate::time::Instant;
 
 /// Rate samples that are remembered; there is about one for each round trip.
 const RATES: usize = 8;
 /// How long the shortest round trip is believed (draft-cardwell-iccrg-bbr, MinRTTFilterLen).
 const ROUND_TRIP_LIFETIME: Duration = Duration::from_secs(10);
+/// How long a loss is remembered.
+const LOSS_LIFETIME: Duration = Duration::from_secs(10);
 
 /// The measurements of one connection.
 #[derive(Debug, Default)]
@@ -29,6 +33,7 @@ pub(crate) struct Path {
     next_rate: usize,
     delivered: u64,
     probe: Option<Probe>,
+    loss: Option<Loss>,
     /// What follows from the latest sample: it is asked for with each segment.
     flight_limit: Option<usize>,
 }
@@ -37,6 +42,13 @@ pub(crate) struct Path {
 struct RoundTrip {
     time: Duration,
     measured_at: Instant,
+}
+
+/// Something was lost with more in flight than this.
+#[derive(Clone, Copy, Debug)]
+struct Loss {
+    bearable: usize,
+    at: Instant,
 }
 
 /// A segment whose acknowledgement is awaited to measure.
@@ -61,6 +73,12 @@ impl Path {
         self.probe = None;
     }
 
+    /// Something was lost of the `flight` bytes that were on the way.
+    pub(crate) fn handle_lost(&mut self, flight: usize, now: Instant) {
+        self.loss = Some(Loss { bearable: flight / 2, at: now });
+        self.flight_limit = self.measured_flight_limit(now);
+    }
+
     /// The far end acknowledged `len` more bytes, up to `acknowledgement`.
     pub(crate) fn handle_acknowledged(
         &mut self,
@@ -82,7 +100,7 @@ impl Path {
         let rate = bytes * 1_000_000_000 / time.as_nanos();
         self.rates[self.next_rate] = u64::try_from(rate).unwrap_or(u64::MAX);
         self.next_rate = (self.next_rate + 1) % RATES;
-        self.flight_limit = self.measured_flight_limit();
+        self.flight_limit = self.measured_flight_limit(now);
     }
 
     /// The usual round trip, once one was measured.
@@ -95,12 +113,18 @@ impl Path {
         self.flight_limit.unwrap_or(usize::MAX)
     }
 
-    fn measured_flight_limit(&self) -> Option<usize> {
+    fn measured_flight_limit(&self, now: Instant) -> Option<usize> {
         let shortest = self.shortest?;
         let rate = self.rates.iter().copied().max().unwrap_or(0);
-        let held = u128::from(rate) * shortest.time.as_nanos() / 1_000_000_000;
-        let held = usize::try_from(held).unwrap_or(usize::MAX);
-        Some(held.saturating_mul(2).saturating_add(FLIGHT_SPARE).max(FLIGHT_MIN))
+        let held_within = |time: Duration| {
+            let held = u128::from(rate) * time.as_nanos() / 1_000_000_000;
+            usize::try_from(held).unwrap_or(usize::MAX)
+        };
+        let is_recent = |loss: &Loss| now.saturating_duration_since(loss.at) <= LOSS_LIFETIME;
+        let bearable = self.loss.filter(is_recent).map_or(usize::MAX, |loss| loss.bearable);
+        let queue = held_within(FLIGHT_QUEUE).min(FLIGHT_QUEUE_MAX).min(bearable);
+        let path = held_within(shortest.time).saturating_mul(2).saturating_add(FLIGHT_SPARE);
+        Some(path.max(queue).max(FLIGHT_MIN))
     }
 }
 
@@ -138,6 +162,25 @@ mod tests {
     fn a_short_path_is_not_flooded() {
         let path = settle(Duration::from_micros(200), 60_000_000);
         assert!(path.flight_limit() <= 2 * FLIGHT_MIN, "{}", path.flight_limit());
+    }
+
+    #[test]
+    fn a_fast_short_path_has_a_queue_until_something_is_lost() {
+        let at = Instant::from_nanos;
+        let mut path = settle(Duration::from_micros(200), 400_000_000);
+        assert_eq!(path.flight_limit(), 800_000, "two milliseconds");
+        path.handle_lost(800_000, at(1));
+        assert_eq!(path.flight_limit(), 400_000);
+        path.handle_lost(1_000, at(2));
+        assert_eq!(path.flight_limit(), 2 * 80_000 + FLIGHT_SPARE);
+        for (seconds, limit) in [(9, 192_768), (11, 800_000)] {
+            let now = at(2) + Duration::from_secs(seconds);
+            path.handle_sent(TcpSeqNumber(1), now);
+            path.handle_acknowledged(TcpSeqNumber(1), 80_000, now + Duration::from_micros(200));
+            assert_eq!(path.flight_limit(), limit, "after {seconds} s");
+        }
+        let path = settle(Duration::from_micros(200), 4_000_000_000);
+        assert!(path.flight_limit() <= 2 * FLIGHT_QUEUE_MAX, "{}", path.flight_limit());
     }
 
     #[test]

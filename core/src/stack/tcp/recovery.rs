@@ -60,12 +60,14 @@ impl Recovery {
         }
     }
 
-    /// The far end acknowledged the same again.
-    pub(crate) const fn handle_duplicate(&mut self, sent_to: TcpSeqNumber) {
+    /// The far end acknowledged the same again. Says whether that means a loss.
+    pub(crate) const fn handle_duplicate(&mut self, sent_to: TcpSeqNumber) -> bool {
         self.duplicates = self.duplicates.saturating_add(1);
-        if self.duplicates == DUPLICATES {
+        let is_loss = self.duplicates == DUPLICATES;
+        if is_loss {
             self.recover_to = Some(sent_to);
         }
+        is_loss
     }
 
     /// What was sent is too large for the path: nothing of it can be waited for.
