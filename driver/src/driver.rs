@@ -336,17 +336,18 @@ impl Driver {
         }
     }
 
-    /// Takes datagrams in, and after each batch everything out that core makes of them, before it
-    /// has to drop what it has no room for.
+    /// Takes datagrams in, and after each batch what core has no room to keep. Flows wait with their
+    /// acknowledgements until hosts have taken the bytes, so that one does for all.
     fn receive(&mut self, now: Instant) {
         for _ in 0..BATCHES {
-            let received = self.tunnel.receive(&mut self.engine, now);
-            self.drain(now);
-            match received {
+            match self.tunnel.receive(&mut self.engine, now) {
                 Received::Datagrams => {}
-                Received::Nothing => return,
+                Received::Nothing => break,
             }
+            self.send_datagrams(now);
+            self.tunnel.flush_waiting(&mut self.engine, now);
         }
+        self.carry_out(now);
     }
 
     /// Gives legs their turns, in order, within a budget. What is left has its turn next time.
@@ -409,6 +410,14 @@ impl Driver {
             self.act(action, now);
             acted = true;
         }
+        acted |= self.send_datagrams(now);
+        Tunnel::measure_paths(&mut self.engine, now);
+        acted
+    }
+
+    /// Sends datagrams to hosts. Says whether there were any.
+    fn send_datagrams(&mut self, now: Instant) -> bool {
+        let mut acted = false;
         while let Some(datagram) = self.engine.poll_datagram() {
             let flow = datagram.flow;
             if let Some(undelivered) = self.host.send_datagram(&datagram, now) {
@@ -417,7 +426,6 @@ impl Driver {
             }
             acted = true;
         }
-        Tunnel::measure_paths(&mut self.engine, now);
         acted
     }
 

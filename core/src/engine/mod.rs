@@ -333,6 +333,12 @@ impl Engine {
         self.egress.front()
     }
 
+    /// Whether a train waits. If so [`poll_transmit`](Self::poll_transmit) returns it at once; if not
+    /// it lets flows send first.
+    pub fn has_transmit(&self) -> bool {
+        self.egress.front().is_some()
+    }
+
     /// Says that the first `bytes` of the train at the front have been sent, or given up: a
     /// multiple of its segment size, or all of it. The rest stays at the front.
     pub fn transmitted(&mut self, bytes: usize) {

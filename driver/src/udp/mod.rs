@@ -144,7 +144,24 @@ impl Tunnel {
     /// Sends what core has ready, until there is nothing more, no room, or the loop has to look
     /// after others. Returns how many trains it got rid of, wholly or in part.
     pub(crate) fn flush(&mut self, engine: &mut Engine, now: Instant) -> usize {
+        self.send_while(engine, now, |_| true)
+    }
+
+    /// The same with trains that wait already: flows are not asked for more.
+    pub(crate) fn flush_waiting(&mut self, engine: &mut Engine, now: Instant) {
+        self.send_while(engine, now, Engine::has_transmit);
+    }
+
+    fn send_while(
+        &mut self,
+        engine: &mut Engine,
+        now: Instant,
+        goes_on: impl Fn(&Engine) -> bool,
+    ) -> usize {
         for trains in 0..TRAINS_PER_FLUSH {
+            if !goes_on(engine) {
+                return trains;
+            }
             self.blocked = false;
             let Some(train) = engine.poll_transmit() else { return trains };
             let progress = self.send(&train, now);
