@@ -282,10 +282,9 @@ impl Guard {
             && acknowledgement == self.acknowledged
             && acknowledgement < self.send_next
             && length == 0
+            && self.recovery.handle_duplicate(self.send_next)
         {
-            if self.recovery.handle_duplicate(self.send_next) {
-                self.path.handle_lost(self.flight(), now);
-            }
+            self.path.handle_lost(self.flight(), now);
         }
         let room = match self.far_offer {
             Some(Offer { to, .. }) if to > self.acknowledged => to - self.acknowledged,
