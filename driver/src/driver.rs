@@ -344,10 +344,20 @@ impl Driver {
                 Received::Datagrams => {}
                 Received::Nothing => break,
             }
-            self.send_datagrams(now);
-            self.tunnel.flush_waiting(&mut self.engine, now);
+            self.make_room(now);
         }
         self.carry_out(now);
+    }
+
+    /// Takes out what waits in core already.
+    fn make_room(&mut self, now: Instant) {
+        while self.engine.has_action()
+            && let Some(action) = self.engine.poll_action()
+        {
+            self.act(action, now);
+        }
+        self.send_datagrams(now);
+        self.tunnel.flush_waiting(&mut self.engine, now);
     }
 
     /// Gives legs their turns, in order, within a budget. What is left has its turn next time.

@@ -39,6 +39,7 @@ pub(crate) fn tests() -> Vec<Test> {
     [
         Test::each(jobs, "datagrams_of_every_size_come_back", sizes),
         Test::each(jobs, "datagrams_larger_than_the_mtu_come_back", fragments),
+        Test::each(jobs, "the_first_datagram_of_each_socket_comes_back", first_datagrams),
         Test::each(jobs, "each_client_gets_only_its_own_replies", many_clients),
         Test::each(jobs, "clients_on_several_addresses_are_answered", several_addresses),
         Test::each(jobs, "two_services_are_kept_apart", two_services),
@@ -76,6 +77,26 @@ fn fragments(lab: &Lab, job: Job) -> Result<()> {
         let socket = udp::connect(&tunnel.row.near, tunnel.target(family, PORT))?;
         for size in [largest(family) + 1, 4000, 8000] {
             udp::ask(&socket, &random.bytes(size)).with_context(|| format!("{family:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Once the tunnel is up nothing is lost here, so that nobody has to ask twice.
+fn first_datagrams(lab: &Lab, job: Job) -> Result<()> {
+    const SOCKETS: usize = 8;
+    let tunnel = tunnel(lab, job)?;
+    let _echo = Echo::start(&tunnel.row.far, PORT)?;
+    for family in Family::BOTH {
+        let target = tunnel.target(family, PORT);
+        let connect = || udp::connect(&tunnel.row.near, target);
+        udp::ask(&connect()?, b"is anybody there?")?;
+        for number in 1..=SOCKETS {
+            let socket = connect()?;
+            socket.send(b"first")?;
+            let reply = (0..10).find_map(|_| udp::receive(&socket).transpose());
+            let reply = reply.with_context(|| format!("{family:?}: socket {number} is alone"))??;
+            ensure!(reply == b"first", "another reply");
         }
     }
     Ok(())

@@ -302,6 +302,12 @@ impl Engine {
         self.next_action()
     }
 
+    /// Whether an action waits. If so [`poll_action`](Self::poll_action) returns it at once; if not it
+    /// lets flows say what is new first.
+    pub fn has_action(&self) -> bool {
+        self.stack.has_action()
+    }
+
     fn next_action(&mut self) -> Option<Action> {
         let action = self.stack.poll_action();
         if let Some(tape) = &mut self.tape {

@@ -354,6 +354,10 @@ impl Stack {
         }
     }
 
+    pub(crate) fn has_action(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
