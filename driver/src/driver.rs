@@ -16,6 +16,7 @@ use crate::addresses::HostAddresses;
 use crate::capture::Capture;
 use crate::error::StartError;
 use crate::host::Host;
+use crate::host::batches::Batches;
 use crate::listen::{self, Listener};
 use crate::recording::Recording;
 use crate::resolve::Resolver;
@@ -84,7 +85,8 @@ impl Driver {
         let fixed = tunnel.addresses().count() + listeners.len();
         let sockets_max = descriptors::flows_that_fit(files_max, fixed);
         config.limit_sockets(sockets_max);
-        let host = Host::new(registry, listeners, settings.services, sockets_max);
+        let batches = Batches::new().map_err(system("UDP sockets"))?;
+        let host = Host::new(registry, listeners, settings.services, sockets_max, batches);
 
         let now = clock::now();
         let mut addresses = config
@@ -429,12 +431,13 @@ impl Driver {
     fn send_datagrams(&mut self, now: Instant) -> bool {
         let mut acted = false;
         while let Some(datagram) = self.engine.poll_datagram() {
-            let flow = datagram.flow;
-            if let Some(undelivered) = self.host.send_datagram(&datagram, now) {
-                // A flow that is over by now has nobody to tell.
-                let _ = self.engine.handle_undelivered(flow, undelivered, now);
-            }
+            self.host.send_datagram(&datagram, now);
             acted = true;
+        }
+        self.host.flush(now);
+        while let Some((flow, undelivered)) = self.host.pop_undelivered() {
+            // A flow that is over by now has nobody to tell.
+            let _ = self.engine.handle_undelivered(flow, undelivered, now);
         }
         acted
     }

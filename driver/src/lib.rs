@@ -96,6 +96,7 @@
 #![deny(missing_docs)]
 
 mod addresses;
+mod batch;
 mod capture;
 mod clock;
 mod descriptors;

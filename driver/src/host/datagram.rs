@@ -11,21 +11,17 @@ use rustix::io::Errno;
 use slipwire_core::{Engine, FlowId, Instant, Loss, NoFlow, Travel, Undelivered};
 
 use super::Work;
+use super::batches::{Batches, FAILURES_MAX};
 use super::error_queue::{self, Entry};
 use super::icmp::{self, Family};
+use super::outbox::{Heading, Train};
 use super::travel;
 use crate::incidents::Incidents;
 use crate::refusal::datagram_refusal;
 
-/// Datagrams that one socket hands over before the tunnel is flushed and others have their turn:
-/// no more than the trains that core holds, should each differ in size from the one before.
-pub(crate) const BURST: usize = 32;
-
-/// Of those, at most so many errors: who sends to closed ports does not starve their neighbours.
-const ERRORS: usize = BURST / 4;
-
-/// Room for the largest datagram, and for the whole of an ICMP message.
-pub(crate) const BUFFER_LEN: usize = 1 << 16;
+/// Errors about datagrams that were sent, which one socket hands over before others have their turn:
+/// who sends to closed ports does not starve their neighbours.
+const ERRORS: usize = 8;
 
 /// A host socket of datagrams. The flags say "maybe": events raise them, and only a call that
 /// brought nothing lowers them.
@@ -40,6 +36,7 @@ pub(crate) struct DatagramLeg {
     readable: bool,
     /// Errors about datagrams that were sent are waiting.
     has_errors: bool,
+    takes_trains: bool,
 }
 
 /// A datagram that did not fit into the system's path to its remote.
@@ -50,17 +47,25 @@ struct Oversize {
 }
 
 impl DatagramLeg {
-    /// Takes over a socket that does not block.
+    /// Takes over a socket that does not block, a UDP socket if it `takes_trains`.
     pub(crate) fn register(
         socket: StdSocket,
         family: Family,
+        takes_trains: bool,
         token: Token,
         registry: &Registry,
     ) -> io::Result<Self> {
         let mut socket = UdpSocket::from_std(socket);
         registry.register(&mut socket, token, Interest::READABLE)?;
-        let (travel, oversize) = (None, None);
-        Ok(Self { socket, family, travel, oversize, readable: true, has_errors: false })
+        Ok(Self {
+            socket,
+            family,
+            travel: None,
+            oversize: None,
+            readable: true,
+            has_errors: false,
+            takes_trains,
+        })
     }
 
     /// Notes what the system says about the socket.
@@ -74,22 +79,42 @@ impl DatagramLeg {
         self.socket.local_addr().ok().map(|local| local.port())
     }
 
-    /// Sends one datagram. If the host can't take it now it is lost, as a network would lose it;
-    /// if the host has no way for it, returns what the peer is to be told.
+    /// Sends datagrams. What the host can't take now is lost, as a network would lose it; if the
+    /// host has no way for a datagram, says what the peer is to be told.
     pub(crate) fn send(
         &mut self,
-        remote: SocketAddr,
-        travel: Travel,
-        payload: &[u8],
+        train: &Train<'_>,
+        batches: &mut Batches,
+        mut undelivered: impl FnMut(Undelivered),
         incidents: &mut Incidents,
         now: Instant,
-    ) -> Option<Undelivered> {
+    ) {
+        let Heading { remote, travel, .. } = train.heading;
         if self.travel != Some(travel) {
             match travel::set(&self.socket, self.family, travel) {
                 Ok(()) => self.travel = Some(travel),
                 Err(error) => incidents.report(&error, now),
             }
         }
+        match batches.send(&self.socket, &mut self.takes_trains, train) {
+            Ok(true) => {}
+            Ok(false) => {
+                let singly = train.datagrams();
+                let losses =
+                    singly.filter_map(|payload| self.send_one(remote, payload, incidents, now));
+                losses.for_each(&mut undelivered);
+            }
+            Err(error) => incidents.report(&error, now),
+        }
+    }
+
+    fn send_one(
+        &mut self,
+        remote: SocketAddr,
+        payload: &[u8],
+        incidents: &mut Incidents,
+        now: Instant,
+    ) -> Option<Undelivered> {
         let send = || self.socket.send_to(payload, remote);
         let again = |error: io::Error| match error.kind() {
             io::ErrorKind::WouldBlock => Err(error),
@@ -107,29 +132,33 @@ impl DatagramLeg {
         Some(Undelivered { remote, echo_sequence, loss })
     }
 
-    /// Hands datagrams to core, and what is said about those that were sent, within a budget.
+    /// Hands a batch of datagrams to core, and what is said about those that were sent. There are at
+    /// most as many trains in a batch as core has room for.
     pub(crate) fn work(
         &mut self,
         flow: FlowId,
-        buffer: &mut [u8],
+        batches: &mut Batches,
         incidents: &mut Incidents,
         engine: &mut Engine,
         now: Instant,
     ) -> Work {
         self.take_errors(flow, engine, now);
         let mut moved = 0;
+        let mut is_over = false;
         let mut failures = 0;
-        for _ in 0..BURST - ERRORS {
-            if !self.readable {
-                break;
-            }
-            match self.socket.recv_from(buffer) {
-                Ok((length, remote)) => {
-                    moved += length;
-                    if engine.send_datagram(flow, remote, &buffer[..length], now) == Err(NoFlow) {
-                        // Its last action is on the way.
-                        self.readable = false;
-                    }
+        while self.readable && failures < FAILURES_MAX {
+            let received = batches.receive(&self.socket, |remote, datagram| match datagram {
+                Ok(payload) => {
+                    moved += payload.len();
+                    is_over |= engine.send_datagram(flow, remote, payload, now) == Err(NoFlow);
+                }
+                Err(truncated) => incidents.report(&truncated.into(), now),
+            });
+            match received {
+                // Of a flow that is over the last action is on the way.
+                Ok(()) => {
+                    self.readable = !is_over;
+                    break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) => {
@@ -139,7 +168,7 @@ impl DatagramLeg {
             }
         }
         // An error about a datagram fails one call; a socket that fails all of them is broken.
-        if failures == BURST - ERRORS {
+        if failures == FAILURES_MAX {
             engine.handle_aborted(flow, now);
             return Work::Over;
         }
@@ -183,23 +212,42 @@ mod tests {
     use log::Level;
     use mio::{Events, Poll};
 
-    use slipwire_core::{Fragmenting, Refusal};
+    use slipwire_core::{Datagram, Fragmenting, Refusal};
 
     use super::*;
+    use crate::host::outbox::Outbox;
     use crate::host::udp;
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
     fn leg(registry: &Registry) -> DatagramLeg {
         let socket = udp::open("127.0.0.1:0".parse().unwrap()).unwrap();
-        DatagramLeg::register(socket, Family::V4, Token(0), registry).unwrap()
+        DatagramLeg::register(socket, Family::V4, true, Token(0), registry).unwrap()
+    }
+
+    /// Sends datagrams together. Returns what was said of them, and how many incidents there were.
+    fn send_all(leg: &mut DatagramLeg, remote: SocketAddr, payloads: &[&[u8]]) -> (Vec<Loss>, u64) {
+        let mut outbox = Outbox::default();
+        for payload in payloads {
+            let travel = Travel { hop_limit: 9, fragmenting: Fragmenting::Allowed };
+            let flow = "0.0".parse().unwrap();
+            let datagram = Datagram { flow, remote, travel, payload };
+            assert!(outbox.takes(&datagram));
+            outbox.push(&datagram);
+        }
+        let mut incidents = Incidents::new("test", Level::Debug);
+        let mut losses = Vec::new();
+        let undelivered = |undelivered: Undelivered| losses.push(undelivered.loss);
+        let mut batches = Batches::new().unwrap();
+        let train = outbox.train().unwrap();
+        leg.send(&train, &mut batches, undelivered, &mut incidents, Instant::ZERO);
+        (losses, incidents.count())
     }
 
     fn send(leg: &mut DatagramLeg, remote: SocketAddr) -> (Option<Loss>, u64) {
-        let mut incidents = Incidents::new("test", Level::Debug);
-        let travel = Travel { hop_limit: 9, fragmenting: Fragmenting::Allowed };
-        let undelivered = leg.send(remote, travel, b"hello", &mut incidents, Instant::ZERO);
-        (undelivered.map(|undelivered| undelivered.loss), incidents.count())
+        let (losses, incidents) = send_all(leg, remote, &[b"hello"]);
+        assert!(losses.len() <= 1);
+        (losses.first().copied(), incidents)
     }
 
     fn closed_port() -> SocketAddr {
@@ -246,5 +294,33 @@ mod tests {
         // Without any route the answer is another one.
         assert!(matches!(refusal, Refusal::Prohibited | Refusal::NetworkUnreachable));
         assert_eq!(incidents, 1);
+    }
+
+    #[test]
+    fn a_train_arrives_as_its_datagrams_and_as_one_batch() {
+        let poll = Poll::new().unwrap();
+        let (mut sender, receiver) = (leg(poll.registry()), leg(poll.registry()));
+        let to = SocketAddr::new("127.0.0.1".parse().unwrap(), receiver.port().unwrap());
+        let payloads: [&[u8]; 4] = [&[1; 900], &[2; 900], &[3; 900], &[4; 10]];
+        assert_eq!(send_all(&mut sender, to, &payloads), (Vec::new(), 0));
+        assert!(sender.takes_trains);
+        let mut received = Vec::new();
+        let mut batches = Batches::new().unwrap();
+        // More than one system call may be needed where the system does not coalesce.
+        while received.len() < payloads.len() {
+            let take = |_, datagram: Result<&[u8], _>| received.push(datagram.unwrap().to_vec());
+            batches.receive(&receiver.socket, take).unwrap();
+        }
+        assert_eq!(received, payloads);
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_train_is_said_of_each_datagram() {
+        let poll = Poll::new().unwrap();
+        let mut leg = leg(poll.registry());
+        let broadcast = "255.255.255.255:9".parse().unwrap();
+        let (losses, incidents) = send_all(&mut leg, broadcast, &[b"one", b"two"]);
+        assert_eq!((losses.len(), incidents), (2, 2));
+        assert!(leg.takes_trains, "it was not for the train that it failed");
     }
 }

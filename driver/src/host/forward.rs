@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 use slipwire_core::{Engine, Instant};
 
-use super::datagram::BURST;
+use super::batches::FAILURES_MAX;
 use super::stream;
 use super::tcp::Connection;
 use super::{Host, Leg};
@@ -61,54 +61,38 @@ impl Host {
         }
     }
 
-    /// Takes datagrams of a UDP forward's clients, within a budget.
+    /// Takes a batch of datagrams of a UDP forward's clients.
     pub(crate) fn take_datagrams(&mut self, index: usize, engine: &mut Engine, now: Instant) {
-        let mut failures = 0;
-        for _ in 0..BURST {
-            let Some(Listener::Udp(forward)) = self.listeners.get_mut(index) else { return };
-            match forward.receive(&mut self.buffer) {
-                Ok(Some((length, client))) => {
-                    self.forward_datagram(index, client, length, engine, now);
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    self.lost_datagrams.report(&error, now);
-                    failures += 1;
-                    if failures == BURST {
-                        forward.rest();
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sends the datagram at the front of the buffer through its client's flow, a new one if the
-    /// client has none or the one it had is over.
-    fn forward_datagram(
-        &mut self,
-        index: usize,
-        client: SocketAddr,
-        length: usize,
-        engine: &mut Engine,
-        now: Instant,
-    ) {
-        let Some(Listener::Udp(forward)) = self.listeners.get_mut(index) else { return };
+        let Self { listeners, legs, batches, lost_datagrams, .. } = self;
+        let Some(Listener::Udp(forward)) = listeners.get_mut(index) else { return };
         let to = forward.to();
-        let payload = &self.buffer[..length];
-        if let Some(flow) = forward.flow(client)
-            && engine.send_datagram(flow, to, payload, now).is_ok()
-        {
-            return;
-        }
-        match engine.open_udp(to, now) {
-            Ok(flow) => {
-                log::debug!("{flow:?}: udp from {client} to {to}");
-                forward.add(client, flow);
-                self.legs.insert(flow, Leg::Client { listener: index, client });
-                // A flow that is over already has an action on the way that says so.
-                let _ = engine.send_datagram(flow, to, payload, now);
+        for _ in 0..FAILURES_MAX {
+            let received = forward.receive(batches, |clients, client, datagram| {
+                let taken = datagram.map_err(io::Error::from).and_then(|payload| {
+                    let is_known = clients
+                        .flow(client)
+                        .is_some_and(|flow| engine.send_datagram(flow, to, payload, now).is_ok());
+                    if is_known {
+                        return Ok(());
+                    }
+                    // The client is new, or the flow that it had is over.
+                    let flow = engine.open_udp(to, now).map_err(io::Error::other)?;
+                    log::debug!("{flow:?}: udp from {client} to {to}");
+                    clients.add(client, flow);
+                    legs.insert(flow, Leg::Client { listener: index, client });
+                    // A flow that is over already has an action on the way that says so.
+                    let _ = engine.send_datagram(flow, to, payload, now);
+                    Ok(())
+                });
+                if let Err(error) = taken {
+                    lost_datagrams.report(&error, now);
+                }
+            });
+            match received {
+                Ok(()) => return,
+                Err(error) => lost_datagrams.report(&error, now),
             }
-            Err(error) => self.lost_datagrams.report(&io::Error::other(error), now),
         }
+        forward.rest();
     }
 }

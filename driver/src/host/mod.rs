@@ -8,12 +8,15 @@
 //!   tcp.rs           a leg of bytes, over a socket of stream.rs
 //!   proxy.rs         what a host is told of the peer first
 //!   datagram.rs      a leg of datagrams, over the sockets of udp.rs and icmp.rs
+//!   outbox.rs        datagrams that leave together
+//!   batches.rs       many datagrams in one system call
 //!   travel.rs        how far its datagrams go, and whether in pieces
 //!   error_queue.rs   which of them did not arrive
 //! ```
 //!
 //! Which flow may reach what has been decided by core.
 
+pub(crate) mod batches;
 mod datagram;
 mod error_queue;
 mod forward;
@@ -21,6 +24,7 @@ pub(crate) mod icmp;
 mod legs;
 mod offers;
 mod open;
+pub(crate) mod outbox;
 pub(crate) mod proxy;
 mod stream;
 mod tcp;
@@ -34,10 +38,12 @@ use mio::Registry;
 use mio::event::Event;
 use slipwire_core::{Abort, Datagram, Engine, FlowId, Instant, Undelivered};
 
+use self::batches::Batches;
 use self::datagram::DatagramLeg;
 use self::icmp::PingSockets;
 use self::legs::Legs;
 use self::offers::Offers;
+use self::outbox::Outbox;
 use self::tcp::Connection;
 use crate::incidents::Incidents;
 use crate::listen::Listener;
@@ -91,8 +97,10 @@ pub(crate) struct Host {
     ping: PingSockets,
     /// How many legs may have a socket of their own.
     sockets_max: usize,
-    /// Room for one datagram.
-    buffer: Vec<u8>,
+    batches: Batches,
+    outbox: Outbox,
+    /// What peers are to be told of datagrams that could not be sent.
+    undelivered: Vec<(FlowId, Undelivered)>,
     lost_datagrams: Incidents,
     lost_clients: Incidents,
     /// Flows of peers for which the system had nothing left.
@@ -116,6 +124,7 @@ impl Host {
         listeners: Vec<Listener>,
         services: Vec<(u16, Page)>,
         sockets_max: usize,
+        batches: Batches,
     ) -> Self {
         Self {
             registry,
@@ -125,7 +134,9 @@ impl Host {
             services,
             ping: PingSockets::probe(),
             sockets_max,
-            buffer: vec![0; datagram::BUFFER_LEN],
+            batches,
+            outbox: Outbox::default(),
+            undelivered: Vec::new(),
             lost_datagrams: Incidents::new("datagrams lost at the host", Level::Debug),
             lost_clients: Incidents::new("clients of a forward have to wait", Level::Warn),
             lost_flows: Incidents::new("a peer was refused a flow", Level::Warn),
@@ -220,31 +231,42 @@ impl Host {
         if let Leg::Client { listener, client } = leg
             && let Some(Listener::Udp(forward)) = self.listeners.get_mut(listener)
         {
-            forward.remove(client, flow);
+            forward.clients_mut().remove(client, flow);
         }
         Some(leg)
     }
 
-    /// Sends a datagram to the host. Returns what its peer is to be told if that can't be.
-    pub(crate) fn send_datagram(
-        &mut self,
-        datagram: &Datagram<'_>,
-        now: Instant,
-    ) -> Option<Undelivered> {
-        let incidents = &mut self.lost_datagrams;
-        match self.legs.by_flow(datagram.flow) {
+    /// Sends a datagram to the host, at the latest with [`flush`](Self::flush).
+    pub(crate) fn send_datagram(&mut self, datagram: &Datagram<'_>, now: Instant) {
+        if !self.outbox.takes(datagram) {
+            self.flush(now);
+        }
+        self.outbox.push(datagram);
+    }
+
+    /// Sends the datagrams that wait for others.
+    pub(crate) fn flush(&mut self, now: Instant) {
+        let Self { legs, listeners, batches, outbox, undelivered, lost_datagrams, .. } = self;
+        let Some(train) = outbox.train() else { return };
+        let flow = train.heading.flow;
+        match legs.by_flow(flow) {
             Some((_, Leg::Datagrams(leg))) => {
-                let Datagram { remote, travel, payload, .. } = *datagram;
-                return leg.send(remote, travel, payload, incidents, now);
+                let undelivered = |what| undelivered.push((flow, what));
+                leg.send(&train, batches, undelivered, lost_datagrams, now);
             }
             Some((_, Leg::Client { listener, client })) => {
-                if let Some(Listener::Udp(forward)) = self.listeners.get(*listener) {
-                    forward.reply(*client, datagram.payload, incidents, now);
+                if let Some(Listener::Udp(forward)) = listeners.get_mut(*listener) {
+                    forward.reply(*client, &train, batches, lost_datagrams, now);
                 }
             }
             Some((_, Leg::Tcp(_) | Leg::Service(_))) | None => {}
         }
-        None
+        outbox.clear();
+    }
+
+    /// What a peer is to be told of a datagram that could not be sent.
+    pub(crate) fn pop_undelivered(&mut self) -> Option<(FlowId, Undelivered)> {
+        self.undelivered.pop()
     }
 }
 
@@ -279,7 +301,7 @@ impl Host {
         let work = match leg {
             Leg::Tcp(connection) => connection.work(flow, engine, now),
             Leg::Datagrams(leg) => {
-                leg.work(flow, &mut self.buffer, &mut self.lost_datagrams, engine, now)
+                leg.work(flow, &mut self.batches, &mut self.lost_datagrams, engine, now)
             }
             Leg::Service(exchange) => exchange.work(flow, &self.services, engine, now),
             Leg::Client { .. } => Work::NOTHING,

@@ -121,7 +121,9 @@ impl Host {
             }
             Protocol::Icmp => icmp::open(family).inspect_err(|error| self.ping.warn(error))?,
         };
-        DatagramLeg::register(socket, family, token, &self.registry).map(Leg::Datagrams)
+        let takes_trains = meta.protocol == Protocol::Udp;
+        DatagramLeg::register(socket, family, takes_trains, token, &self.registry)
+            .map(Leg::Datagrams)
     }
 
     fn serves(&self, port: u16) -> bool {

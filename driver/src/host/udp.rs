@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::error_queue;
 use super::icmp::Family;
+use super::{batches, error_queue};
 
 /// Ports of the same parity that are tried before any.
 const TRIES: u16 = 4;
@@ -41,6 +41,7 @@ pub(crate) fn open(source: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket.into();
     // Where it is refused peers do not hear what did not arrive, and all else goes on.
     let _ = error_queue::enable(&socket, Family::of(source));
+    batches::coalesce(&socket);
     Ok(socket)
 }
 

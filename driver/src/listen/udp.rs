@@ -11,8 +11,14 @@ use mio::{Interest, Registry, Token};
 use slipwire_core::{FlowId, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::batch::Truncated;
+use crate::host::batches::{self, Batches};
+use crate::host::outbox::Train;
 use crate::incidents::Incidents;
 use crate::settings::Forward;
+
+/// What may wait in the socket of a forward, in bytes as the system counts them.
+const RECEIVE_BUFFER_LEN: usize = 4 << 20;
 
 /// Places of clients that are kept although there are few.
 const CLIENTS_KEPT: usize = 256;
@@ -24,9 +30,13 @@ pub(crate) struct UdpForward {
     local: SocketAddr,
     socket: UdpSocket,
     readable: bool,
-    /// One flow for each client; core bounds the flows.
-    clients: HashMap<SocketAddr, FlowId>,
+    takes_trains: bool,
+    clients: Clients,
 }
+
+/// Who uses a forward: one flow for each client; core bounds the flows.
+#[derive(Debug, Default)]
+pub(crate) struct Clients(HashMap<SocketAddr, FlowId>);
 
 impl UdpForward {
     pub(crate) fn bind(forward: &Forward, token: Token, registry: &Registry) -> io::Result<Self> {
@@ -35,12 +45,21 @@ impl UdpForward {
         if forward.listen.is_ipv6() {
             socket.set_only_v6(true)?;
         }
+        // All clients share it. Where the system allows no more it stays as it is.
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_LEN);
         socket.set_nonblocking(true)?;
         socket.bind(&forward.listen.into())?;
+        batches::coalesce(&socket);
         let mut socket = UdpSocket::from_std(socket.into());
         registry.register(&mut socket, token, Interest::READABLE)?;
-        let local = socket.local_addr()?;
-        Ok(Self { to: forward.to, local, socket, readable: true, clients: HashMap::new() })
+        Ok(Self {
+            to: forward.to,
+            local: socket.local_addr()?,
+            socket,
+            readable: true,
+            takes_trains: true,
+            clients: Clients::default(),
+        })
     }
 
     pub(crate) const fn local(&self) -> SocketAddr {
@@ -60,18 +79,22 @@ impl UdpForward {
         self.readable
     }
 
-    /// The next datagram's length and its sender; `None` if none waits.
+    /// Delivers one batch of datagrams, with their senders, if there are any.
     ///
     /// # Errors
     /// Any error of the socket; it has been cleared by being read.
-    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
-        match self.socket.recv_from(buffer) {
-            Ok(datagram) => Ok(Some(datagram)),
+    pub(crate) fn receive(
+        &mut self,
+        batches: &mut Batches,
+        mut deliver: impl FnMut(&mut Clients, SocketAddr, Result<&[u8], Truncated>),
+    ) -> io::Result<()> {
+        let Self { socket, clients, .. } = self;
+        match batches.receive(socket, |client, datagram| deliver(clients, client, datagram)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable = false;
-                Ok(None)
+                Ok(())
             }
-            Err(error) => Err(error),
+            result => result,
         }
     }
 
@@ -80,35 +103,47 @@ impl UdpForward {
         self.readable = false;
     }
 
+    pub(crate) const fn clients_mut(&mut self) -> &mut Clients {
+        &mut self.clients
+    }
+
+    /// Sends datagrams to a client. What the host can't take now is lost.
+    pub(crate) fn reply(
+        &mut self,
+        client: SocketAddr,
+        train: &Train<'_>,
+        batches: &mut Batches,
+        incidents: &mut Incidents,
+        now: Instant,
+    ) {
+        match batches.send(&self.socket, &mut self.takes_trains, &train.to(client)) {
+            Ok(true) => {}
+            Ok(false) => {
+                let singly = train.datagrams().map(|payload| self.socket.send_to(payload, client));
+                singly.filter_map(Result::err).for_each(|error| incidents.report(&error, now));
+            }
+            Err(error) => incidents.report(&error, now),
+        }
+    }
+}
+
+impl Clients {
     pub(crate) fn flow(&self, client: SocketAddr) -> Option<FlowId> {
-        self.clients.get(&client).copied()
+        self.0.get(&client).copied()
     }
 
     pub(crate) fn add(&mut self, client: SocketAddr, flow: FlowId) {
-        self.clients.insert(client, flow);
+        self.0.insert(client, flow);
     }
 
     /// Forgets a client's flow, unless the client has another by now.
     pub(crate) fn remove(&mut self, client: SocketAddr, flow: FlowId) {
         if self.flow(client) == Some(flow) {
-            self.clients.remove(&client);
-            let len = self.clients.len();
-            if self.clients.capacity() > CLIENTS_KEPT && len <= self.clients.capacity() / 8 {
-                self.clients.shrink_to(2 * len);
+            self.0.remove(&client);
+            let len = self.0.len();
+            if self.0.capacity() > CLIENTS_KEPT && len <= self.0.capacity() / 8 {
+                self.0.shrink_to(2 * len);
             }
-        }
-    }
-
-    /// Sends a datagram to a client. If the host can't take it now it is lost.
-    pub(crate) fn reply(
-        &self,
-        client: SocketAddr,
-        payload: &[u8],
-        incidents: &mut Incidents,
-        now: Instant,
-    ) {
-        if let Err(error) = self.socket.send_to(payload, client) {
-            incidents.report(&error, now);
         }
     }
 }

@@ -24,7 +24,8 @@ use rustix::io::Errno;
 use slipwire_core::{Engine, Instant, Transmit};
 
 pub(crate) use self::socket::Received;
-use self::socket::{ReceiveBuffers, TunnelSocket};
+use self::socket::TunnelSocket;
+use crate::batch::ReceiveBuffers;
 use crate::error::StartError;
 use crate::incidents::Incidents;
 

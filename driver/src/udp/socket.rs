@@ -1,38 +1,20 @@
 //! One WireGuard socket: batches in, trains out, with the offloads that the system has.
 
-use std::array;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 
 use mio::event::Event;
 use mio::net::UdpSocket;
 use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::Ipv6DontFrag;
-use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
+use nix::sys::socket::sockopt::{Ipv6DontFrag, ReceiveTimestampns};
+use quinn_udp::{UdpSockRef, UdpSocketState};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use slipwire_core::Transmit;
 
 use super::train::leading_len;
-
-/// Receives in one system call.
-const BATCH: usize = 16;
-
-/// Room for one receive: with GRO a whole train of up to 64 KiB, without it the largest datagram.
-/// One byte more than either can have, so that a full buffer tells of truncation.
-const BUFFER_LEN: usize = 1 << 16;
-
-/// Room for a batch, for all sockets in turn. The pages are touched only as far as datagrams fill
-/// them.
-#[derive(Debug)]
-pub(crate) struct ReceiveBuffers(Vec<u8>);
-
-impl ReceiveBuffers {
-    pub(crate) fn new() -> Self {
-        Self(vec![0; BATCH * BUFFER_LEN])
-    }
-}
+use crate::batch::ReceiveBuffers;
 
 /// What a receive brought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,39 +91,33 @@ impl TunnelSocket {
         mut deliver: impl FnMut(SocketAddr, Option<IpAddr>, &[u8]),
         mut report: impl FnMut(&io::Error),
     ) -> Received {
-        let mut metas = [RecvMeta::default(); BATCH];
-        let mut rooms = buffers.0.chunks_exact_mut(BUFFER_LEN);
-        let mut slices: [_; BATCH] =
-            array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
-        let socket = UdpSockRef::from(&self.socket);
-        let count = match self.state.recv(socket, &mut slices, &mut metas) {
-            Ok(count) => count,
+        let Self { socket, state, refused_source, .. } = self;
+        let received = buffers.receive(state, socket, |meta, datagram| {
+            if refused_source.is_some() && meta.dst_ip == *refused_source {
+                *refused_source = None;
+            }
+            match datagram {
+                Ok(datagram) => deliver(meta.addr, meta.dst_ip, datagram),
+                Err(truncated) => report(&truncated.into()),
+            }
+        });
+        match received {
+            Ok(()) => {
+                self.failing = false;
+                Received::Datagrams
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable = false;
-                return Received::Nothing;
+                Received::Nothing
             }
             Err(error) => {
                 // A pending error goes away by being read. One that stays must not make the loop
                 // spin; then the next datagram makes an edge.
                 self.readable = !mem::replace(&mut self.failing, true);
                 report(&error);
-                return Received::Nothing;
-            }
-        };
-        self.failing = false;
-        for (slice, meta) in slices.iter().zip(&metas).take(count) {
-            if meta.len >= BUFFER_LEN {
-                report(&io::Error::other("a datagram larger than any can be"));
-                continue;
-            }
-            if self.refused_source.is_some() && meta.dst_ip == self.refused_source {
-                self.refused_source = None;
-            }
-            for datagram in slice[..meta.len].chunks(meta.stride.max(1)) {
-                deliver(meta.addr, meta.dst_ip, datagram);
+                Received::Nothing
             }
         }
-        Received::Datagrams
     }
 
     /// Sends a train, in as few pieces as the system takes.
@@ -191,6 +167,8 @@ impl TunnelSocket {
 /// Switches on what the socket can do.
 fn prepare(socket: &UdpSocket, local: SocketAddr) -> io::Result<UdpSocketState> {
     let state = UdpSocketState::new(UdpSockRef::from(socket))?;
+    // Nobody looks at the time that the system would note of each datagram.
+    let _ = setsockopt(socket, ReceiveTimestampns, &false);
     // As the kernel's own WireGuard does: where the path is narrower than the tunnel's MTU the
     // outer datagrams are fragmented, which is slow, rather than lost, which is worse.
     match local {

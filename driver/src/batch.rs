@@ -1,0 +1,64 @@
+//! Datagrams received many at once: several in one system call (recvmmsg), and each of these may be
+//! a whole train that the system has put together (UDP GRO).
+
+use std::array;
+use std::io::{self, IoSliceMut};
+
+use mio::net::UdpSocket;
+use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
+
+/// Receives in one system call.
+const BATCH: usize = 16;
+
+/// Room for one receive: with GRO a whole train of up to 64 KiB, without it the largest datagram.
+/// One byte more than either can have, so that a full buffer tells of truncation.
+const BUFFER_LEN: usize = 1 << 16;
+
+/// Room for a batch, for many sockets in turn. The pages are touched only as far as datagrams fill
+/// them.
+#[derive(Debug)]
+pub(crate) struct ReceiveBuffers(Vec<u8>);
+
+/// A datagram was larger than any can be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Truncated;
+
+impl From<Truncated> for io::Error {
+    fn from(_: Truncated) -> Self {
+        Self::other("a datagram larger than any can be")
+    }
+}
+
+impl ReceiveBuffers {
+    pub(crate) fn new() -> Self {
+        Self(vec![0; BATCH * BUFFER_LEN])
+    }
+
+    /// Delivers one batch of datagrams, with where each came from and went to.
+    ///
+    /// # Errors
+    /// What the system says. Nothing was received then.
+    pub(crate) fn receive(
+        &mut self,
+        state: &UdpSocketState,
+        socket: &UdpSocket,
+        mut deliver: impl FnMut(&RecvMeta, Result<&[u8], Truncated>),
+    ) -> io::Result<()> {
+        let mut metas = [RecvMeta::default(); BATCH];
+        let mut rooms = self.0.chunks_exact_mut(BUFFER_LEN);
+        let mut slices: [_; BATCH] =
+            array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
+        let count = state.recv(UdpSockRef::from(socket), &mut slices, &mut metas)?;
+        for (slice, meta) in slices.iter().zip(&metas).take(count) {
+            match meta.len {
+                BUFFER_LEN.. => deliver(meta, Err(Truncated)),
+                0 => deliver(meta, Ok(&[])),
+                len => {
+                    let datagrams = slice[..len].chunks(meta.stride.max(1));
+                    datagrams.for_each(|datagram| deliver(meta, Ok(datagram)));
+                }
+            }
+        }
+        Ok(())
+    }
+}
