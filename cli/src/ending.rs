@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -13,29 +13,32 @@ use crate::failure::Failure;
 
 /// Waits for the first signal.
 pub(crate) struct Ending {
-    signals: Signals,
+    /// Set by the first signal: to look at it costs no system call.
+    came: Arc<AtomicBool>,
+    /// What wakes the driver; it works as long as it lives.
+    _signals: Signals,
 }
 
 impl Ending {
     /// Takes the signals over, and has `driver` wake up for them.
     pub(crate) fn watch(driver: &mut Driver) -> Result<Self, Failure> {
-        let mut signals = install().map_err(Failure::system("can't handle signals"))?;
+        let came = Arc::new(AtomicBool::new(false));
+        let mut signals = install(&came).map_err(Failure::system("can't handle signals"))?;
         driver.add_wakeup(&mut signals).map_err(Failure::system("can't wait for signals"))?;
-        Ok(Self { signals })
+        Ok(Self { came, _signals: signals })
     }
 
     /// Whether a signal came.
-    pub(crate) fn requested(&mut self) -> bool {
-        self.signals.pending().count() > 0
+    pub(crate) fn requested(&self) -> bool {
+        self.came.load(Ordering::Relaxed)
     }
 }
 
-fn install() -> io::Result<Signals> {
-    let armed = Arc::new(AtomicBool::new(false));
+fn install(came: &Arc<AtomicBool>) -> io::Result<Signals> {
     for signal in [SIGTERM, SIGINT] {
-        // In this order: the signal that arms the second line must not set it off.
-        flag::register_conditional_default(signal, Arc::clone(&armed))?;
-        flag::register(signal, Arc::clone(&armed))?;
+        // In this order: the first signal must not end the process, and wakes whoever looks at it.
+        flag::register_conditional_default(signal, Arc::clone(came))?;
+        flag::register(signal, Arc::clone(came))?;
     }
     Signals::new([SIGTERM, SIGINT])
 }

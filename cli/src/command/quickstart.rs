@@ -53,7 +53,7 @@ fn run(directory: &Path, prepared: Prepared) -> Result<(), Failure> {
     let mut gateway = start::start(engine.clone(), settings, &origin)?;
     let listens: Vec<SocketAddr> = gateway.local_addresses().collect();
     let mut client = quickstart::start_trial(&engine, &listens, &trial, &trial_key)?;
-    let mut ending = Ending::watch(&mut gateway)?;
+    let ending = Ending::watch(&mut gateway)?;
     gateway
         .add_wakeup(&mut SourceFd(&client.as_fd().as_raw_fd()))
         .map_err(Failure::system("can't wait for the client"))?;
@@ -62,7 +62,7 @@ fn run(directory: &Path, prepared: Prepared) -> Result<(), Failure> {
     if let [forward] = client.forwards() {
         output::print(&invite(forward.listen))?;
     }
-    turn_both(&mut gateway, &mut client, &mut ending)?;
+    turn_both(&mut gateway, &mut client, &ending)?;
     log::info!("ending");
     client.shut_down();
     gateway.shut_down();
@@ -74,7 +74,7 @@ fn run(directory: &Path, prepared: Prepared) -> Result<(), Failure> {
 fn turn_both(
     gateway: &mut Driver,
     client: &mut Driver,
-    ending: &mut Ending,
+    ending: &Ending,
 ) -> Result<(), Failure> {
     let failed = Failure::system("can't wait for events");
     while !ending.requested() {

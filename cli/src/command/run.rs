@@ -35,7 +35,7 @@ pub(super) fn main(parser: Parser) -> Result<(), Failure> {
     logging::start(log_level);
     logging::warn_all(&warnings);
     let mut driver = start::start(engine.clone(), settings, &origin)?;
-    let mut ending = Ending::watch(&mut driver)?;
+    let ending = Ending::watch(&mut driver)?;
     log::info!("{}", ready::line(&interface_name, &engine, &driver));
     let mut ebb = Ebb::default();
     while !ending.requested() {
