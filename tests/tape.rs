@@ -79,26 +79,28 @@ fn one_bit_makes_a_difference() {
     let head_len = 16 + 8 + u32::from_le_bytes(*tape[16..].first_chunk().unwrap()) as usize;
     // The head: length and text of the version, then the seed.
     let seed = 16 + 8 + 1 + usize::from(tape[24]);
-    let places = [seed, seed + 31, head_len + 200, tape.len() / 2, tape.len() - 100];
-    for place in places {
+    let replay_changed = |place: usize| {
         let mut other = tape.clone();
         other[place] ^= 0x10;
         reseal(&mut other);
         let (end, inputs) = replay(&other);
-        match end {
-            // A byte of a header that no words are made of is a difference, too.
-            Err(difference) if place <= seed + 31 => {
-                assert_ne!(difference.recorded, difference.replayed);
-                assert!(difference.flow.is_some(), "whose flow? {difference}");
-            }
-            Err(_) => {}
-            // Not everything that is changed can still be read.
-            Ok(TapeEnd::Torn { .. }) => assert!(place > seed + 31),
-            Ok(TapeEnd::Whole) => panic!("byte {place} does not matter"),
-        }
         assert!(inputs <= whole);
+        end
+    };
+    for place in [seed, seed + 31] {
+        let difference = replay_changed(place).unwrap_err();
+        assert_ne!(difference.recorded, difference.replayed);
+        assert!(difference.flow.is_some(), "whose flow? {difference}");
     }
+    // Not everything that is changed can still be read, and of a time some microseconds may not
+    // matter.
+    let places = (1..=PLACES).map(|n| head_len + (tape.len() - head_len) * n / (PLACES + 1));
+    let unnoticed = places.filter(|place| replay_changed(*place) == Ok(TapeEnd::Whole)).count();
+    assert!(unnoticed < PLACES / 4, "{unnoticed} of {PLACES} changes do not matter");
 }
+
+/// Changes of one bit, all over a tape.
+const PLACES: usize = 40;
 
 /// Takes so many bytes, then no more.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 /// The program.
 pub fn main() -> ExitCode {
-    memory::return_large_blocks();
+    memory::prepare();
     match command::dispatch(lexopt::Parser::from_env()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -1,4 +1,17 @@
-//! Has the allocator give back to the system what is free.
+//! Gives back to the system what is free: of the allocator, and of idle connections.
+
+use std::ptr;
+
+use rustix::mm::{Advice, madvise};
+use slipwire_core::IdleRings;
+
+/// Has memory be taken and given back in small pieces, before any is taken.
+pub(crate) fn prepare() {
+    return_large_blocks();
+    // Or the first byte of a ring could cost two megabytes. Where the system does not know them
+    // there is nothing to disable.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
 
 /// Blocks of this many bytes and more are mapped on their own, and unmapped when freed.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -9,7 +22,7 @@ const MAPPED_FROM: i32 = 128 << 10;
 /// resident, below whatever was allocated after them.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "mallopt has no safe interface in any crate that is kept up")]
-pub(crate) fn return_large_blocks() {
+fn return_large_blocks() {
     // SAFETY: mallopt takes two numbers by value and is called before any other thread exists.
     // A refusal (0) leaves the default, which is slower to give memory back but correct.
     let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM) };
@@ -27,11 +40,28 @@ fn return_small_blocks() {
 
 /// Other allocators return blocks by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub(crate) fn return_large_blocks() {}
+fn return_large_blocks() {}
 
 /// Other allocators return blocks by themselves.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn return_small_blocks() {}
+
+/// Gives the pages of idle rings back to the system. They read as zeros until they are used again.
+#[expect(unsafe_code, reason = "there is no safe way to change memory that others own")]
+pub(crate) fn return_pages(rings: &IdleRings<'_>) {
+    let page = rustix::param::page_size();
+    for ring in rings.addresses() {
+        let start = ring.start.next_multiple_of(page);
+        let len = (ring.end - ring.end % page).saturating_sub(start);
+        if len > 0 {
+            let address = ptr::with_exposed_provenance_mut(start);
+            // SAFETY: `rings` lends memory of which nothing is needed, and the pages lie within it.
+            // What an allocator hands out is anonymous memory, which reads as zeros afterwards.
+            // A refusal leaves it as it is.
+            let _ = unsafe { madvise(address, len, Advice::LinuxDontNeed) };
+        }
+    }
+}
 
 /// Flows that are not worth the search for what is free after them.
 const FEW: usize = 256;

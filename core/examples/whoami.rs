@@ -146,7 +146,7 @@ impl Server {
                 }
                 Action::Closed(flow) | Action::Aborted(flow, _) => drop(exchanges.remove(&flow)),
                 // No flow is opened from here, and no endpoint is a name.
-                Action::Established(_) => {}
+                Action::Established(_) | Action::Idle(_) => {}
                 Action::Resolve(peer) => engine.handle_resolved(peer, &[], now),
             }
         }

@@ -1,12 +1,15 @@
 //! Everything that core says to its embedder.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Engine;
 use crate::key::PublicKey;
 use crate::rules::ProxyProtocol;
 
@@ -169,6 +172,9 @@ pub enum Action {
     /// A TCP flow whose send ring was full has room again: read the host again and call
     /// [`Engine::send`](crate::Engine::send).
     Writable(FlowId),
+    /// The rings of a TCP flow held bytes, and have been empty for two seconds: whoever wants their
+    /// memory for others asks [`Engine::idle_rings`](crate::Engine::idle_rings).
+    Idle(FlowId),
     /// The peer ended its direction and the host has been given every byte: shut down writing.
     Shutdown(FlowId),
     /// The flow is over in good order; both directions are complete. The id is stale from now on.
@@ -188,11 +194,33 @@ impl Action {
             | Self::Established(flow)
             | Self::Readable(flow)
             | Self::Writable(flow)
+            | Self::Idle(flow)
             | Self::Shutdown(flow)
             | Self::Closed(flow)
             | Self::Aborted(flow, _) => Some(flow),
             Self::Resolve(_) => None,
         }
+    }
+}
+
+/// The memory of a flow's rings, of which nothing is needed. As long as this lives nobody looks at
+/// it.
+#[derive(Debug)]
+pub struct IdleRings<'a> {
+    addresses: [Range<usize>; 2],
+    _engine: PhantomData<&'a mut Engine>,
+}
+
+impl IdleRings<'_> {
+    pub(crate) const fn new(addresses: [Range<usize>; 2]) -> Self {
+        Self { addresses, _engine: PhantomData }
+    }
+
+    /// The exposed addresses of both rings. They were allocated by the global allocator, hold
+    /// initialized bytes, and may hold any others afterwards, which is what makes it sound to have
+    /// the system replace whole pages of them (`madvise`, `MADV_DONTNEED`).
+    pub fn addresses(&self) -> [Range<usize>; 2] {
+        self.addresses.clone()
     }
 }
 

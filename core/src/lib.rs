@@ -140,8 +140,8 @@ mod timer;
 mod tunnel;
 
 pub use action::{
-    Abort, Action, Datagram, FlowId, FlowMeta, Fragmenting, Identity, Loss, NoFlow, OpenError,
-    ParseFlowIdError, PeerId, Protocol, Refusal, Target, Transmit, Travel, Undelivered,
+    Abort, Action, Datagram, FlowId, FlowMeta, Fragmenting, Identity, IdleRings, Loss, NoFlow,
+    OpenError, ParseFlowIdError, PeerId, Protocol, Refusal, Target, Transmit, Travel, Undelivered,
 };
 pub use config::Config;
 pub use conflict::PeerConflict;

@@ -44,6 +44,8 @@ pub(crate) const FLIGHT_QUEUE: Duration = Duration::from_millis(2);
 pub(crate) const FLIGHT_QUEUE_MAX: usize = 1 << 20;
 /// The shortest rest of a TCP flow that has nothing to send.
 pub(crate) const TCP_REST_MIN: Duration = Duration::from_millis(1);
+/// How long the rings of a TCP flow hold nothing before whoever wants their pages may have them.
+pub(crate) const TCP_RINGS_IDLE: Duration = Duration::from_secs(2);
 /// How long a TCP flow into the tunnel may take to be established: long enough for a tunnel that
 /// has to come up first.
 pub(crate) const TCP_TUNNEL_CONNECT_TIMEOUT: Duration = Duration::from_secs(60);

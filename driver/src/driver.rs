@@ -10,7 +10,7 @@ use mio::event::Source;
 use mio::{Events, Interest, Poll};
 use slipwire_core::config::{ConfigError, Peer};
 use slipwire_core::rules::Rule;
-use slipwire_core::{Action, Config, Engine, Identity, Instant, PeerConflict, PeerId};
+use slipwire_core::{Action, Config, Engine, Identity, IdleRings, Instant, PeerConflict, PeerId};
 
 use crate::addresses::HostAddresses;
 use crate::capture::Capture;
@@ -57,6 +57,8 @@ pub struct Driver {
     forwards: Vec<Forward>,
     capture: Option<Capture>,
     recording: Option<Recording>,
+    /// What gives the memory of idle flows back to the system.
+    give_back: Option<fn(&IdleRings<'_>)>,
     /// Whether core may have more outputs than were drained.
     is_undrained: bool,
 }
@@ -113,6 +115,7 @@ impl Driver {
             forwards,
             capture,
             recording,
+            give_back: settings.give_back,
             // A new engine may want something at once: a handshake, a name.
             is_undrained: true,
         })
@@ -448,6 +451,13 @@ impl Driver {
             Action::Established(flow) => self.host.established(flow),
             Action::Readable(flow) => self.host.readable(flow),
             Action::Writable(flow) => self.host.writable(flow),
+            Action::Idle(flow) => {
+                if let Some(give_back) = self.give_back
+                    && let Some(rings) = self.engine.idle_rings(flow)
+                {
+                    give_back(&rings);
+                }
+            }
             Action::Shutdown(flow) => self.host.shut_down(flow, &mut self.engine, now),
             Action::Closed(flow) => self.host.close(flow),
             Action::Aborted(flow, why) => self.host.abort(flow, why),

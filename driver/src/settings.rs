@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
-use slipwire_core::FlowMeta;
+use slipwire_core::{FlowMeta, IdleRings};
 
 /// The host's side of a configuration.
 pub struct Settings {
@@ -21,6 +21,9 @@ pub struct Settings {
     pub capture: Option<CaptureFile>,
     /// Where all that happens is recorded, for a replay; by default nowhere.
     pub record: Option<TapeFiles>,
+    /// What gives the pages of memory that idle connections do not need back to the system; by
+    /// default nothing does. (There is no safe interface to that, and this crate has no other.)
+    pub give_back: Option<fn(&IdleRings<'_>)>,
 }
 
 impl Default for Settings {
@@ -32,6 +35,7 @@ impl Default for Settings {
             services: Vec::new(),
             capture: None,
             record: None,
+            give_back: None,
         }
     }
 }

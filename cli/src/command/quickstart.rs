@@ -71,11 +71,7 @@ fn run(directory: &Path, prepared: Prepared) -> Result<(), Failure> {
 
 /// Runs two drivers in one thread. The gateway sleeps for both: the client wakes it through its
 /// descriptor, and its timers bound the sleep.
-fn turn_both(
-    gateway: &mut Driver,
-    client: &mut Driver,
-    ending: &Ending,
-) -> Result<(), Failure> {
+fn turn_both(gateway: &mut Driver, client: &mut Driver, ending: &Ending) -> Result<(), Failure> {
     let failed = Failure::system("can't wait for events");
     while !ending.requested() {
         client.turn(Some(Duration::ZERO)).map_err(&failed)?;

@@ -85,9 +85,7 @@ fn launch(
         listen: vec![unspecified_like(endpoint.ip())],
         port: None,
         forwards: vec![forward],
-        services: Vec::new(),
-        capture: None,
-        record: None,
+        ..Settings::default()
     };
     let seed = entropy::secret_bytes()?;
     Ok(Driver::new(config, settings, *seed))

@@ -152,6 +152,7 @@ impl Forward {
                 Action::Open(flow) => {
                     self.engine.handle_refused(flow, Refusal::Prohibited, now);
                 }
+                Action::Idle(_) => {}
                 Action::Resolve(peer) => self.engine.handle_resolved(peer, &[], now),
             }
         }

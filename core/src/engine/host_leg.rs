@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Engine, split};
-use crate::action::{FlowId, NoFlow, OpenError, Refusal, Undelivered};
+use crate::action::{FlowId, IdleRings, NoFlow, OpenError, Refusal, Undelivered};
 use crate::tape::{Input, Output};
 use crate::time::Instant;
 
@@ -130,6 +130,12 @@ impl Engine {
             tape.receive(flow, None, 0, *now);
         }
         result
+    }
+
+    /// Where the rings of a TCP flow are in memory, if they are empty: see
+    /// [`Action::Idle`](crate::Action::Idle).
+    pub fn idle_rings(&mut self, flow: FlowId) -> Option<IdleRings<'_>> {
+        self.stack.idle_rings(flow).map(IdleRings::new)
     }
 
     /// The host leg of a TCP flow ended in good order (read returned nothing): what is in the send

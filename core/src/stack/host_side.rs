@@ -11,7 +11,7 @@ use crate::stack::mapping::Mapping;
 use crate::stack::packet::{Packet, write_icmp, write_udp};
 use crate::stack::peer_side::new_meta;
 use crate::stack::policy::Offer;
-use crate::stack::tcp::{self, Connection, Ends, Exit, Stage, TcpFlow};
+use crate::stack::tcp::{self, Connection, Ends, Exit, Rings, Stage, TcpFlow};
 use crate::stack::{Outlet, Stack};
 use crate::stats::Counter;
 use crate::time::Instant;
@@ -192,6 +192,14 @@ impl Stack {
         self.account(id);
         self.make_ready(id);
         Ok(result)
+    }
+
+    /// Where the rings of a TCP flow are, if nothing in them is needed.
+    pub(crate) fn idle_rings(&self, id: FlowId) -> Option<Rings> {
+        match self.flows.get(id)?.tcp()?.stage() {
+            Stage::Live(connection) => connection.idle_rings().cloned(),
+            Stage::Offered(_) => None,
+        }
     }
 
     /// The host leg of a TCP flow ended in good order.

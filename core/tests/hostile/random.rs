@@ -226,6 +226,7 @@ impl Run {
                     self.good.over = true;
                 }
             }
+            Action::Idle(flow) => drop(self.world.engine.idle_rings(flow)),
             Action::Resolve(peer) => self.world.engine.handle_resolved(peer, &[], now),
         }
     }

@@ -140,6 +140,7 @@ impl Run {
                 | Action::Established(_)
                 | Action::Readable(_)
                 | Action::Writable(_)
+                | Action::Idle(_)
                 | Action::Shutdown(_)
                 | Action::Resolve(_) => {}
             }

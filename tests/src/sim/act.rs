@@ -55,6 +55,7 @@ impl Host {
                 self.busy.insert(flow);
                 self.stream(flow)?.handle_writable()
             }
+            Action::Idle(flow) => self.stream(flow).map(drop),
             Action::Shutdown(flow) => {
                 self.busy.insert(flow);
                 let Some(Leg::Stream(leg)) = self.legs.get_mut(&flow) else {

@@ -5,6 +5,7 @@
 //! socket for every packet.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::time::Duration;
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
@@ -66,6 +67,8 @@ pub(crate) struct Connection {
     path_mtu: PathMtu,
     sockets: SocketSet<'static>,
     handle: SocketHandle,
+    /// Where the socket has its rings.
+    rings: Rings,
     guard: Guard,
     /// Over, and the far end knows, or gone: smoltcp's timers have nothing left to do, and must
     /// not, since they would clear the receive ring.
@@ -73,6 +76,14 @@ pub(crate) struct Connection {
     /// How far smoltcp's clock is ahead of ours. Moving it on is the only way to make its
     /// retransmission timer fire when we know better than it does.
     ahead: Duration,
+}
+
+/// The addresses of a flow's two rings.
+pub(crate) type Rings = [Range<usize>; 2];
+
+fn addresses(ring: &[u8]) -> Range<usize> {
+    let Range { start, end } = ring.as_ptr_range();
+    start.expose_provenance()..end.expose_provenance()
 }
 
 /// More than smoltcp's longest retransmission timeout.
@@ -160,9 +171,11 @@ impl Connection {
         let interface =
             new_interface(ends.local.ip(), mtu, seed, engine_instant(now, Duration::ZERO));
         // Zeroed pages of the allocator: reserved, and touched only when bytes come.
+        let (receive_ring, send_ring) = (vec![0; receive_len], vec![0; ring_len(tcp.send_buffer)]);
+        let rings = [addresses(&receive_ring), addresses(&send_ring)];
         let mut socket = tcp::Socket::new(
-            tcp::SocketBuffer::new(vec![0; receive_len]),
-            tcp::SocketBuffer::new(vec![0; ring_len(tcp.send_buffer)]),
+            tcp::SocketBuffer::new(receive_ring),
+            tcp::SocketBuffer::new(send_ring),
         );
         socket.set_congestion_control(tcp::CongestionControl::Cubic);
         socket.set_nagle_enabled(false);
@@ -179,6 +192,7 @@ impl Connection {
             path_mtu: PathMtu::NONE,
             sockets,
             handle,
+            rings,
             guard,
             at_rest: false,
             ahead,
@@ -371,6 +385,12 @@ impl Connection {
     /// Bytes in both rings.
     pub(crate) fn buffered(&self) -> usize {
         self.socket().send_queue() + self.socket().recv_queue()
+    }
+
+    /// Where the rings are, if nothing in them is needed any more: no bytes, and none that arrived
+    /// behind a gap.
+    pub(crate) fn idle_rings(&self) -> Option<&Rings> {
+        (self.buffered() == 0 && !self.guard.has_gap()).then_some(&self.rings)
     }
 
     /// Whether the send ring has room.

@@ -59,6 +59,8 @@ pub(crate) struct Guard {
     receive_next: TcpSeqNumber,
     /// The end of the last segment that arrived in order, perhaps not acknowledged yet.
     received_to: TcpSeqNumber,
+    /// The end of everything that arrived, with gaps or without.
+    arrived_to: TcpSeqNumber,
     /// The end of the window that was offered.
     offered_to: TcpSeqNumber,
     /// Bytes of the window that was last offered.
@@ -104,6 +106,7 @@ impl Guard {
             acknowledged: zero,
             receive_next: zero,
             received_to: zero,
+            arrived_to: zero,
             offered_to: zero,
             window_len: 0,
             far_shift: 0,
@@ -133,6 +136,11 @@ impl Guard {
     /// Whether `sequence` is of something sent and not acknowledged yet.
     pub(crate) fn in_flight(&self, sequence: TcpSeqNumber) -> bool {
         sequence >= self.acknowledged && sequence < self.send_next
+    }
+
+    /// Whether something is missing before what has arrived.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.arrived_to > self.received_to
     }
 
     /// The path does not carry segments of the size that was sent: all that is on the way is sent
@@ -266,6 +274,9 @@ impl Guard {
         if start <= self.received_to && end > self.received_to {
             self.received_to = end.min(edge);
         }
+        if end > self.arrived_to {
+            self.arrived_to = end.min(edge);
+        }
         let stale = segment.ack() && acknowledgement < self.acknowledged;
         if segment.ack() {
             self.handle_window(start, acknowledgement, segment.window_len());
@@ -330,6 +341,7 @@ impl Guard {
                 None => self.shift = 0,
             }
             self.received_to = segment.seq_number() + 1;
+            self.arrived_to = self.received_to;
             // Even a reset that comes before any answer has to acknowledge the SYN.
             self.receive_next = self.received_to;
             if self.initiator && segment.ack() && segment.ack_number() == self.send_next {

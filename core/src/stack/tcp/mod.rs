@@ -16,14 +16,14 @@ use std::time::Duration;
 use smoltcp::wire::{TcpControl, TcpPacket, TcpSeqNumber};
 
 use connection::WasReset;
-pub(crate) use connection::{Connection, Ends, Exit, Phase, send_standing};
+pub(crate) use connection::{Connection, Ends, Exit, Phase, Rings, send_standing};
 pub(crate) use guard::Standing;
 pub(crate) use time_wait::{Straggler, TimeWaits};
 
 use crate::action::{Abort, Action, FlowId};
 use crate::config;
 use crate::limits::{
-    SEGMENTS_PER_TURN, TCP_REST_MIN, TCP_STALL_TIMEOUT, TCP_TUNNEL_CONNECT_TIMEOUT,
+    SEGMENTS_PER_TURN, TCP_REST_MIN, TCP_RINGS_IDLE, TCP_STALL_TIMEOUT, TCP_TUNNEL_CONNECT_TIMEOUT,
 };
 use crate::stack::flow::FlowKey;
 use crate::stack::packet::Packet;
@@ -44,6 +44,8 @@ pub(crate) struct TcpFlow {
     active_at: Instant,
     /// The bytes in its rings, when they were last counted.
     accounted: usize,
+    /// Whether bytes were in its rings since their pages were last given back.
+    has_touched: bool,
 }
 
 /// How far a flow is.
@@ -110,6 +112,7 @@ impl TcpFlow {
             started_at: now,
             active_at: now,
             accounted: 0,
+            has_touched: false,
         }
     }
 
@@ -124,7 +127,15 @@ impl TcpFlow {
             Stage::Offered(_) => 0,
             Stage::Live(connection) => connection.buffered(),
         };
+        self.has_touched |= self.accounted > 0;
         self.accounted
+    }
+
+    /// When its rings will have held nothing for a while.
+    fn rings_idle_at(&self) -> Option<Instant> {
+        let Stage::Live(connection) = &self.stage else { return None };
+        let is_idle = self.has_touched && connection.idle_rings().is_some();
+        is_idle.then(|| self.active_at + TCP_RINGS_IDLE)
     }
 
     /// Where the connection stood, if it has ended in good order.
@@ -280,6 +291,15 @@ impl TcpFlow {
         }
         if more {
             return Next::Again;
+        }
+        let mut deadline = deadline;
+        if let Some(at) = self.rings_idle_at() {
+            if at <= now {
+                self.has_touched = false;
+                actions.push_back(Action::Idle(id));
+            } else {
+                deadline = deadline.min(at);
+            }
         }
         let Stage::Live(connection) = &mut self.stage else { return Next::Rest(Some(deadline)) };
         match connection.poll_at(now) {

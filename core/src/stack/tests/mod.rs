@@ -1,6 +1,7 @@
 //! The stack against peers made by hand: each test sends the very packets that it is about.
 
 mod icmp;
+mod idle;
 mod lifecycle;
 mod limits;
 mod meta;

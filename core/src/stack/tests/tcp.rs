@@ -532,7 +532,7 @@ fn a_silent_flow_ends_after_the_idle_timeout() {
     read_all(&mut world, flow);
     world.actions();
     world.wait(Duration::from_secs(99));
-    assert!(world.actions().is_empty());
+    assert_eq!(world.actions(), [Action::Idle(flow)]);
     world.wait(Duration::from_secs(1));
     assert_eq!(world.actions(), [Action::Aborted(flow, Abort::Idle)]);
 }

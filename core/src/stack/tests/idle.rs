@@ -1,0 +1,67 @@
+//! Memory that idle connections do not need.
+
+use super::*;
+
+const CLIENT: &str = "10.77.0.2:40000";
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+#[test]
+fn rings_that_held_bytes_are_idle_two_seconds_after_the_last_one() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    world.wait(ms(5_000));
+    assert_eq!(world.actions(), [], "nothing has touched them yet");
+    for _ in 0..2 {
+        client.send(&mut world, TcpControl::None, b"hello");
+        assert_eq!(world.actions(), [Action::Readable(flow)]);
+        assert_eq!(world.stack.idle_rings(flow), None, "a reader is awaited");
+        assert_eq!(read_all(&mut world, flow), b"hello");
+        world.wait(ms(1_900));
+        assert_eq!(world.actions(), []);
+        world.wait(ms(200));
+        assert_eq!(world.actions(), [Action::Idle(flow)]);
+        let rings = world.stack.idle_rings(flow).unwrap();
+        assert!(rings.iter().all(|ring| ring.len() == (1 << 16) - 1), "{rings:?}");
+        world.wait(ms(20_000));
+        assert_eq!(world.actions(), [], "it is said once");
+    }
+}
+
+#[test]
+fn what_is_not_acknowledged_yet_is_needed() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    write_all(&mut world, flow, b"hello");
+    assert_eq!(world.actions(), []);
+    world.wait(ms(5_000));
+    assert_eq!(world.actions(), []);
+    assert_eq!(world.stack.idle_rings(flow), None);
+    client.received(&mut world);
+    client.send(&mut world, TcpControl::None, &[]);
+    assert_eq!(world.actions(), []);
+    world.wait(ms(2_100));
+    assert_eq!(world.actions(), [Action::Idle(flow)]);
+}
+
+#[test]
+fn what_arrived_behind_a_gap_is_needed() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    let gap = client.next;
+    client.next += 5;
+    client.send(&mut world, TcpControl::None, b" and on");
+    assert_eq!(world.actions(), []);
+    world.wait(ms(5_000));
+    assert_eq!(world.actions(), []);
+    assert_eq!(world.stack.idle_rings(flow), None);
+    client.next = gap;
+    client.send(&mut world, TcpControl::None, b"hello");
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    assert_eq!(read_all(&mut world, flow), b"hello and on");
+    world.actions();
+    world.wait(ms(2_100));
+    assert_eq!(world.actions(), [Action::Idle(flow)]);
+}
