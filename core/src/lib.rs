@@ -10,7 +10,8 @@
 //! 1. Build an [`Engine`] from a [`Config`], 32 bytes of entropy and the time.
 //! 2. Wait for a socket, or for the time of [`Engine::poll_timeout`].
 //! 3. Hand in what there is: datagrams of the WireGuard socket
-//!    ([`handle_datagram`](Engine::handle_datagram)), the time
+//!    ([`handle_datagram`](Engine::handle_datagram), or
+//!    [`handle_datagrams`](Engine::handle_datagrams) if the system puts trains together), the time
 //!    ([`handle_timeout`](Engine::handle_timeout)), what host sockets say
 //!    ([`handle_opened`](Engine::handle_opened), [`send`](Engine::send),
 //!    [`send_datagram`](Engine::send_datagram), [`handle_shutdown`](Engine::handle_shutdown) ...),

@@ -34,7 +34,8 @@ impl ReceiveBuffers {
         Self(vec![0; BATCH * BUFFER_LEN])
     }
 
-    /// Delivers one batch of datagrams, with where each came from and went to.
+    /// Delivers one batch of trains, with where each came from and went to, and how long its
+    /// datagrams are but for the last.
     ///
     /// # Errors
     /// What the system says. Nothing was received then.
@@ -52,11 +53,7 @@ impl ReceiveBuffers {
         for (slice, meta) in slices.iter().zip(&metas).take(count) {
             match meta.len {
                 BUFFER_LEN.. => deliver(meta, Err(Truncated)),
-                0 => deliver(meta, Ok(&[])),
-                len => {
-                    let datagrams = slice[..len].chunks(meta.stride.max(1));
-                    datagrams.for_each(|datagram| deliver(meta, Ok(datagram)));
-                }
+                len => deliver(meta, Ok(&slice[..len])),
             }
         }
         Ok(())

@@ -11,6 +11,7 @@
 
 mod admission;
 mod claims;
+mod coalescer;
 mod datagrams;
 mod flow;
 mod fragmentation;
@@ -51,6 +52,7 @@ use crate::time::Instant;
 use crate::timer::Timers;
 
 use claims::Claims;
+use coalescer::Coalescer;
 use datagrams::Datagrams;
 use flow::{FlowKind, FlowTable};
 use hairpin::ExternalPorts;
@@ -111,6 +113,7 @@ pub(crate) struct Stack {
     flows: FlowTable,
     time_waits: TimeWaits,
     fragments: Fragments,
+    coalescer: Coalescer,
     memory: Memory,
     /// Flows to be serviced, in turn.
     ready: VecDeque<FlowId>,
@@ -151,6 +154,7 @@ impl Stack {
             flows: FlowTable::new(setup.limits.clone(), hash_key, first_generation),
             time_waits: TimeWaits::new(hash_key),
             fragments: Fragments::new(hash_key),
+            coalescer: Coalescer::default(),
             memory: Memory::new(setup.limits.memory),
             ready: VecDeque::new(),
             blocked: VecDeque::new(),

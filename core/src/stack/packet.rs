@@ -42,6 +42,52 @@ pub(crate) enum Transport {
     Icmp,
 }
 
+/// What the IP header of a packet says, apart from its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Header {
+    len: usize,
+    source: IpAddr,
+    destination: IpAddr,
+    ttl: u8,
+    fragmenting: Fragmenting,
+    transport: Transport,
+}
+
+impl Header {
+    /// Bytes of it.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it is that of another packet between the same ends, on the same way.
+    pub(crate) fn is_alike(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    /// The packet that has this header, at the start of `bytes`, and carries all the rest, which is
+    /// set in the header. Checksums are not.
+    pub(crate) fn packet(self, bytes: &mut [u8]) -> Packet<'_> {
+        let len = bytes.len();
+        // No packet that is put together is longer than its header can say.
+        match self.source {
+            IpAddr::V4(_) => Ipv4Packet::new_unchecked(&mut *bytes).set_total_len(len as u16),
+            IpAddr::V6(_) => Ipv6Packet::new_unchecked(&mut *bytes)
+                .set_payload_len((len - IPV6_HEADER_LEN) as u16),
+        }
+        let Self { len: header_len, source, destination, ttl, fragmenting, transport } = self;
+        Packet {
+            bytes,
+            header_len,
+            transport_end: len,
+            source,
+            destination,
+            ttl,
+            fragmenting,
+            transport,
+        }
+    }
+}
+
 /// A whole, undamaged IP packet without extension headers.
 #[derive(Debug)]
 pub(crate) struct Packet<'a> {
@@ -151,6 +197,12 @@ impl<'a> Packet<'a> {
     pub(crate) fn onward(&self) -> Travel {
         let hop_limit = self.ttl.saturating_sub(1).max(1);
         Travel { hop_limit, fragmenting: self.fragmenting }
+    }
+
+    /// What its IP header says.
+    pub(crate) const fn header(&self) -> Header {
+        let Self { header_len, source, destination, ttl, fragmenting, transport, .. } = *self;
+        Header { len: header_len, source, destination, ttl, fragmenting, transport }
     }
 
     /// The whole packet.

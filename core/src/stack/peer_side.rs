@@ -18,7 +18,8 @@ use crate::stats::Counter;
 use crate::time::Instant;
 
 impl Stack {
-    /// Takes one packet of a peer. Its inner source belongs to that peer.
+    /// Takes one packet of a peer. Its inner source belongs to that peer. Nothing may come of it
+    /// before the [end of the train](Self::handle_train_end) that it is of.
     pub(crate) fn handle_packet(
         &mut self,
         peer: PeerId,
@@ -52,11 +53,19 @@ impl Stack {
             Ok(packet) => packet,
             Err(reason) => return outlet.count(reason),
         };
+        if self.coalescer.join(peer, &packet) {
+            return;
+        }
+        self.handle_train_end(outlet, now);
         // Of a flow everything that is asked below was asked when it was opened.
         if packet.ttl > 1
             && let Some(id) = self.flow_of_segment(peer, &packet)
         {
-            return self.handle_segment(id, packet, outlet, now);
+            let waits = self.is_next(id, &packet) && self.coalescer.hold(id, peer, &packet);
+            if !waits {
+                self.handle_segment(id, packet, outlet, now);
+            }
+            return;
         }
         if !may_be_a_source(packet.source) || self.is_own(packet.source) {
             return outlet.count(Counter::DropSource);
@@ -79,6 +88,26 @@ impl Stack {
                 self.refuse(peer, &packet, Reason::Prohibited, outlet, now);
             }
         }
+    }
+
+    /// Whether a segment is the next that its connection waits for. Of others each has its own
+    /// answer: by the number of those the far end knows that something was lost.
+    fn is_next(&self, id: FlowId, packet: &Packet<'_>) -> bool {
+        let connection = self.flows.get(id).and_then(|flow| flow.tcp()?.connection());
+        let sequence = TcpPacket::new_unchecked(packet.transport_bytes()).seq_number();
+        connection.is_some_and(|connection| connection.waits_for(sequence))
+    }
+
+    /// No more packets follow now: what waited for them goes to its flow.
+    pub(crate) fn handle_train_end(&mut self, outlet: &mut dyn Outlet, now: Instant) {
+        let Some((id, header, mut bytes)) = self.coalescer.take() else { return };
+        self.handle_segment(id, header.packet(&mut bytes), outlet, now);
+        self.coalescer.give_back(bytes);
+    }
+
+    /// Whether packets wait for the end of their train.
+    pub(crate) const fn is_in_train(&self) -> bool {
+        self.coalescer.is_holding()
     }
 
     /// The TCP flow that a packet belongs to.

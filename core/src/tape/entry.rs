@@ -107,6 +107,8 @@ pub(crate) enum Input<'a> {
         flow: FlowId,
         undelivered: Undelivered,
     },
+    /// No more packets follow at once.
+    TrainEnd,
 }
 
 /// What a stack says. Bytes are told by their CRC-32.

@@ -260,6 +260,7 @@ impl<'a> Replay<'a> {
                 stage.tap(*peer, Direction::In, bytes);
                 stack.handle_packet(*peer, &mut bytes.to_vec(), &mut stage, now);
             }
+            Input::TrainEnd => stack.handle_train_end(&mut stage, now),
             Input::Timeout => {
                 stack.handle_timeout(&mut stage, now);
                 stage.script.expect(&Output::Deadline(stack.poll_timeout()));

@@ -26,6 +26,7 @@ fn packet(head: &[u8], len: usize) -> String {
 pub(crate) fn input(input: &Input<'_>) -> String {
     match input {
         Input::Packet { peer, bytes } => format!("{peer:?} sends {}", packet(bytes, bytes.len())),
+        Input::TrainEnd => "no more packets follow at once".into(),
         Input::Timeout => "time passes".into(),
         Input::Pump => "flows have their turn".into(),
         Input::PathMtu(peer) => format!("{peer:?} has another path"),
@@ -63,6 +64,7 @@ pub(crate) const fn flow_of_input(input: &Input<'_>) -> Option<FlowId> {
         | Input::Datagram { flow, .. }
         | Input::Undelivered { flow, .. } => Some(*flow),
         Input::Packet { .. }
+        | Input::TrainEnd
         | Input::Timeout
         | Input::Pump
         | Input::PathMtu(_)

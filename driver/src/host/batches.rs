@@ -44,7 +44,14 @@ impl Batches {
         mut deliver: impl FnMut(SocketAddr, Result<&[u8], Truncated>),
     ) -> io::Result<()> {
         let Self { state, buffers } = self;
-        buffers.receive(state, socket, |meta, datagram| deliver(meta.addr, datagram))
+        buffers.receive(state, socket, |meta, train| match train {
+            Ok(&[]) => deliver(meta.addr, Ok(&[])),
+            Ok(train) => {
+                let datagrams = train.chunks(meta.stride.max(1));
+                datagrams.for_each(|datagram| deliver(meta.addr, Ok(datagram)));
+            }
+            Err(truncated) => deliver(meta.addr, Err(truncated)),
+        })
     }
 
     /// Sends a train as one, on a socket that `takes_trains`; that is over once the system refuses

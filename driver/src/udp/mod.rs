@@ -132,7 +132,9 @@ impl Tunnel {
         for socket in self.sockets.iter_mut().filter(|socket| socket.is_readable()) {
             let batch = socket.receive(
                 &mut self.buffers,
-                |source, local, datagram| engine.handle_datagram(source, local, datagram, now),
+                |source, local, train, segment_size| {
+                    engine.handle_datagrams(source, local, train, segment_size, now);
+                },
                 |error| self.incidents.report(error, now),
             );
             if batch == Received::Datagrams {

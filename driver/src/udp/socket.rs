@@ -83,21 +83,21 @@ impl TunnelSocket {
         self.writable |= event.is_writable();
     }
 
-    /// Delivers one batch of datagrams, with their source and, if the system says, the local
-    /// address that they were sent to. Whatever goes wrong is told to `report`.
+    /// Delivers one batch of trains, with their source and, if the system says, the local address
+    /// that they were sent to, and how long their datagrams are but for the last. Whatever goes wrong is told to `report`.
     pub(crate) fn receive(
         &mut self,
         buffers: &mut ReceiveBuffers,
-        mut deliver: impl FnMut(SocketAddr, Option<IpAddr>, &[u8]),
+        mut deliver: impl FnMut(SocketAddr, Option<IpAddr>, &[u8], usize),
         mut report: impl FnMut(&io::Error),
     ) -> Received {
         let Self { socket, state, refused_source, .. } = self;
-        let received = buffers.receive(state, socket, |meta, datagram| {
+        let received = buffers.receive(state, socket, |meta, train| {
             if refused_source.is_some() && meta.dst_ip == *refused_source {
                 *refused_source = None;
             }
-            match datagram {
-                Ok(datagram) => deliver(meta.addr, meta.dst_ip, datagram),
+            match train {
+                Ok(train) => deliver(meta.addr, meta.dst_ip, train, meta.stride),
                 Err(truncated) => report(&truncated.into()),
             }
         });
@@ -227,7 +227,9 @@ mod tests {
         let mut datagrams = Vec::new();
         for _ in 0..500 {
             socket.readable = true;
-            let deliver = |_, _, datagram: &[u8]| datagrams.push(datagram.to_vec());
+            let deliver = |_, _, train: &[u8], segment_size: usize| {
+                datagrams.extend(train.chunks(segment_size).map(<[u8]>::to_vec));
+            };
             socket.receive(&mut buffers, deliver, |error| panic!("{error}"));
             if datagrams.len() >= count {
                 break;

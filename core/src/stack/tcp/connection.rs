@@ -393,6 +393,11 @@ impl Connection {
         (self.buffered() == 0 && !self.guard.has_gap()).then_some(&self.rings)
     }
 
+    /// Whether everything before `sequence` has arrived, and nothing from there on.
+    pub(crate) fn waits_for(&self, sequence: TcpSeqNumber) -> bool {
+        self.guard.waits_for(sequence)
+    }
+
     /// Whether the send ring has room.
     pub(crate) fn has_room(&self) -> bool {
         self.socket().can_send()

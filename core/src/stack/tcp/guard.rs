@@ -138,6 +138,11 @@ impl Guard {
         sequence >= self.acknowledged && sequence < self.send_next
     }
 
+    /// Whether everything before `sequence` has arrived, and nothing from there on.
+    pub(crate) fn waits_for(&self, sequence: TcpSeqNumber) -> bool {
+        self.synchronized && sequence == self.received_to && !self.has_gap()
+    }
+
     /// Whether something is missing before what has arrived.
     pub(crate) fn has_gap(&self) -> bool {
         self.arrived_to > self.received_to

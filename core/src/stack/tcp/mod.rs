@@ -156,6 +156,13 @@ impl TcpFlow {
         &mut self.stage
     }
 
+    pub(crate) fn connection(&self) -> Option<&Connection> {
+        match &self.stage {
+            Stage::Offered(_) => None,
+            Stage::Live(connection) => Some(connection),
+        }
+    }
+
     pub(crate) fn connection_mut(&mut self) -> Option<&mut Connection> {
         match &mut self.stage {
             Stage::Offered(_) => None,

@@ -150,6 +150,7 @@ impl World {
     fn receive(&mut self, peer: PeerId, packet: &[u8]) {
         let mut bytes = packet.to_vec();
         self.stack.handle_packet(peer, &mut bytes, &mut self.wire, self.now);
+        self.stack.handle_train_end(&mut self.wire, self.now);
     }
 
     /// Drains the actions, and lets the stack send what is due.
