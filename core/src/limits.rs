@@ -37,6 +37,9 @@ pub(crate) const SEGMENTS_PER_TURN: usize = 64;
 pub(crate) const FLIGHT_MIN: usize = 96 << 10;
 /// Bytes that may be in flight beyond twice what the path holds: acknowledgements come in clumps.
 pub(crate) const FLIGHT_SPARE: usize = 32 << 10;
+/// Bytes that may be in flight beyond what a long path holds, unless an eighth of that is more:
+/// queues on the way take so much at once, and no more is needed to find out what the path holds.
+pub(crate) const FLIGHT_STEP: usize = 256 << 10;
 /// What a TCP flow may let wait on a fast path, as long as that loses nothing: enough that neither
 /// end waits for the other, and that each takes many segments at once.
 pub(crate) const FLIGHT_QUEUE: Duration = Duration::from_millis(2);

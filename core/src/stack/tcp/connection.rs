@@ -21,7 +21,7 @@ use crate::path_mtu::PathMtu;
 use crate::stack::Outlet;
 use crate::stack::packet::{self, Packet};
 use crate::stack::tcp::device::{Blueprint, Device};
-use crate::stack::tcp::guard::{Admission, Guard, Standing};
+use crate::stack::tcp::guard::{Admission, Guard, Standing, Uncounted};
 use crate::stats::Counter;
 use crate::time::Instant;
 
@@ -86,6 +86,8 @@ fn addresses(ring: &[u8]) -> Range<usize> {
     start.expose_provenance()..end.expose_provenance()
 }
 
+/// What IPv4 and TCP add to what a segment carries.
+const SEGMENT_HEADERS_LEN: usize = 40;
 /// More than smoltcp's longest retransmission timeout.
 const GO_BACK: Duration = Duration::from_secs(61);
 
@@ -252,11 +254,27 @@ impl Connection {
             }
             return Ok(());
         }
+        if let Some(Uncounted { from, len }) = self.guard.take_uncounted() {
+            // One acknowledgement for each segment.
+            let segment_len = usize::from(self.mtu) - SEGMENT_HEADERS_LEN;
+            for acknowledged in (segment_len..len).step_by(segment_len) {
+                let mut segment = TcpPacket::new_unchecked(packet.transport_bytes_mut());
+                segment.set_ack_number(from + acknowledged);
+                self.hand_in(packet.bytes(), exit, now);
+            }
+            TcpPacket::new_unchecked(packet.transport_bytes_mut()).set_ack_number(from + len);
+        }
+        self.hand_in(packet.bytes(), exit, now);
+        Ok(())
+    }
+
+    /// Hands one packet to smoltcp.
+    fn hand_in(&mut self, bytes: &[u8], exit: &mut Exit<'_>, now: Instant) {
         let at = engine_instant(now, self.ahead);
         let Self { ends, interface, sockets, guard, .. } = self;
         let mut device = Device {
             peer: ends.peer,
-            received: Some(packet.bytes()),
+            received: Some(bytes),
             budget: 1,
             guard,
             now,
@@ -265,7 +283,6 @@ impl Connection {
         };
         // One packet in, at most one out, whatever the result says.
         interface.poll_ingress_single(at, &mut device, sockets);
-        Ok(())
     }
 
     /// The far end is gone: nothing more is sent.

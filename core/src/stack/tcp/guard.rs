@@ -11,6 +11,7 @@
 //! - raises a stale acknowledgement on a segment with data, which smoltcp would drop whole;
 //! - keeps a segment that was overtaken from changing the window;
 //! - raises the sequence number of an acknowledgement that smoltcp sends while it sends again;
+//! - tells how many bytes an acknowledgement is for, where smoltcp's slow start counts just one;
 //! - lowers the far end's window to what the [`path`](super::path) holds.
 //!
 //! It says when to go back and send again ([`recovery`](super::recovery)), and leaves reassembly,
@@ -24,6 +25,9 @@ use crate::time::Instant;
 
 /// Challenge ACKs are sent at most this often (RFC 5961, section 7), in nanoseconds.
 const CHALLENGE_INTERVAL_NS: u64 = 100_000_000;
+
+/// What a window is not filled up to because no whole segment fits.
+const WINDOW_SPARE: usize = 4_096;
 
 /// What becomes of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +73,10 @@ pub(crate) struct Guard {
     far_shift: u8,
     /// The window that the far end offers, once it has offered one to what follows our SYN.
     far_offer: Option<Offer>,
+    /// The window that smoltcp was told last, from what was acknowledged then.
+    told: usize,
+    /// What the last segment acknowledged while congestion control held back more than that window.
+    uncounted: Option<Uncounted>,
     path: Path,
     recovery: Recovery,
     /// The sequence number after the far end's FIN.
@@ -82,6 +90,13 @@ struct Offer {
     to: TcpSeqNumber,
     /// The sequence number of the segment that said so (RFC 9293's SND.WL1).
     at: TcpSeqNumber,
+}
+
+/// Bytes that one segment acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Uncounted {
+    pub(crate) from: TcpSeqNumber,
+    pub(crate) len: usize,
 }
 
 /// A header to answer with: sequence number, acknowledgement, window.
@@ -111,6 +126,8 @@ impl Guard {
             window_len: 0,
             far_shift: 0,
             far_offer: None,
+            told: 0,
+            uncounted: None,
             path: Path::default(),
             recovery: Recovery::default(),
             fin_end: None,
@@ -146,6 +163,13 @@ impl Guard {
     /// Whether something is missing before what has arrived.
     pub(crate) fn has_gap(&self) -> bool {
         self.arrived_to > self.received_to
+    }
+
+    /// What the segment that arrived last acknowledged, if that has to be counted byte by byte.
+    /// smoltcp's congestion control counts acknowledgements, and there may be just one for all that
+    /// arrived at once: RFC 3465 has it count bytes.
+    pub(crate) const fn take_uncounted(&mut self) -> Option<Uncounted> {
+        self.uncounted.take()
     }
 
     /// The path does not carry segments of the size that was sent: all that is on the way is sent
@@ -286,7 +310,13 @@ impl Guard {
         if segment.ack() {
             self.handle_window(start, acknowledgement, segment.window_len());
         }
+        self.uncounted = None;
         if segment.ack() && acknowledgement > self.acknowledged {
+            let is_bare = length == 0 && !segment.fin();
+            if is_bare && self.flight() + WINDOW_SPARE < self.told {
+                let (from, len) = (self.acknowledged, acknowledgement - self.acknowledged);
+                self.uncounted = Some(Uncounted { from, len });
+            }
             self.path.handle_acknowledged(
                 acknowledgement,
                 acknowledgement - self.acknowledged,
@@ -307,6 +337,7 @@ impl Guard {
             Some(_) | None => 0,
         };
         let room = room.min(self.path.flight_limit());
+        self.told = room;
         let window = room >> self.far_shift;
         let mut segment = TcpPacket::new_unchecked(bytes);
         segment.set_window_len(window.min(usize::from(u16::MAX)) as u16);

@@ -3,7 +3,9 @@
 //!
 //! smoltcp's congestion control grows until something is lost, and what is lost costs it dearly:
 //! it repairs one segment for each loss it notices. A path that is kept at about twice what it
-//! holds (as BBR does it) is as fast, and its queues don't overflow. On a short path that is little,
+//! holds (as BBR does it) is as fast, and its queues don't overflow. Of a long one that would be more
+//! than queues take, since all of it leaves at once: it is kept at little more than it holds, and
+//! filled step by step, as limited slow start does it (RFC 3742). On a short path that is little,
 //! and two ends that wake for each other's segments take most of their time for that: there a flow
 //! may let a queue of some milliseconds build up, until something is lost. The limit is an upper
 //! bound only; congestion control goes on below it.
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use smoltcp::wire::TcpSeqNumber;
 
-use crate::limits::{FLIGHT_MIN, FLIGHT_QUEUE, FLIGHT_QUEUE_MAX, FLIGHT_SPARE};
+use crate::limits::{FLIGHT_MIN, FLIGHT_QUEUE, FLIGHT_QUEUE_MAX, FLIGHT_SPARE, FLIGHT_STEP};
 use crate::time::Instant;
 
 /// Rate samples that are remembered; there is about one for each round trip.
@@ -123,7 +125,9 @@ impl Path {
         let is_recent = |loss: &Loss| now.saturating_duration_since(loss.at) <= LOSS_LIFETIME;
         let bearable = self.loss.filter(is_recent).map_or(usize::MAX, |loss| loss.bearable);
         let queue = held_within(FLIGHT_QUEUE).min(FLIGHT_QUEUE_MAX).min(bearable);
-        let path = held_within(shortest.time).saturating_mul(2).saturating_add(FLIGHT_SPARE);
+        let held = held_within(shortest.time);
+        let beyond = held.min(FLIGHT_STEP.max(held / 8));
+        let path = held.saturating_add(beyond).saturating_add(FLIGHT_SPARE);
         Some(path.max(queue).max(FLIGHT_MIN))
     }
 }
@@ -156,6 +160,25 @@ mod tests {
         let held = 5_000_000;
         let limit = path.flight_limit();
         assert!(limit >= held && limit <= 3 * held, "{limit}");
+    }
+
+    #[test]
+    fn a_long_fat_path_is_filled_step_by_step_and_its_queue_is_not() {
+        let mut path = Path::default();
+        let (mut now, mut sequence, mut flight) = (Instant::from_nanos(1), TcpSeqNumber(0), 1);
+        for _ in 0..50 {
+            path.handle_sent(sequence + flight, now);
+            now += Duration::from_millis(50).max(Duration::from_nanos(flight as u64 * 10));
+            sequence += flight;
+            path.handle_acknowledged(sequence, flight, now);
+            let more = path.flight_limit().saturating_sub(flight.max(FLIGHT_MIN));
+            assert!(
+                more <= FLIGHT_SPARE + FLIGHT_STEP.max(flight / 8),
+                "{more} more than {flight}"
+            );
+            flight = path.flight_limit();
+        }
+        assert_eq!(flight, 5_000_000 + 5_000_000 / 8 + FLIGHT_SPARE);
     }
 
     #[test]
