@@ -38,6 +38,14 @@ impl Instant {
     }
 }
 
+/// The earlier one of two deadlines, of which there may be just one, or none.
+pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (deadline, None) | (None, deadline) => deadline,
+    }
+}
+
 impl Add<Duration> for Instant {
     type Output = Self;
 

@@ -308,7 +308,8 @@ impl Tunnel {
         while let Some(slot) = self.timers.pop_due(now) {
             let Some(id) = self.peers.current(slot) else { continue };
             self.enter(id, egress, stats, now, Peer::handle_timeout);
-            self.arm(id, now + DEADLINE_MIN);
+            let deadline = self.take_questions(id);
+            self.timers.set(slot, deadline.map(|at| at.max(now + DEADLINE_MIN)));
         }
         if self.settled_at + SETTLE_INTERVAL <= now {
             self.settled_at = now;
@@ -453,21 +454,29 @@ impl Tunnel {
         let plaintext = &mut self.plaintext;
         let mut wire = Wire { plaintext, scratch: &mut self.scratch, egress, stats, now };
         let result = act(peer, &mut wire);
-        self.arm(id, Instant::ZERO);
+        self.arm(id);
         Some(result)
     }
 
-    /// Takes a peer's question, and its deadline, which is moved to `earliest` if it is before.
-    fn arm(&mut self, id: PeerId, earliest: Instant) {
-        let Some(peer) = self.peers.get_mut(id) else { return };
+    /// Takes a peer's questions, and makes sure that it has its turn at its deadline. Most deadlines
+    /// move on with each packet: who has a turn too early does nothing.
+    fn arm(&mut self, id: PeerId) {
+        match self.take_questions(id) {
+            Some(at) => self.timers.set_no_later(id.slot(), at),
+            None => self.timers.set(id.slot(), None),
+        }
+    }
+
+    /// Takes a peer's questions. Returns its deadline.
+    fn take_questions(&mut self, id: PeerId) -> Option<Instant> {
+        let peer = self.peers.get_mut(id)?;
         if peer.take_question() {
             self.questions.push_back(id);
         }
         if peer.endpoint().in_use().is_some() && peer.carriage_mut().open_question() {
             self.path_questions.push_back(id);
         }
-        let deadline = peer.deadline().map(|at| at.max(earliest));
-        self.timers.set(id.slot(), deadline);
+        peer.deadline()
     }
 }
 

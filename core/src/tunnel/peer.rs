@@ -25,7 +25,7 @@ use crate::bucket::{Bucket, Rate};
 use crate::config;
 use crate::limits::{QUEUED_PACKETS_MAX, UNCONFIRMED_SESSIONS_BURST};
 use crate::stats::Counter;
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 
 /// What WireGuard adds to a packet: header and tag.
 pub(super) const DATA_OVERHEAD: usize = 32;
@@ -114,7 +114,7 @@ impl Peer {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let start = self.endpoint.in_use().and(self.supervisor.handshake_start());
-        [self.supervisor.deadline(), self.endpoint.deadline(), start].into_iter().flatten().min()
+        earlier(earlier(self.supervisor.deadline(), self.endpoint.deadline()), start)
     }
 
     fn name(&self) -> &str {

@@ -111,7 +111,7 @@ impl Tunnel {
         for prefix in &peer.allowed_ips {
             self.allowed_ips.insert(*prefix, id);
         }
-        self.arm(id, Instant::ZERO);
+        self.arm(id);
         id
     }
 

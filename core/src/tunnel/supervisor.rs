@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 
 /// boringtun takes the time of its last look at its timers for the current time; it is made to
 /// look again before an event when that is so long ago.
@@ -264,7 +264,7 @@ impl Supervisor {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let handshake = self.initiated_at.map(|at| at + REKEY_TIMEOUT);
         let session = self.session.map(|session| self.session_deadline(session));
-        [handshake, session, self.keepalive_deadline()].into_iter().flatten().min()
+        earlier(earlier(handshake, session), self.keepalive_deadline())
     }
 
     fn keepalive_deadline(&self) -> Option<Instant> {
