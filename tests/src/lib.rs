@@ -20,6 +20,7 @@
 //! where unprivileged user namespaces exist, and leaves nothing behind, however it ends.
 
 pub mod attack;
+pub mod bench;
 pub mod deadline;
 pub mod fuzz;
 pub mod lab;
