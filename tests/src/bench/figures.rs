@@ -62,6 +62,11 @@ impl Figures {
         median(pairs.filter_map(|(round, value)| Some(by(value, *others.get(&round)?))))
     }
 
+    /// The ways of which there is such a figure, in their order.
+    pub fn kinds_with(&self, figure: &str) -> impl Iterator<Item = Kind> {
+        self.samples.keys().filter(move |(_, name)| name == figure).map(|&(kind, _)| kind)
+    }
+
     fn series(&self, kind: Kind, figure: &str) -> impl Iterator<Item = (u32, f64)> {
         let series = self.samples.get(&(kind, figure.to_owned()));
         series.into_iter().flatten().map(|(&round, &value)| (round, value))

@@ -19,6 +19,9 @@ use crate::tcp;
 const WANTED: usize = 10_000;
 /// Descriptors that processes need for other things.
 const RESERVE: usize = 1_000;
+/// So many at once, until they have reached the server: a forward accepts them sooner than that, and
+/// connects under way have a limit.
+const BATCH: usize = 400;
 const PORT: u16 = 7003;
 const THREADS: usize = 4;
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -32,15 +35,16 @@ pub(super) struct Idle {
 impl Idle {
     /// Opens as many as wanted, or as few as the limit of open files allows; no byte goes through them.
     pub(super) fn open(way: &Way) -> Result<Self> {
-        let count = WANTED.min(descriptors_max().saturating_sub(RESERVE)).next_multiple_of(THREADS);
+        let count = WANTED.min(descriptors_max().saturating_sub(RESERVE));
         let server = Echo::start(&way.row.far, PORT)?;
         let target = way.target(PORT);
-        let streams = way.row.near.run(|| {
-            let open = || (0..count / THREADS).map(|_| connect(target)).collect::<Result<Vec<_>>>();
-            on_threads(|_| open())
-        })??;
-        let streams: Vec<TcpStream> = streams.into_iter().flatten().collect();
-        server.wait_for_connections(streams.len())?;
+        let mut streams = Vec::with_capacity(count);
+        while streams.len() < count {
+            let open =
+                |_| (0..BATCH / THREADS).map(|_| connect(target)).collect::<Result<Vec<_>>>();
+            streams.extend(way.row.near.run(|| on_threads(open))??.into_iter().flatten());
+            server.wait_for_connections(streams.len())?;
+        }
         Ok(Self { streams, _server: server })
     }
 

@@ -21,8 +21,6 @@ use super::{
 };
 use crate::tcp;
 
-const KINDS: [Kind; 6] =
-    [Kind::Direct, Kind::Baseline, Kind::Gateway, Kind::Forward, Kind::BothEnds, Kind::Onetun];
 const PORT: u16 = 7002;
 const MESSAGE: usize = 64;
 /// Requests that are not counted.
@@ -31,7 +29,7 @@ const WARM_UP: usize = 50;
 const RUN_UP: Duration = Duration::from_millis(300);
 
 pub(super) fn run(options: &Options) -> Result<Report> {
-    let figures = rounds::measure("latency", options, &KINDS, |way, entry| {
+    let figures = rounds::measure("latency", options, &Kind::PLAIN, |way, entry| {
         let _server = Echo::start(&way.row.far, PORT)?;
         let stream = tcp::connect(&way.row.near, way.target(PORT))?;
         stream.set_nodelay(true)?;
@@ -100,7 +98,7 @@ fn table(figures: &Figures) -> Table {
         "beside down p50",
         "p99",
     ]);
-    for kind in KINDS.into_iter().filter(|kind| kind.is_there()) {
+    for kind in figures.kinds_with("idle_p50_us") {
         let median = |figure| figures.median(kind, figure);
         let added = figures.difference((kind, "idle_p50_us"), (Kind::Direct, "idle_p50_us"));
         let cells = [

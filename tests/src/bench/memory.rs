@@ -79,7 +79,7 @@ fn table(figures: &Figures) -> Table {
         "carried bytes each",
         "8 transfers KiB",
     ]);
-    for kind in KINDS {
+    for kind in figures.kinds_with("idle_connections") {
         for side in [Side::Near, Side::Mid].into_iter().filter(|&side| kind.is_slipwire(side)) {
             let start = key(side, "start");
             let connections = figures.median(kind, "idle_connections");

@@ -20,8 +20,6 @@ use super::{
 };
 use crate::{tcp, tunnel::Side};
 
-const KINDS: [Kind; 6] =
-    [Kind::Direct, Kind::Baseline, Kind::Gateway, Kind::Forward, Kind::BothEnds, Kind::Onetun];
 const PORT: u16 = 7002;
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// So many a thread, and the measurement is given up.
@@ -36,7 +34,7 @@ enum Close {
 }
 
 pub(super) fn run(options: &Options) -> Result<Report> {
-    let figures = rounds::measure("opens", options, &KINDS, |way, entry| {
+    let figures = rounds::measure("opens", options, &Kind::PLAIN, |way, entry| {
         let _server = Echo::start(&way.row.far, PORT)?;
         sample(way, Close::Reset, "reset", options, entry)?;
         sample(way, Close::Clean, "clean", options, entry)?;
@@ -134,7 +132,7 @@ fn table(figures: &Figures) -> Table {
         "CPU near",
         "middle",
     ]);
-    for kind in KINDS.into_iter().filter(|kind| kind.is_there()) {
+    for kind in figures.kinds_with("reset_per_s") {
         let cells = |name| {
             let cost = |side| figures.median(kind, &cost_key(name, side));
             [figures.median(kind, &format!("{name}_per_s")), cost(Side::Near), cost(Side::Mid)]

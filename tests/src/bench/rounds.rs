@@ -9,7 +9,7 @@ use super::{
 };
 use crate::lab::Lab;
 
-/// Measures each of these ways in each round. What fails is noted and its way built anew; that it
+/// Measures each of these ways in each round, if it is wanted. What fails is noted and its way built anew; that it
 /// failed is part of the result.
 pub fn measure(
     what: &str,
@@ -17,9 +17,9 @@ pub fn measure(
     kinds: &[Kind],
     measure: impl Fn(&mut Way, &mut Entry<'_>) -> Result<()>,
 ) -> Result<Figures> {
-    let kinds: Vec<Kind> = kinds.iter().copied().filter(|kind| kind.is_there()).collect();
     let lab = Lab::new()?;
-    let mut ways = kinds.iter().map(|&kind| Way::start(&lab, kind)).collect::<Result<Vec<_>>>()?;
+    let wanted = kinds.iter().copied().filter(|kind| options.ways.contains(kind));
+    let mut ways = wanted.map(|kind| Way::start(&lab, kind)).collect::<Result<Vec<_>>>()?;
     let mut figures = Figures::default();
     for round in 1..=options.rounds {
         for way in &mut ways {
@@ -28,6 +28,7 @@ pub fn measure(
             let mut entry = Entry { figures: &mut figures, kind, round };
             if let Err(error) = measure(way, &mut entry) {
                 entry.fail(&error);
+                eprint!("{}", lab.logs());
                 *way = Way::start(&lab, kind)?;
             }
         }

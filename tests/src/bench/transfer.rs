@@ -17,22 +17,11 @@ use super::{
 };
 use crate::tunnel::Side;
 
-const KINDS: [Kind; 9] = [
-    Kind::Direct,
-    Kind::Floor,
-    Kind::Baseline,
-    Kind::Gateway,
-    Kind::Forward,
-    Kind::BothEnds,
-    Kind::Onetun,
-    Kind::Record,
-    Kind::Capture,
-];
 const SEVERAL: usize = 8;
 const GIGABYTE: f64 = 1e9;
 
 pub(super) fn run(options: &Options) -> Result<Report> {
-    let figures = rounds::measure("transfer", options, &KINDS, |way, entry| {
+    let figures = rounds::measure("transfer", options, &Kind::ALL, |way, entry| {
         for &connections in connections(way.kind) {
             for direction in Direction::BOTH {
                 sample(way, direction, connections, options, entry)?;
@@ -111,8 +100,7 @@ fn speeds(title: &str, figures: &Figures, connections: usize) -> String {
         "s/GB near",
         "middle",
     ]);
-    let measured = |kind: &Kind| kind.is_there() && self::connections(*kind).contains(&connections);
-    for kind in KINDS.into_iter().filter(measured) {
+    for kind in figures.kinds_with(&speed_key(Direction::Up, connections)) {
         let cells = |direction| {
             let speed = speed_key(direction, connections);
             let cost = |side| figures.median(kind, &cost_key(direction, connections, side));

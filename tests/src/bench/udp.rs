@@ -25,8 +25,6 @@ use super::{
 };
 use crate::{deadline::eventually, net::Host, tunnel::Side, udp};
 
-const KINDS: [Kind; 6] =
-    [Kind::Direct, Kind::Baseline, Kind::Gateway, Kind::Forward, Kind::BothEnds, Kind::Onetun];
 const PORT: u16 = 7004;
 const SIZES: [usize; 2] = [64, 1200];
 /// Datagrams a second that are offered, in this order.
@@ -41,11 +39,13 @@ const TRAIN_SEGMENTS: usize = 64;
 const TRAIN_BYTES: usize = 65_507;
 /// How long nothing comes before all has come.
 const SILENCE: Duration = Duration::from_millis(200);
+/// How late a datagram may come; there are programs that queue without a bound.
+const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 const WARM_UP_LIMIT: Duration = Duration::from_secs(10);
 const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
 
 pub(super) fn run(options: &Options) -> Result<Report> {
-    let figures = rounds::measure("udp", options, &KINDS, |way, entry| {
+    let figures = rounds::measure("udp", options, &Kind::PLAIN, |way, entry| {
         let counter = Counter::start(&way.row.far)?;
         for size in SIZES {
             sample(way, size, &counter, options.duration, entry)?;
@@ -203,10 +203,11 @@ impl Counter {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Waits until nothing comes any more.
+    /// Waits until nothing comes any more, or too late to count.
     fn settle(&self) {
+        let start = Instant::now();
         let mut last = self.count();
-        loop {
+        while start.elapsed() < SETTLE_LIMIT {
             thread::sleep(SILENCE);
             let now = self.count();
             if now == last {
@@ -257,7 +258,7 @@ fn receive(socket: UdpSocket, count: &AtomicU64, stop: &AtomicBool) -> Result<()
 fn table(figures: &Figures, size: usize) -> Table {
     let mut table =
         Table::new(&["near – middle", "offered", "arrived", "lost %", "per CPU s near", "middle"]);
-    for kind in KINDS.into_iter().filter(|kind| kind.is_there()) {
+    for kind in figures.kinds_with(&format!("{size}_best_rate")) {
         let median = |figure: &str| figures.median(kind, &format!("{size}_best{figure}"));
         let cost = |side| figures.median(kind, &cpu_key(&format!("{size}_best"), side));
         table.row(

@@ -51,6 +51,23 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every one.
+    pub const ALL: [Self; 9] = [
+        Self::Direct,
+        Self::Floor,
+        Self::Baseline,
+        Self::Gateway,
+        Self::Forward,
+        Self::BothEnds,
+        Self::Onetun,
+        Self::Record,
+        Self::Capture,
+    ];
+
+    /// Those that are measured for more than their transfers.
+    pub const PLAIN: [Self; 6] =
+        [Self::Direct, Self::Baseline, Self::Gateway, Self::Forward, Self::BothEnds, Self::Onetun];
+
     /// What it is called in tables: the near end, and the middle one.
     pub const fn name(self) -> &'static str {
         match self {

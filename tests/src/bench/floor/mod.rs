@@ -38,10 +38,10 @@ use crate::{
 /// The word that makes the benchmark one of these processes.
 pub const COMMAND: &str = "floor";
 
-/// Bytes under way at most.
-const WINDOW: u64 = 96 * 1024;
+/// Bytes under way at most: some trains, so that neither process waits for the other all the time.
+const WINDOW: u64 = 256 * 1024;
 /// Bytes written after which the sender is told.
-const CREDIT: u64 = 32 * 1024;
+const CREDIT: u64 = 64 * 1024;
 const UDP_PORT: u16 = 51_821;
 const START_LIMIT: Duration = Duration::from_secs(10);
 
