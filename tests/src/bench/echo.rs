@@ -15,6 +15,8 @@ use mio::{
     net::{TcpListener, TcpStream},
 };
 
+use socket2::{Domain, Socket, Type};
+
 use super::orphan;
 use crate::{deadline::eventually, net::Host, process::Process};
 
@@ -25,6 +27,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 /// How long connections may take to reach the server.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(30);
 const LISTENER: Token = Token(usize::MAX);
+const BACKLOG: i32 = 4096;
 const CHUNK: usize = 64 * 1024;
 
 /// A running server; dropping it ends it.
@@ -59,8 +62,7 @@ impl Echo {
 /// Is the server, until the benchmark ends.
 pub fn run(words: &[String]) -> Result<()> {
     let [port] = words else { bail!("echo PORT") };
-    let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port.parse()?);
-    let mut listener = TcpListener::bind(address)?;
+    let mut listener = listen(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port.parse()?))?;
     let mut poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     eprintln!("ready");
@@ -75,6 +77,17 @@ pub fn run(words: &[String]) -> Result<()> {
             }
         }
     }
+}
+
+/// With room for many that come at once: where there is none, the kernel answers by SYN cookies, and
+/// a client whose acknowledgement is lost takes a connection for open that the server knows nothing of.
+fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 struct Server {
