@@ -111,7 +111,12 @@ impl<T: Send + 'static> Service<T> {
 
     /// What the next connection to end came to.
     pub fn result(&self) -> Result<T> {
-        self.results.recv_timeout(2 * STALL_LIMIT).context("no connection ended")?.context("server")
+        self.result_within(2 * STALL_LIMIT)
+    }
+
+    /// The same, for who cannot wait that long.
+    pub fn result_within(&self, within: Duration) -> Result<T> {
+        self.results.recv_timeout(within).context("no connection ended")?.context("server")
     }
 }
 

@@ -78,7 +78,7 @@ impl Figures {
             return String::new();
         }
         let lines: String = self.failures.iter().map(|line| format!("- {line}\n")).collect();
-        format!("Could not be measured:\n\n{lines}\n")
+        format!("Failed:\n\n{lines}\n")
     }
 
     /// Everything: by way, then by figure, the median and the samples.

@@ -14,6 +14,8 @@ use crate::tcp::{self, Service};
 
 const UP_PORT: u16 = 7000;
 const DOWN_PORT: u16 = 7001;
+/// How long the last bytes may take; there are programs that queue without a bound.
+const END_LIMIT: Duration = Duration::from_secs(20);
 const CHUNK: usize = 128 * 1024;
 
 /// Where the bytes go.
@@ -77,7 +79,8 @@ pub(super) fn transfer<T>(
             let server = Service::start(far, UP_PORT, |stream| drain(&stream))?;
             let begun = begin(UP_PORT)?;
             clients(way, UP_PORT, connections, |stream| pump(stream, duration))?;
-            let moved = (0..connections).map(|_| server.result()).collect::<Result<_>>()?;
+            let ended = |_| server.result_within(END_LIMIT);
+            let moved = (0..connections).map(ended).collect::<Result<_>>()?;
             Ok((all(moved)?, begun))
         }
         Direction::Down => {
@@ -85,7 +88,7 @@ pub(super) fn transfer<T>(
             let begun = begin(DOWN_PORT)?;
             let moved = all(clients(way, DOWN_PORT, connections, drain)?)?;
             for _ in 0..connections {
-                server.result()?;
+                server.result_within(END_LIMIT)?;
             }
             Ok((moved, begun))
         }

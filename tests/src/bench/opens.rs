@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use super::{
     Report,
@@ -72,6 +72,9 @@ fn sample(
     let failed = f64::from(counts.iter().map(|count| count.failed).sum::<u32>());
     entry.add(format!("{name}_per_s"), opened / elapsed);
     entry.add(format!("{name}_failed"), failed);
+    if failed > 0.0 {
+        entry.fail(&anyhow!("{failed} of {} connections ({name})", opened + failed));
+    }
     for (side, seconds) in cpu.into_iter().filter(|&(side, _)| way.kind.is_slipwire(side)) {
         entry.add(cost_key(name, side), seconds * 1e6 / opened);
     }
