@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, ensure};
 
 use super::{
     Report,
@@ -72,8 +72,9 @@ fn sample(
     let failed = f64::from(counts.iter().map(|count| count.failed).sum::<u32>());
     entry.add(format!("{name}_per_s"), opened / elapsed);
     entry.add(format!("{name}_failed"), failed);
-    if failed > 0.0 {
-        entry.fail(&anyhow!("{failed} of {} connections ({name})", opened + failed));
+    if let Some(error) = counts.into_iter().find_map(|count| count.error) {
+        let all = opened + failed;
+        entry.fail(&error.context(format!("{failed} of {all} connections ({name})")));
     }
     for (side, seconds) in cpu.into_iter().filter(|&(side, _)| way.kind.is_slipwire(side)) {
         entry.add(cost_key(name, side), seconds * 1e6 / opened);
@@ -88,17 +89,20 @@ fn cost_key(name: &str, side: Side) -> String {
 struct Count {
     opened: u32,
     failed: u32,
+    /// Why the last one failed.
+    error: Option<anyhow::Error>,
 }
 
 fn opens(target: SocketAddr, close: Close, duration: Duration) -> Result<Count> {
     let start = Instant::now();
-    let mut count = Count { opened: 0, failed: 0 };
+    let mut count = Count { opened: 0, failed: 0, error: None };
     while start.elapsed() < duration {
         match open(target, close) {
             Ok(()) => count.opened += 1,
             Err(error) => {
                 count.failed += 1;
                 ensure!(count.failed < FAILURES_MAX, "many fail, the last with {error:#}");
+                count.error = Some(error);
             }
         }
     }

@@ -134,23 +134,23 @@ fn offer(
     })?;
     counter.settle();
     let (count, cpu) = (counter.count(), way.cpu()?);
-    let offered = send(&socket, way.target(PORT), size, rate, duration)?;
+    let (offered, elapsed) = send(&socket, way.target(PORT), size, rate, duration)?;
     counter.settle();
     let arrived = (counter.count() - count) as f64;
     let per_cpu_second = way.cpu()?.since(&cpu).map(|(side, seconds)| (side, arrived / seconds));
-    let per_second = arrived / duration.as_secs_f64();
+    let per_second = arrived / elapsed.as_secs_f64();
     Ok(Outcome { rate, per_second, arrived: arrived / offered, per_cpu_second })
 }
 
-/// Sends trains at that rate; how many datagrams it should have sent. What the host has no room for is
-/// lost.
+/// Sends trains at that rate; how many datagrams it should have sent, and how long it took. What the
+/// host has no room for is lost.
 fn send(
     socket: &UdpSocket,
     destination: SocketAddr,
     size: usize,
     rate: u32,
     duration: Duration,
-) -> Result<f64> {
+) -> Result<(f64, Duration)> {
     let state = UdpSocketState::new(UdpSockRef::from(socket))?;
     let contents = vec![0x5a; size * TRAIN_SEGMENTS.min(TRAIN_BYTES / size)];
     let total = (f64::from(rate) * duration.as_secs_f64()) as usize;
@@ -179,7 +179,7 @@ fn send(
         sent += now;
         thread::sleep(BURST_INTERVAL);
     }
-    Ok(total as f64)
+    Ok((total as f64, start.elapsed().max(duration)))
 }
 
 /// A receiver on the far host that counts datagrams; dropping it ends it.
