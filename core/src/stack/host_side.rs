@@ -161,6 +161,8 @@ impl Stack {
             if self.flows.find(&key).is_none() && !self.time_waits.contains(&key) {
                 return Ok((key, local));
             }
+            // Its neighbours were taken one after the other, and may all still be.
+            self.next_port = self.rng.next_u32() as u16;
         }
         Err(OpenError::Limit)
     }
