@@ -42,7 +42,7 @@ pub(crate) const FLIGHT_SPARE: usize = 32 << 10;
 pub(crate) const FLIGHT_STEP: usize = 256 << 10;
 /// What a TCP flow may let wait on a fast path, as long as that loses nothing: enough that neither
 /// end waits for the other, and that each takes many segments at once.
-pub(crate) const FLIGHT_QUEUE: Duration = Duration::from_millis(2);
+pub(crate) const FLIGHT_QUEUE: Duration = Duration::from_millis(1);
 /// The most bytes that come of [`FLIGHT_QUEUE`].
 pub(crate) const FLIGHT_QUEUE_MAX: usize = 1 << 20;
 /// The shortest rest of a TCP flow that has nothing to send.

@@ -7,7 +7,7 @@
 //! than queues take, since all of it leaves at once: it is kept at little more than it holds, and
 //! filled step by step, as limited slow start does it (RFC 3742). On a short path that is little,
 //! and two ends that wake for each other's segments take most of their time for that: there a flow
-//! may let a queue of some milliseconds build up, until something is lost. The limit is an upper
+//! may let a queue of a millisecond build up, until something is lost. The limit is an upper
 //! bound only; congestion control goes on below it.
 
 use std::time::Duration;
@@ -191,12 +191,12 @@ mod tests {
     fn a_fast_short_path_has_a_queue_until_something_is_lost() {
         let at = Instant::from_nanos;
         let mut path = settle(Duration::from_micros(200), 400_000_000);
-        assert_eq!(path.flight_limit(), 800_000, "two milliseconds");
-        path.handle_lost(800_000, at(1));
-        assert_eq!(path.flight_limit(), 400_000);
+        assert_eq!(path.flight_limit(), 400_000, "a millisecond");
+        path.handle_lost(400_000, at(1));
+        assert_eq!(path.flight_limit(), 200_000);
         path.handle_lost(1_000, at(2));
         assert_eq!(path.flight_limit(), 2 * 80_000 + FLIGHT_SPARE);
-        for (seconds, limit) in [(9, 192_768), (11, 800_000)] {
+        for (seconds, limit) in [(9, 192_768), (11, 400_000)] {
             let now = at(2) + Duration::from_secs(seconds);
             path.handle_sent(TcpSeqNumber(1), now);
             path.handle_acknowledged(TcpSeqNumber(1), 80_000, now + Duration::from_micros(200));
