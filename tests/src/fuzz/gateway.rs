@@ -114,6 +114,15 @@ impl World {
         self.hand_in(self.address(peer), &datagram);
     }
 
+    /// Has a peer send packets of one length in one train.
+    pub(super) fn send_train(&mut self, peer: usize, packets: &[Vec<u8>]) {
+        let datagrams: Vec<_> = packets.iter().map(|packet| self.seal(peer, packet)).collect();
+        let segment_size = datagrams.first().map_or(0, Vec::len);
+        let (source, train) = (self.address(peer), datagrams.concat());
+        self.engine.handle_datagrams(source, None, &train, segment_size, self.now);
+        self.drain();
+    }
+
     /// Hands a datagram in and lets peers answer what comes of it.
     pub(super) fn hand_in(&mut self, source: SocketAddr, datagram: &[u8]) {
         self.engine.handle_datagram(source, None, datagram, self.now);

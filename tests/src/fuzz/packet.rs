@@ -58,9 +58,16 @@ impl Run {
         let what = script.byte()?;
         let now = self.world.now;
         match what & 15 {
-            0..=9 => {
+            0..=7 => {
                 let packet = script.bytes(LEN_END)?.to_vec();
-                self.send(what, packet);
+                let packet = self.dress(what, packet);
+                self.world.send(sender(what), &packet);
+            }
+            8 | 9 => {
+                let packet = script.bytes(LEN_END)?.to_vec();
+                let first = self.dress(what, packet);
+                let second = continuation(first.clone());
+                self.world.send_train(sender(what), &[first, second]);
             }
             10 => self.answer(script.byte()?),
             11 => {
@@ -90,8 +97,9 @@ impl Run {
         self.flows.get(index % self.flows.len().max(1)).copied()
     }
 
-    fn send(&mut self, dress: u8, mut packet: Vec<u8>) {
-        let peer = usize::from(dress >> 4 & 1);
+    /// Makes a packet look more like one of a connection of its sender, as `dress` says.
+    fn dress(&self, dress: u8, mut packet: Vec<u8>) -> Vec<u8> {
+        let peer = sender(dress);
         if let Some(layout) = Layout::of(&packet) {
             if dress & 32 != 0 {
                 let source = inner(peer, layout.source(&packet).is_ipv4());
@@ -104,7 +112,7 @@ impl Run {
                 wire::mend(&mut packet);
             }
         }
-        self.world.send(peer, &packet);
+        packet
     }
 
     /// Adds to a segment's numbers those that its connection is at.
@@ -249,4 +257,25 @@ fn word(packet: &[u8], at: usize) -> u32 {
 
 fn socket(address: [u8; 4]) -> SocketAddr {
     SocketAddr::from((address, 80))
+}
+
+/// Who sends a packet that is dressed like this.
+fn sender(dress: u8) -> usize {
+    usize::from(dress >> 4 & 1)
+}
+
+/// The segment that follows a segment, and carries the same; anything else just comes twice.
+fn continuation(mut packet: Vec<u8>) -> Vec<u8> {
+    if let Some(layout) = Layout::of(&packet)
+        && layout.protocol == TCP
+        && packet.len() >= layout.header_len + 20
+    {
+        let at = layout.header_len;
+        let header_len = at + usize::from(packet[at + 12] >> 4) * 4;
+        let payload_len = packet.len().saturating_sub(header_len) as u32;
+        let next = word(&packet, at + 4).wrapping_add(payload_len);
+        packet[at + 4..at + 8].copy_from_slice(&next.to_be_bytes());
+        wire::mend(&mut packet);
+    }
+    packet
 }
