@@ -230,9 +230,14 @@ fn port_outside(tunnel: &Tunnel, family: Family, port: u16) -> Result<u16> {
     let server = udp::bind(&tunnel.row.far, (Ipv6Addr::UNSPECIFIED, PORT).into())?;
     let any = if family == Family::V4 { "0.0.0.0" } else { "::" };
     let client = udp::bind(&tunnel.row.near, SocketAddr::new(any.parse()?, port))?;
+    let name = port.to_be_bytes();
     eventually("datagram", LIMIT, || {
-        client.send_to(b"who am I?", tunnel.target(family, PORT))?;
-        Ok(server.recv_from(&mut [0; 16])?.1.port())
+        client.send_to(&name, tunnel.target(family, PORT))?;
+        let mut message = [0; 16];
+        let (length, from) = server.recv_from(&mut message)?;
+        // Of an earlier client that had to ask twice one may still be on its way.
+        ensure!(message[..length] == name, "a datagram of somebody else");
+        Ok(from.port())
     })
 }
 
