@@ -8,14 +8,17 @@ use slipwire_driver::{Driver, Settings, StartError};
 use crate::config::Origin;
 use crate::entropy;
 use crate::failure::Failure;
+use crate::memory;
 
-/// Builds the driver; every socket is open when it is there.
+/// Builds the driver; every socket is open when it is there. What its connections do not need goes
+/// back to the system.
 pub(crate) fn start(
     engine: Config,
     settings: Settings,
     origin: &Origin,
 ) -> Result<Driver, Failure> {
     let seed = entropy::secret_bytes()?;
+    let settings = Settings { give_back: Some(memory::return_pages), ..settings };
     Driver::new(engine, settings, *seed).map_err(|error| {
         let (line, key, mend) = match &error {
             StartError::Tunnel { error, .. } => {

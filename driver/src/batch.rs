@@ -1,4 +1,4 @@
-//! Datagrams received many at once: several in one system call (recvmmsg), and each of these may be
+//! Datagrams received many at once, and how much leaves at once: several in one system call (recvmmsg), and each of these may be
 //! a whole train that the system has put together (UDP GRO).
 
 use std::array;
@@ -6,6 +6,10 @@ use std::io::{self, IoSliceMut};
 
 use mio::net::UdpSocket;
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
+
+/// The payload of the largest UDP datagram over IPv4; a train is one such datagram until the
+/// kernel cuts it into segments.
+pub(crate) const SEND_LEN_MAX: usize = 65_507;
 
 /// Receives in one system call.
 const BATCH: usize = 16;

@@ -44,8 +44,6 @@ use interface::InterfaceTable;
 use peer::PeerTables;
 use rule::RuleTable;
 use secret::Surroundings;
-
-use crate::memory;
 pub(crate) use secret::read_private_key;
 
 /// A larger file was not written by hand.
@@ -214,7 +212,7 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
             services: Vec::new(),
             capture: capture.map(|capture| capture.value),
             record: record.map(|record| record.value),
-            give_back: Some(memory::return_pages),
+            ..Settings::default()
         },
         log_level,
         warnings: report.warnings(surroundings.file),

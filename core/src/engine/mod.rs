@@ -25,7 +25,7 @@ use crate::stack::{Setup, Stack};
 use crate::stats::Stats;
 use crate::tap::{Direction, Tap};
 use crate::tape::{self, Input, Output, Recorder};
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 use crate::tunnel::Tunnel;
 
 /// A WireGuard end and the flows through it. The crate's documentation has the loop that drives
@@ -386,7 +386,7 @@ impl Engine {
     /// When [`handle_timeout`](Self::handle_timeout) is due. Always later than the latest `now`
     /// after a call of it.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.tunnel.poll_timeout(), self.stack.poll_timeout()].into_iter().flatten().min()
+        earlier(self.tunnel.poll_timeout(), self.stack.poll_timeout())
     }
 
     /// Lets ready flows send and say what is new. Says whether there was any.

@@ -25,6 +25,12 @@ pub(crate) struct FlowKey {
 }
 
 impl FlowKey {
+    /// The key of a connection with these ends.
+    pub(crate) const fn of_connection(ends: Ends) -> Self {
+        let Ends { local, remote, peer } = ends;
+        Self { protocol: Protocol::Tcp, peer, inner: remote, outer: Some(local) }
+    }
+
     /// Both ends of a connection, seen from ours.
     pub(crate) fn ends(&self) -> Option<Ends> {
         Some(Ends { local: self.outer?, remote: self.inner, peer: self.peer })

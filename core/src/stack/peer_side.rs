@@ -115,12 +115,11 @@ impl Stack {
         let Transport::Tcp { source_port, destination_port } = packet.transport else {
             return None;
         };
-        self.flows.find(&FlowKey {
-            protocol: Protocol::Tcp,
+        self.flows.find(&FlowKey::of_connection(Ends {
+            local: SocketAddr::new(packet.destination, destination_port),
+            remote: SocketAddr::new(packet.source, source_port),
             peer,
-            inner: SocketAddr::new(packet.source, source_port),
-            outer: Some(SocketAddr::new(packet.destination, destination_port)),
-        })
+        }))
     }
 
     fn deliver(
@@ -164,12 +163,7 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        let key = FlowKey {
-            protocol: Protocol::Tcp,
-            peer: ends.peer,
-            inner: ends.remote,
-            outer: Some(ends.local),
-        };
+        let key = FlowKey::of_connection(ends);
         if let Some(id) = self.flows.find(&key) {
             return self.handle_segment(id, packet, outlet, now);
         }

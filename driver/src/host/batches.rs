@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::outbox::Train;
 use crate::batch::{ReceiveBuffers, Truncated};
 
-/// Datagrams of one batch that a socket may fail to hand over before it counts as broken.
+/// Receives that fail one after the other before a socket counts as broken.
 pub(crate) const FAILURES_MAX: usize = 16;
 
 /// What it takes to receive batches and to send trains, for all sockets in turn.

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 
 use slipwire_core::{Datagram, FlowId, Travel};
 
+use crate::batch::SEND_LEN_MAX;
+
 /// Segments of a train: the most that Linux takes in one send.
 const SEGMENTS_MAX: usize = 64;
-/// Bytes of a train: it is one UDP datagram until the system cuts it.
-const LEN_MAX: usize = 65_507;
 
 /// Whose datagrams they are, to whom they go, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,7 +68,7 @@ impl Outbox {
             && len > 0
             && len <= self.segment_size
             && self.bytes.len() < SEGMENTS_MAX * self.segment_size
-            && self.bytes.len() + len <= LEN_MAX
+            && self.bytes.len() + len <= SEND_LEN_MAX
     }
 
     /// Adds a datagram that it [`takes`](Self::takes).

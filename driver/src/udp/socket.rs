@@ -84,7 +84,8 @@ impl TunnelSocket {
     }
 
     /// Delivers one batch of trains, with their source and, if the system says, the local address
-    /// that they were sent to, and how long their datagrams are but for the last. Whatever goes wrong is told to `report`.
+    /// that they were sent to, and how long their datagrams are but for the last. Whatever goes
+    /// wrong is told to `report`.
     pub(crate) fn receive(
         &mut self,
         buffers: &mut ReceiveBuffers,

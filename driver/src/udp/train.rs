@@ -1,8 +1,6 @@
 //! How much of a train goes into one send.
 
-/// The payload of the largest UDP datagram over IPv4; a train is one such datagram until the
-/// kernel cuts it into segments.
-const SEND_LEN_MAX: usize = 65_507;
+use crate::batch::SEND_LEN_MAX;
 
 /// The length of the leading segments of a train that one send may carry: a whole number of
 /// segments (the last of the train may be short), at least one.
