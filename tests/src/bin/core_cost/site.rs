@@ -229,13 +229,19 @@ impl Site {
     /// taken in.
     fn segments_out(&mut self) -> Result<Duration> {
         self.now += LAP;
+        self.send_out(|site, index| send(&mut site.gateway, site.tcp[index], site.now))
+    }
+
+    /// Has each busy flow send from the gateway, and says how long that was at it.
+    fn send_out(
+        &mut self,
+        mut send: impl FnMut(&mut Self, usize) -> Result<()>,
+    ) -> Result<Duration> {
         let mut spent = Duration::ZERO;
         for start in (0..self.busy).step_by(GROUP) {
             let end = self.busy.min(start + GROUP);
             let start_at = Clock::now();
-            for flow in &self.tcp[start..end] {
-                send(&mut self.gateway, *flow, self.now)?;
-            }
+            (start..end).try_for_each(|index| send(self, index))?;
             self.gateway.handle_timeout(self.now);
             ensure!(self.gateway.poll_action().is_none(), "no action is due");
             spent += start_at.elapsed();
@@ -258,19 +264,10 @@ impl Site {
     }
 
     fn datagrams_out(&mut self) -> Result<Duration> {
-        let mut spent = Duration::ZERO;
-        for group in self.udp[..self.busy].chunks(GROUP) {
-            let start_at = Clock::now();
-            for (flow, remote) in group {
-                self.gateway.send_datagram(*flow, *remote, &[0; DATAGRAM_LEN], self.now)?;
-            }
-            self.gateway.handle_timeout(self.now);
-            ensure!(self.gateway.poll_action().is_none(), "no action is due");
-            spent += start_at.elapsed();
-            self.outward.collect(&mut self.gateway, client_at);
-        }
-        self.deliver()?;
-        Ok(spent)
+        self.send_out(|site, index| {
+            let (flow, remote) = site.udp[index];
+            Ok(site.gateway.send_datagram(flow, remote, &[0; DATAGRAM_LEN], site.now)?)
+        })
     }
 
     /// Hands the gateway what is on its way there, and says how long it was at it. What it answers is
