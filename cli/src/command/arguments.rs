@@ -1,5 +1,6 @@
-//! The arguments of the commands: every command takes one of three forms, and `--help`.
+//! The arguments of the commands: every command takes one of a few forms, and `--help`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use lexopt::{Arg, Error, Parser, ValueExt as _};
@@ -43,14 +44,28 @@ pub(super) fn none(mut parser: Parser) -> Result<Asked<()>, Error> {
     }
 }
 
-/// `[-c FILE]`.
+/// `[WORD]`.
+pub(super) fn word(mut parser: Parser) -> Result<Asked<Option<String>>, Error> {
+    let mut word = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Asked::Help),
+            Arg::Value(value) if word.is_none() => word = Some(value.string()?),
+            Arg::Short(_) | Arg::Long(_) | Arg::Value(_) => return Err(argument.unexpected()),
+        }
+    }
+    Ok(Asked::Do(word))
+}
+
+/// `[FILE]` or `[-c FILE]`.
 pub(super) fn configuration(mut parser: Parser) -> Result<Asked<Option<PathBuf>>, Error> {
     let mut file = None;
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Asked::Help),
-            Arg::Short('c') | Arg::Long("config") => take_file(&mut file, &mut parser)?,
-            Arg::Short(_) | Arg::Long(_) | Arg::Value(_) => return Err(argument.unexpected()),
+            Arg::Short('c') | Arg::Long("config") => take_file(&mut file, parser.value()?)?,
+            Arg::Value(value) => take_file(&mut file, value)?,
+            Arg::Short(_) | Arg::Long(_) => return Err(argument.unexpected()),
         }
     }
     Ok(Asked::Do(file))
@@ -89,26 +104,27 @@ pub(super) struct Check {
     pub(super) explain: Option<String>,
 }
 
-/// `[-c FILE] [--explain FLOW]`.
+/// `[FILE] [--explain FLOW]`, or with `-c FILE`.
 pub(super) fn check(mut parser: Parser) -> Result<Asked<Check>, Error> {
     let (mut file, mut explain) = (None, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Asked::Help),
-            Arg::Short('c') | Arg::Long("config") => take_file(&mut file, &mut parser)?,
+            Arg::Short('c') | Arg::Long("config") => take_file(&mut file, parser.value()?)?,
+            Arg::Value(value) => take_file(&mut file, value)?,
             Arg::Long("explain") => {
                 if explain.replace(parser.value()?.string()?).is_some() {
                     return Err("more than one flow to explain".into());
                 }
             }
-            Arg::Short(_) | Arg::Long(_) | Arg::Value(_) => return Err(argument.unexpected()),
+            Arg::Short(_) | Arg::Long(_) => return Err(argument.unexpected()),
         }
     }
     Ok(Asked::Do(Check { file, explain }))
 }
 
-fn take_file(file: &mut Option<PathBuf>, parser: &mut Parser) -> Result<(), Error> {
-    match file.replace(PathBuf::from(parser.value()?)) {
+fn take_file(file: &mut Option<PathBuf>, named: OsString) -> Result<(), Error> {
+    match file.replace(PathBuf::from(named)) {
         Some(_) => Err("more than one configuration".into()),
         None => Ok(()),
     }
@@ -143,18 +159,22 @@ mod tests {
         assert_eq!(file(&[]), Some(Asked::Do(None)));
         assert_eq!(file(&["-c", "x"]), Some(Asked::Do(Some("x".into()))));
         assert_eq!(file(&["--config=x"]), Some(Asked::Do(Some("x".into()))));
+        assert_eq!(file(&["x"]), Some(Asked::Do(Some("x".into()))));
+        assert_eq!(file(&["-c", "-"]), Some(Asked::Do(Some("-".into()))));
+        assert_eq!(file(&["-"]), Some(Asked::Do(Some("-".into()))));
         assert_eq!(file(&["-c", "x", "--help"]), Some(Asked::Help));
-        assert!(file(&["-c"]).is_none() && file(&["x"]).is_none());
-        assert!(file(&["-c", "x", "-c", "y"]).is_none());
+        assert!(file(&["-c"]).is_none() && file(&["-x"]).is_none());
+        assert!(file(&["-c", "x", "-c", "y"]).is_none() && file(&["x", "-c", "y"]).is_none());
     }
 
     #[test]
     fn a_check_may_be_asked_about_a_flow() {
-        let asked = |arguments| check(parser(arguments)).ok();
-        let flow = Some("tcp a 10.0.0.1:1".to_owned());
-        let expected = Check { file: Some("x".into()), explain: flow };
-        let arguments = ["--explain", "tcp a 10.0.0.1:1", "-c", "x"];
-        assert_eq!(asked(&arguments), Some(Asked::Do(expected)));
+        let asked = |arguments: &[&str]| check(parser(arguments)).ok();
+        let flow = "tcp a 10.0.0.1:1";
+        for arguments in [&["--explain", flow, "-c", "x"][..], &["x", "--explain", flow]] {
+            let expected = Check { file: Some("x".into()), explain: Some(flow.to_owned()) };
+            assert_eq!(asked(arguments), Some(Asked::Do(expected)));
+        }
         assert!(asked(&["--explain"]).is_none() && asked(&["-c", "x", "-c", "y"]).is_none());
         assert!(asked(&["--explain", "a", "--explain", "b"]).is_none());
     }

@@ -16,10 +16,14 @@ Validates a configuration and prints what would run. If anything is wrong, print
 line each with file, line and mend, and exits with 1. Ports are not opened: whether one is taken
 turns up when it runs. What would be done otherwise than it is written is a warning.
 
-Usage: slipwire check [-c FILE] [--explain FLOW]
+Usage: slipwire check [FILE] [--explain FLOW]
+
+Arguments:
+  FILE                the configuration, - for standard input; default: ./slipwire.toml, then
+                      /etc/slipwire/slipwire.toml
 
 Options:
-  -c, --config FILE   the configuration; default: ./slipwire.toml, then /etc/slipwire/slipwire.toml
+  -c, --config FILE   the same
   --explain FLOW      say what becomes of a flow of a peer, which rule decides, and why the rules
                       before it do not. FLOW is the protocol, the peer (by name or inner address)
                       and the destination, in one argument
@@ -28,7 +32,7 @@ Examples:
   slipwire check
   slipwire check --explain \"tcp laptop 10.0.0.5:443\"
   slipwire check --explain \"icmp 10.77.0.2 192.0.2.1\"
-  slipwire check -c /etc/slipwire/slipwire.toml && systemctl restart slipwire
+  slipwire check /etc/slipwire/slipwire.toml && systemctl restart slipwire
 ";
 
 pub(super) fn main(parser: Parser) -> Result<(), Failure> {

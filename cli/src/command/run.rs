@@ -13,18 +13,22 @@ const HELP: &str = "\
 Runs a configuration until SIGTERM or SIGINT (Ctrl-C). The first signal closes every connection in
 order, a second one ends the process at once. One line says when everything is ready.
 
-Usage: slipwire run [-c FILE]
+Usage: slipwire run [FILE]
+
+Arguments:
+  FILE                the configuration, - for standard input; default: ./slipwire.toml, then
+                      /etc/slipwire/slipwire.toml
 
 Options:
-  -c, --config FILE   the configuration; default: ./slipwire.toml, then /etc/slipwire/slipwire.toml
+  -c, --config FILE   the same
 
 Environment:
   RUST_LOG            what is logged, instead of [log] level: RUST_LOG=debug
 
 Examples:
   slipwire run
-  slipwire run -c /etc/slipwire/slipwire.toml
-  RUST_LOG=debug slipwire run -c slipwire.toml
+  slipwire run /etc/slipwire/slipwire.toml
+  RUST_LOG=debug slipwire run slipwire.toml
 ";
 
 pub(super) fn main(parser: Parser) -> Result<(), Failure> {

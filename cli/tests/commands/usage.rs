@@ -5,7 +5,8 @@ use std::process::Stdio;
 
 use crate::program::{ALICE_PUBLIC, BOB_PUBLIC, command, directory_with, slipwire};
 
-const COMMANDS: [&str; 7] = ["run", "quickstart", "check", "genkey", "pubkey", "genpsk", "replay"];
+const COMMANDS: [&str; 8] =
+    ["run", "quickstart", "check", "genkey", "pubkey", "genpsk", "replay", "help"];
 
 fn here(arguments: &[&str]) -> crate::program::Ended {
     slipwire(Path::new("/"), arguments)
@@ -20,9 +21,37 @@ fn every_command_has_help_with_examples() {
         for option in ["--help", "-h"] {
             let help = here(&[command, option]);
             assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""), "{command}");
-            assert!(help.stdout.contains(&format!("Usage: slipwire {command}")), "{command}");
+            let usage = match command {
+                "help" => "Usage: slipwire COMMAND".to_owned(),
+                _ => format!("Usage: slipwire {command}"),
+            };
+            assert!(help.stdout.contains(&usage), "{command}");
             assert!(help.stdout.contains("Example"), "{command}");
         }
+    }
+}
+
+#[test]
+fn help_is_a_command_too() {
+    assert_eq!(here(&["help"]).stdout, here(&["--help"]).stdout);
+    for command in COMMANDS {
+        let help = here(&["help", command]);
+        assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""), "{command}");
+        assert_eq!(help.stdout, here(&[command, "--help"]).stdout, "{command}");
+    }
+    let unknown = here(&["help", "chekc"]);
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+    assert!(unknown.stderr.contains("did you mean `check`?"), "{unknown:?}");
+}
+
+#[test]
+fn a_configuration_is_named_with_or_without_an_option() {
+    let directory = directory_with("[interface]\nmtu = 3\n");
+    for command in ["check", "run"] {
+        let with = slipwire(directory.path(), &[command, "-c", "slipwire.toml"]);
+        let without = slipwire(directory.path(), &[command, "slipwire.toml"]);
+        assert_eq!((without.code, &without.stderr), (Some(1), &with.stderr), "{command}");
+        assert!(without.stderr.contains("slipwire.toml:2: interface.mtu: "), "{without:?}");
     }
 }
 
@@ -43,16 +72,18 @@ fn the_version_is_that_of_the_package() {
 
 #[test]
 fn wrong_usage_exits_with_2_and_says_where_help_is() {
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 11] = [
         &[],
         &["fly"],
         &["--colour"],
-        &["run", "file"],
+        &["run", "-c", "file", "other"],
         &["run", "-c"],
         &["check", "--config", "a", "--config", "b"],
         &["genkey", "x"],
         &["pubkey", "--file"],
         &["quickstart", "a", "b"],
+        &["help", "fly"],
+        &["help", "run", "check"],
     ];
     for arguments in cases {
         let ended = here(arguments);
