@@ -40,11 +40,23 @@ pub(super) fn main(parser: Parser) -> Result<(), Failure> {
     let capture = asked.pcap.as_deref().map(|file| capture(file, &replay)).transpose()?;
     replay.set_tap(capture.as_ref().map(Capture::tap));
     replay.follow(asked.flow);
-    let outcome = run(&mut replay, asked.until);
+    let mut shown = 0;
+    let outcome = run(&mut replay, asked.until, |line| {
+        shown += 1;
+        // A reader that has seen enough is no reason to stop.
+        let _ = output::print(&format!("{line}\n"));
+    });
     if let Some(capture) = &capture {
         capture.finish();
     }
     let end = outcome.map_err(|difference| Failure::Fault(format!("{name}: {difference}")))?;
+    if let Some(flow) = asked.flow.filter(|_| shown == 0) {
+        let inputs = replay.number();
+        return Err(Failure::Fault(format!(
+            "{name}: there is no {flow:?} in its {inputs} inputs; name one that a log or a \
+             difference names"
+        )));
+    }
     let inputs = replay.number();
     let seconds = replay.now().saturating_duration_since(replay.begun_at()).as_secs_f64();
     let end = match end {
@@ -66,13 +78,14 @@ enum End {
     Asked,
 }
 
-fn run(replay: &mut Replay<'_>, until: Option<u64>) -> Result<End, String> {
+fn run(
+    replay: &mut Replay<'_>,
+    until: Option<u64>,
+    mut show: impl FnMut(&str),
+) -> Result<End, String> {
     while until.is_none_or(|until| replay.number() < until) {
         let step = replay.step();
-        for line in replay.take_lines() {
-            // A reader that has seen enough is no reason to stop.
-            let _ = output::print(&format!("{line}\n"));
-        }
+        replay.take_lines().iter().for_each(|line| show(line));
         match step {
             Ok(Step::Same) => {}
             Ok(Step::End(end)) => return Ok(End::Tape(end)),

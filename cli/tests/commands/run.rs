@@ -81,3 +81,17 @@ fn a_second_signal_ends_at_once() {
     let signal = running.end(END).signal();
     assert!([Signal::INT, Signal::TERM].iter().any(|by| signal == Some(by.as_raw())), "{signal:?}");
 }
+
+#[test]
+fn a_tape_shows_a_flow_that_is_on_it_and_no_other() {
+    let record = format!("{}[record]\nfile = \"a.tape\"\n", configuration("", "127.0.0.1:0"));
+    let directory = directory_with(&record);
+    let mut running = Running::start(directory.path(), &["run"]);
+    running.message("ready");
+    running.signal(Signal::TERM);
+    assert_eq!(running.end(END).code(), Some(0));
+    assert_eq!(slipwire(directory.path(), &["replay", "a.tape"]).code, Some(0));
+    let ended = slipwire(directory.path(), &["replay", "a.tape", "--flow", "9.9"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+    assert!(ended.stderr.starts_with("a.tape: there is no flow 9.9 in "), "{ended:?}");
+}
