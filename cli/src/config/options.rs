@@ -14,14 +14,12 @@ use super::address::Prefix;
 use super::fault::{At, Report};
 use super::schema;
 use super::section::Section;
-use super::value::{ByteSize, Count, FilePath, RingSize};
+use super::value::{ByteSize, Count, FilePath, RingSize, Segments};
 
 /// The size of a capture that does not say: some minutes of a busy tunnel, and room on any disk.
 const CAPTURE_LEN: usize = 256 << 20;
 /// The tapes of a recording that does not say.
-const TAPE_SEGMENTS: usize = 4;
-/// More than anybody keeps: each start renames them all.
-const TAPE_SEGMENTS_MAX: u32 = 1_000;
+const TAPE_SEGMENTS: u32 = 4;
 
 /// What peers may reach; nothing without the table. The addresses of this host are the driver's
 /// to find.
@@ -110,13 +108,9 @@ pub(super) fn record(
     let mut size = CAPTURE_LEN;
     section.set::<ByteSize, _>("size", &mut size, report);
     let mut segments = TAPE_SEGMENTS;
-    section.set::<Count, _>("segments", &mut segments, report);
+    section.set::<Segments, _>("segments", &mut segments, report);
     let file = section.required::<FilePath>("file", "file = \"slipwire.tape\"", report)?;
-    let tapes = TapeFiles {
-        file: directory.join(file.value.0),
-        size_max: size as u64,
-        segments: u32::try_from(segments).unwrap_or(u32::MAX).min(TAPE_SEGMENTS_MAX),
-    };
+    let tapes = TapeFiles { file: directory.join(file.value.0), size_max: size as u64, segments };
     Some(At { value: tapes, offset: file.offset })
 }
 

@@ -102,6 +102,25 @@ impl From<Count> for usize {
     }
 }
 
+/// More tapes than anybody keeps: each start renames them all.
+const SEGMENTS_MAX: u16 = 1_000;
+
+/// How many tapes are kept, never 0.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segments(u16);
+
+impl Value for Segments {
+    fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
+        integer_u16(value, 1..=SEGMENTS_MAX).map(Self)
+    }
+}
+
+impl From<Segments> for u32 {
+    fn from(segments: Segments) -> Self {
+        segments.0.into()
+    }
+}
+
 impl Value for Share {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
         const MEND: &str = "write a share from \"1%\" to \"100%\"";

@@ -151,6 +151,13 @@ fn cases() -> Vec<Case> {
             "change this value",
         ),
         (
+            "more tapes than anybody keeps",
+            format!("{INTERFACE}[record]\nfile = \"a.tape\"\nsegments = 5000\n"),
+            6,
+            "record.segments",
+            "write a number from 1 to 1000",
+        ),
+        (
             "bad endpoint",
             format!("{INTERFACE}{bob}endpoint = \"vpn.example.com\"\n"),
             7,
