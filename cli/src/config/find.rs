@@ -31,13 +31,14 @@ impl From<LoadError> for Failure {
         let message = error.to_string();
         match error {
             LoadError::Unreadable { error, .. } => match error.kind() {
-                ErrorKind::NotFound
-                | ErrorKind::NotADirectory
-                | ErrorKind::IsADirectory
-                | ErrorKind::InvalidData => Self::Fault(message),
+                ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+                    Self::Fault(message)
+                }
                 _ => Self::System(message),
             },
-            LoadError::TooLarge { .. } | LoadError::Faults(_) => Self::Fault(message),
+            LoadError::TooLarge { .. } | LoadError::NotUtf8 { .. } | LoadError::Faults(_) => {
+                Self::Fault(message)
+            }
         }
     }
 }

@@ -6,13 +6,14 @@
 //! line. What the system has a say in, such as ports that are taken, turns up when it runs.
 //!
 //! ```text
-//! text -> tree -> sections of values -> core::Config + driver::Settings
-//!           \____________\_______________\__ Report: line, key, what, mend
+//! source -> text -> tree -> sections of values -> core::Config + driver::Settings
+//!                     \____________\_______________\__ Report: line, key, what, mend
 //! ```
 
 mod address;
 mod fault;
 mod find;
+mod foreign;
 mod forward;
 mod interface;
 mod options;
@@ -21,13 +22,10 @@ mod rule;
 pub(crate) mod schema;
 mod secret;
 mod section;
+mod source;
 mod value;
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::fs::File;
-use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
@@ -35,19 +33,18 @@ use slipwire_core::Config;
 use slipwire_core::config::{ConfigError, Parts};
 use slipwire_driver::Settings;
 use toml::de::DeTable;
-use zeroize::Zeroizing;
 
 use fault::Report;
 pub(crate) use fault::{Faults, Problem};
 pub(crate) use find::find;
+use foreign::WgQuick;
 use interface::InterfaceTable;
 use peer::PeerTables;
 use rule::RuleTable;
 use secret::Surroundings;
 pub(crate) use secret::read_private_key;
-
-/// A larger file was not written by hand.
-const FILE_LEN_MAX: u64 = 16 << 20;
+pub(crate) use source::LoadError;
+use source::Source;
 
 /// A valid configuration file.
 #[derive(Debug)]
@@ -83,52 +80,10 @@ pub(crate) struct Origin {
     pub(crate) record_line: usize,
 }
 
-/// Why there is no configuration.
-#[derive(Debug)]
-pub(crate) enum LoadError {
-    /// The file could not be read.
-    Unreadable { file: PathBuf, error: io::Error },
-    /// The file is larger than any configuration.
-    TooLarge { file: PathBuf },
-    /// The file is wrong.
-    Faults(Faults),
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreadable { file, error } => {
-                let mend = match error.kind() {
-                    ErrorKind::NotFound => "name an existing file with -c FILE",
-                    ErrorKind::PermissionDenied => "make it a file that this user may read",
-                    _ => "name a configuration with -c FILE",
-                };
-                write!(f, "{}: can't read the configuration: {error}; {mend}", file.display())
-            }
-            Self::TooLarge { file } => write!(
-                f,
-                "{}: larger than {FILE_LEN_MAX} bytes; name a configuration with -c FILE",
-                file.display()
-            ),
-            Self::Faults(faults) => faults.fmt(f),
-        }
-    }
-}
-
-/// Reads and checks a configuration file.
+/// Reads and checks a configuration file, or standard input if the file is called `-`.
 pub(crate) fn load(file: &Path) -> Result<Configuration, LoadError> {
-    let unreadable = |error| LoadError::Unreadable { file: file.to_owned(), error };
-    let mut source = File::open(file).map_err(unreadable)?;
-    let metadata = source.metadata().map_err(unreadable)?;
-    // It may hold secrets: wiped after use, with room from the start so that no copy is left.
-    let room = usize::try_from(metadata.len().min(FILE_LEN_MAX)).unwrap_or(0) + 1;
-    let mut text = Zeroizing::new(String::with_capacity(room));
-    source.by_ref().take(FILE_LEN_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > FILE_LEN_MAX {
-        return Err(LoadError::TooLarge { file: file.to_owned() });
-    }
-    let surroundings = Surroundings { file, mode: metadata.permissions().mode() };
-    parse(&text, &surroundings).map_err(LoadError::Faults)
+    let Source { name, mode, text } = source::read(file)?;
+    parse(&text, &Surroundings { file: &name, mode }).map_err(LoadError::Faults)
 }
 
 /// Reads a configuration that stands in no file: messages call it `file`, which nobody else may
@@ -150,7 +105,7 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
     let (root, syntax_errors) = DeTable::parse_recoverable(text);
     if !syntax_errors.is_empty() {
         // Of what is left of the file half would be reported as missing.
-        report_syntax(&syntax_errors, report);
+        report_syntax(text, &syntax_errors, report);
         return None;
     }
     let root = root.get_ref();
@@ -220,8 +175,15 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
 }
 
 /// Reports what is no TOML, once for each line: what the parser says of the rest of a line that it
-/// lost track of is noise.
-fn report_syntax(errors: &[toml::de::Error], report: &mut Report) {
+/// lost track of is noise. So is everything that it says of a file in another form.
+fn report_syntax(text: &str, errors: &[toml::de::Error], report: &mut Report) {
+    if let Some(WgQuick { offset, key }) = foreign::wg_quick(text) {
+        let what = "this file is in the form of wg-quick, which this version does not read";
+        let mend = "write it as TOML: private_key = \"...\" below [interface], public_key = \"...\" \
+                    and allowed_ips = [\"...\", \"...\"] below [[peer]]";
+        report.fault(offset, key, Problem::new(what, mend));
+        return;
+    }
     let mut lines = BTreeSet::new();
     for error in errors {
         let offset = error.span().map_or(0, |span| span.start);

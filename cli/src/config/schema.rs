@@ -1,5 +1,7 @@
 //! Every table and key that a configuration knows, and the nearest one to a key that it does not.
 
+use super::foreign;
+
 /// How often a table may stand in a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Occurs {
@@ -111,6 +113,9 @@ impl Schema {
 
     /// What to do about a key that this table does not know.
     pub(crate) fn mend_unknown(&self, key: &str) -> String {
+        if let Some(mend) = foreign::instead_of(key) {
+            return mend.to_owned();
+        }
         if let Some(near) = nearest(key, self.keys.iter().copied()) {
             return format!("did you mean `{near}`?");
         }
@@ -135,10 +140,14 @@ fn elsewhere(key: &str) -> Option<String> {
     Some(format!("it belongs below {}", home.header()))
 }
 
-/// The known word that `word` was probably meant to be: the same but for case and punctuation
-/// (`AllowedIPs`, as wg writes it), or a slip or two of the fingers away.
+/// A word without case and punctuation: `AllowedIPs`, as wg writes it, is `allowed_ips`.
+pub(super) fn plain(word: &str) -> String {
+    word.replace(['_', '-'], "").to_lowercase()
+}
+
+/// The known word that `word` was probably meant to be: the same in plain, or a slip or two of the
+/// fingers away.
 pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    let plain = |text: &str| text.replace(['_', '-'], "").to_lowercase();
     let word = plain(word);
     let slips = if word.len() < 5 { 1 } else { 2 };
     known

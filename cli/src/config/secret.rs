@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use slipwire_core::{KeyError, PresharedKey, PrivateKey, PublicKey};
+use slipwire_core::{KEY_LEN, KeyError, PresharedKey, PrivateKey, PublicKey};
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
@@ -44,7 +44,7 @@ const PRESHARED: Kind<PresharedKey> = Kind { decode: PresharedKey::from_base64, 
 impl Value for PublicKey {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
         let text = text(value, "\"<base64>\"")?;
-        Self::from_base64(text).map_err(|error| describe(error, "the key"))
+        decode(text, Self::from_base64, "the key")
     }
 }
 
@@ -88,8 +88,7 @@ fn secret<K>(
         if let Some(problem) = exposed(surroundings.file, surroundings.mode) {
             report.fault(offset, section.path(inline), problem);
         }
-        let key = (kind.decode)(&text).map_err(|error| describe(error, "the key"));
-        return key.map_or_else(
+        return decode(&text, kind.decode, "the key").map_or_else(
             |problem| {
                 report.fault(offset, section.path(inline), problem);
                 None
@@ -137,7 +136,7 @@ fn read_key_file<K>(path: &Path, kind: Kind<K>) -> Result<K, Problem> {
     // Room for all of it from the start: a buffer that grows leaves copies behind unwiped.
     let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_LEN_MAX as usize));
     file.take(KEY_FILE_LEN_MAX).read_to_string(&mut text).map_err(unreadable)?;
-    (kind.decode)(&text).map_err(|error| describe(error, &format!("the key in {shown}")))
+    decode(&text, kind.decode, &format!("the key in {shown}"))
 }
 
 /// What is wrong with the mode of a file that holds a secret.
@@ -149,6 +148,21 @@ fn exposed(path: &Path, mode: u32) -> Option<Problem> {
             format!("run `chmod 600 {shown}`"),
         )
     })
+}
+
+/// Reads a key, which messages call `subject`.
+fn decode<K>(
+    text: &str,
+    decode: fn(&str) -> Result<K, KeyError>,
+    subject: &str,
+) -> Result<K, Problem> {
+    // Which is base64 too, of another length.
+    let text = text.trim_ascii();
+    if text.len() == 2 * KEY_LEN && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let mend = "write it in base64, which it becomes by `xxd -r -p | base64`";
+        return Err(Problem::new(format!("{subject} is hexadecimal"), mend));
+    }
+    decode(text).map_err(|error| describe(error, subject))
 }
 
 fn describe(error: KeyError, subject: &str) -> Problem {

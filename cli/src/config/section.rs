@@ -153,16 +153,35 @@ impl<'t> Section<'t> {
         let value = self.table.get(key)?;
         let offset = value.span().start;
         let Some(items) = value.get_ref().as_array() else {
-            let found = value.get_ref().type_str();
-            let problem = Problem::new(
-                format!("expected a list, found {}", with_article(found)),
-                format!("put it in brackets: {key} = [...]"),
-            );
+            let found = with_article(value.get_ref().type_str());
+            let items = match value.get_ref() {
+                DeValue::String(text) => quote_each(text),
+                DeValue::Integer(number) => number.to_string(),
+                _ => "...".to_owned(),
+            };
+            let mend = format!("put it in brackets: {key} = [{items}]");
+            let problem = Problem::new(format!("expected a list, found {found}"), mend);
             report.fault(offset, self.path(key), problem);
             return None;
         };
-        let items = items.iter().filter_map(|item| self.read(key, item, report)).collect();
+        let items = items.iter().filter_map(|item| self.item_of_list(key, item, report)).collect();
         Some(At { value: items, offset })
+    }
+
+    fn item_of_list<T: Value>(
+        &self,
+        key: &str,
+        item: &Spanned<DeValue<'_>>,
+        report: &mut Report,
+    ) -> Option<At<T>> {
+        // No item of any list has a comma of its own.
+        if let Some(text) = item.get_ref().as_str().filter(|text| text.contains(',')) {
+            let mend = format!("give each its own quotes: {key} = [{}]", quote_each(text));
+            let problem = Problem::new(format!("{text:?} is more than one"), mend);
+            report.fault(item.span().start, self.path(key), problem);
+            return None;
+        }
+        self.read(key, item, report)
     }
 
     /// Reports that a key is missing; `example` is a line to add.
@@ -186,6 +205,13 @@ impl<'t> Section<'t> {
             }
         }
     }
+}
+
+/// The parts of a list that stands in one string, as items of a list of TOML.
+fn quote_each(text: &str) -> String {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let quoted: Vec<_> = parts.map(|part| format!("{part:?}")).collect();
+    quoted.join(", ")
 }
 
 fn report_wrong_shape(schema: &Schema, offset: usize, report: &mut Report) {

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use slipwire_core::config::{DefaultAction, Endpoint, Filtering, Gateway, RefusedAnswer};
@@ -9,6 +10,8 @@ use slipwire_driver::{CaptureFile, ForwardProtocol};
 use tempfile::TempDir;
 
 use super::*;
+
+mod foreign;
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
 

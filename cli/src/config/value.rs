@@ -27,7 +27,12 @@ fn wrong_type(expected: &str, value: &DeValue<'_>, example: &str) -> Problem {
 fn integer(value: &DeValue<'_>, range: RangeInclusive<i64>) -> Result<i64, Problem> {
     let (low, high) = (range.start(), range.end());
     let Some(number) = value.as_integer() else {
-        return Err(wrong_type("an integer", value, &format!("a number from {low} to {high}")));
+        let quoted = value.as_str().and_then(|text| text.trim().parse::<i64>().ok());
+        let example = match quoted {
+            Some(number) => format!("{number}, without quotes"),
+            None => format!("a number from {low} to {high}"),
+        };
+        return Err(wrong_type("an integer", value, &example));
     };
     match i64::from_str_radix(number.as_str(), number.radix()) {
         Ok(number) if range.contains(&number) => Ok(number),
@@ -56,6 +61,10 @@ pub(super) struct Port(pub(super) u16);
 
 impl Value for Port {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
+        if value.as_integer().is_some_and(|number| number.as_str() == "0") {
+            let mend = "take the key out: without it any free port is used";
+            return Err(Problem::new("0 is no port", mend));
+        }
         integer_u16(value, 1..=u16::MAX).map(Self)
     }
 }
@@ -79,6 +88,10 @@ pub(super) struct Keepalive(pub(super) Option<NonZeroU16>);
 
 impl Value for Keepalive {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
+        if value.as_str() == Some("off") {
+            let mend = "write 0, without quotes, or take the key out";
+            return Err(Problem::new("\"off\" is wg's word for 0", mend));
+        }
         integer_u16(value, 0..=u16::MAX).map(|seconds| Self(NonZeroU16::new(seconds)))
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::program::{ALICE_PRIVATE, ALICE_PUBLIC, BOB_PUBLIC, directory_with, slipwire, write};
+use crate::program::{
+    ALICE_PRIVATE, ALICE_PUBLIC, BOB_PUBLIC, directory_with, slipwire, slipwire_with_input, write,
+};
 
 const INTERFACE: &str =
     "[interface]\nprivate_key_file = \"slip0.key\"\naddress = [\"10.77.0.1/24\"]\n";
@@ -201,6 +203,35 @@ fn a_single_fault_is_a_single_message() {
         let lines = slipwire(directory.path(), &["check"]).stderr.lines().count();
         assert!(lines == 1 || several.contains(&name), "{name}: {lines} lines");
     }
+}
+
+#[test]
+fn what_is_no_utf_8_says_what_it_is() {
+    let utf16: Vec<u8> = INTERFACE.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let latin1 = [INTERFACE.as_bytes(), b"# B\xfcro\n"].concat();
+    for (bytes, line, what) in [(&utf16, 1, "UTF-16"), (&latin1, 4, "no UTF-8 text")] {
+        let directory = directory_with("");
+        fs::write(directory.path().join("slipwire.toml"), bytes).unwrap();
+        let ended = slipwire(directory.path(), &["check"]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.stderr.starts_with(&format!("slipwire.toml:{line}: ")), "{ended:?}");
+        assert!(ended.stderr.contains(what), "{ended:?}");
+        assert!(ended.stderr.ends_with("; save the file as UTF-8\n"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_configuration_may_come_from_standard_input() {
+    let directory = directory_with("");
+    let check = |text: &str| slipwire_with_input(directory.path(), &["check", "-c", "-"], text);
+    let ended = check(INTERFACE);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    assert!(ended.stdout.starts_with("standard input is valid\n"), "{ended:?}");
+    let ended = check(&INTERFACE.replace("private_key_file = \"slip0.key\"", &inline()));
+    assert_eq!(ended.code, Some(0), "nobody else reads a pipe: {ended:?}");
+    let ended = check("[interface]\nmtu = 3\n");
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("standard input:2: interface.mtu: "), "{ended:?}");
 }
 
 #[test]
