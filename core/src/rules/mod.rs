@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Protocol;
 use crate::key::PublicKey;
+use crate::notation::ipv4_readings;
 
 pub use check::RuleError;
 use intervals::Intervals;
@@ -44,7 +45,8 @@ pub struct Rule {
     pub from: Vec<Source>,
     /// The protocol: one of these.
     pub protocols: Vec<Protocol>,
-    /// Where the flow is meant to go: into one of these.
+    /// Where the flow is meant to go: into one of these. What a rule refuses it refuses in every
+    /// notation (see [`Rules::decide`]).
     pub to: Vec<IpNet>,
     /// The destination port: in one of these. ICMP has none.
     pub ports: Vec<RangeInclusive<u16>>,
@@ -249,14 +251,30 @@ impl Rules {
     }
 
     /// The rule that decides, with its place in the list; `None` if no rule matches.
+    ///
+    /// A refusal holds for every notation of what it names: if the first rule for an IPv4 address
+    /// refuses it, that rule decides on IPv6 addresses that lead there too (NAT64, 6to4, mapped),
+    /// unless an earlier one matches those as they are written.
     pub fn decide(&self, query: &Query) -> Option<(usize, &Rule)> {
+        let literal = self.first(query, query.destination.ip());
+        let IpAddr::V6(destination) = query.destination.ip() else { return literal };
+        let readings = ipv4_readings(destination).filter_map(|v4| self.first(query, v4.into()));
+        let refusals = readings.filter(|(_, rule)| match rule.action {
+            RuleAction::Reject | RuleAction::Drop => true,
+            RuleAction::Relay { .. } | RuleAction::Redirect { .. } | RuleAction::Serve => false,
+        });
+        literal.into_iter().chain(refusals).min_by_key(|(place, _)| *place)
+    }
+
+    /// The first rule that matches a flow if its destination has this address.
+    fn first(&self, query: &Query, address: IpAddr) -> Option<(usize, &Rule)> {
         let Query { peer, protocol, source, destination } = query;
         let place = self
             .matching(Facts {
                 peer: Some(peer),
                 protocol: *protocol,
                 source: Some(*source),
-                address: Some(destination.ip()),
+                address: Some(address),
                 port: Some(destination.port()),
             })
             .next()?;

@@ -56,6 +56,40 @@ fn the_first_rule_whose_conditions_hold_decides() {
 }
 
 #[test]
+fn what_is_refused_is_refused_in_every_notation() {
+    let rules = Rules::new(vec![
+        Rule { to: vec![net("10.0.0.7/32")], ..any() },
+        Rule { to: vec![net("64:ff9b::a00:8/128")], ..any() },
+        Rule { ports: vec![443..=443], ..any() },
+        Rule { to: vec![net("10.0.0.0/8")], action: RuleAction::Reject, ..any() },
+        Rule { to: vec![net("192.168.0.0/16")], action: RuleAction::Drop, ..any() },
+        Rule { to: vec![net("172.16.0.0/12")], ..any() },
+    ]);
+    let place = |destination: &str| {
+        let query = query(Protocol::Tcp, 1, "fd00::5", destination);
+        rules.decide(&query).map(|(place, _)| place)
+    };
+    for (destination, expected) in [
+        ("[64:ff9b::10.0.0.1]:80", Some(3)),
+        ("[64:ff9b:1::10.0.0.1]:80", Some(3)),
+        ("[64:ff9b:1:a00:0:100::]:80", Some(3)),
+        ("[2002:a00:1::1]:80", Some(3)),
+        ("[::ffff:10.0.0.1]:80", Some(3)),
+        ("[2001:db8::5efe:10.0.0.1]:80", Some(3)),
+        ("[64:ff9b::192.168.0.1]:80", Some(4)),
+        // Exceptions before the refusal hold, of the address as of this way to write it.
+        ("[64:ff9b::10.0.0.7]:80", None),
+        ("[64:ff9b::10.0.0.8]:80", Some(1)),
+        ("[64:ff9b::10.0.0.1]:443", Some(2)),
+        // What is opened is opened as it is written alone.
+        ("[64:ff9b::172.16.0.1]:80", None),
+        ("[2001:db8::a00:1]:80", None),
+    ] {
+        assert_eq!(place(destination), expected, "{destination}");
+    }
+}
+
+#[test]
 fn icmp_matches_neither_ports_nor_redirects() {
     let rules = Rules::new(vec![
         Rule { ports: vec![0..=u16::MAX], ..any() },

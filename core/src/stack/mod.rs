@@ -61,6 +61,7 @@ use memory::Memory;
 use overlay::Conversations;
 pub(crate) use peer_side::is_one_host;
 use policy::{Owner, Policy, Who};
+pub use protected::readings;
 use reassembly::Fragments;
 pub(crate) use setup::Setup;
 use tcp::{Exit, Next, Stage, TcpFlow, TimeWaits};

@@ -1,8 +1,11 @@
 //! The targets that no peer has any business at unless a rule names them.
 
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::notation::{ipv4_readings, local_nat64, wrapped_ipv4};
 
 /// Whether no peer has any business at this address unless a rule names it: the host itself in
 /// every notation, its link, and everything that is not one host.
@@ -14,10 +17,22 @@ pub(crate) fn is_protected(address: IpAddr, host_addresses: &[IpAddr]) -> bool {
             IpAddr::V6(v6) => {
                 let mut maybe = local_nat64(v6).into_iter().flatten();
                 is_special_v6(v6)
-                    || unwrap_ipv4(v6).is_some_and(|v4| is_special_v4(v4) || is_hosts(v4))
+                    || wrapped_ipv4(v6).is_some_and(|v4| is_special_v4(v4) || is_hosts(v4))
                     || maybe.any(|v4| is_here(v4) || is_hosts(v4))
             }
         }
+}
+
+/// Every address that a flow to this one may lead to: itself, and the IPv4 addresses that it may
+/// wrap (NAT64, 6to4 and the like), but for those that are protected whatever the system says.
+/// Whoever asks the system whether a target is the host itself has to ask about each.
+pub fn readings(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let plain = address.to_canonical();
+    let wrapped = match plain {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(v6) => Some(ipv4_readings(v6).filter(|v4| !is_special_v4(*v4))),
+    };
+    iter::once(plain).chain(wrapped.into_iter().flatten().map(IpAddr::V4))
 }
 
 /// Where clouds keep what their machines know of themselves, beyond link-local addresses: AWS and
@@ -81,42 +96,6 @@ pub(crate) fn names(prefix: &IpNet, address: IpAddr) -> bool {
             net.prefix_len() == 128 || SPECIAL_V6.iter().any(|range| range.contains(net))
         }
     }
-}
-
-/// An address in its plainest form: an IPv4 address that is wrapped into an IPv6 address (mapped
-/// or compatible, 6to4, NAT64, ISATAP, Teredo) is what it wraps.
-fn unwrap_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let octets = address.octets();
-    let v4_at =
-        |at: usize| Ipv4Addr::new(octets[at], octets[at + 1], octets[at + 2], octets[at + 3]);
-    match address.segments() {
-        // RFC 4291, sections 2.5.5.1 (compatible; ::0 and ::1 are not) and 2.5.5.2 (mapped).
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => Some(v4_at(12)),
-        [0, 0, 0, 0, 0, 0xffff, ..] => Some(v4_at(12)),
-        // RFC 2765: IPv4-translated.
-        [0, 0, 0, 0, 0xffff, 0, ..] => Some(v4_at(12)),
-        // RFC 6052: NAT64.
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] => Some(v4_at(12)),
-        // RFC 8215 has room for prefixes of other lengths (see `local_nat64`), which leave zeros.
-        [0x64, 0xff9b, 1, .., high, low] if (high, low) != (0, 0) => Some(v4_at(12)),
-        // RFC 3056: 6to4.
-        [0x2002, ..] => Some(v4_at(2)),
-        // RFC 4380: Teredo has the client's address, inverted.
-        [0x2001, 0, ..] => Some(Ipv4Addr::from_bits(!v4_at(12).to_bits())),
-        // RFC 5214: ISATAP.
-        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Some(v4_at(12)),
-        _ => None,
-    }
-}
-
-/// What an address of RFC 8215's NAT64 prefix wraps if the network uses a part of it that is 48, 56
-/// or 64 bits long (RFC 6052, section 2.2: the ninth byte is left out). Which one it uses nobody
-/// here knows, so that most of these are no addresses at all.
-fn local_nat64(address: Ipv6Addr) -> Option<[Ipv4Addr; 3]> {
-    let [0, 0x64, 0xff, 0x9b, 0, 1, a, b, _, c, d, e, f, ..] = address.octets() else {
-        return None;
-    };
-    Some([[a, b, c, d], [b, c, d, e], [c, d, e, f]].map(Ipv4Addr::from))
 }
 
 #[cfg(test)]
@@ -198,25 +177,20 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_is_found_in_every_wrapping() {
-        for wrapped in [
-            "::ffff:127.0.0.1",
-            "::127.0.0.1",
-            "::ffff:0:127.0.0.1",
-            "64:ff9b::127.0.0.1",
-            "2002:7f00:1::1",
-            "fe80::5efe:127.0.0.1",
-            "2001:db8::200:5efe:127.0.0.1",
-            "2001:0:c000:201::80ff:fffe",
+    fn the_system_is_asked_about_every_reading_that_may_be_a_host() {
+        let all = |text: &str| readings(text.parse().unwrap()).collect::<Vec<_>>();
+        let addresses = |texts: &[&str]| -> Vec<IpAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        for (address, expected) in [
+            ("192.0.2.9", &["192.0.2.9"][..]),
+            ("2001:db8::9", &["2001:db8::9"]),
+            ("::ffff:192.0.2.9", &["192.0.2.9"]),
+            ("64:ff9b::192.0.2.9", &["64:ff9b::192.0.2.9", "192.0.2.9"]),
+            ("2002:c000:209::", &["2002:c000:209::", "192.0.2.9"]),
+            ("64:ff9b:1:c000:2:900::", &["64:ff9b:1:c000:2:900::", "192.0.2.9", "2.9.0.0"]),
         ] {
-            assert_eq!(
-                unwrap_ipv4(wrapped.parse().unwrap()),
-                Some(Ipv4Addr::LOCALHOST),
-                "{wrapped}"
-            );
-        }
-        for plain in ["::", "::1", "fd00::1", "2001:db8::7f00:1", "fe80::1"] {
-            assert_eq!(unwrap_ipv4(plain.parse().unwrap()), None, "{plain}");
+            assert_eq!(all(address), addresses(expected), "{address}");
         }
     }
 }
