@@ -276,6 +276,10 @@ pub enum Refusal {
     Prohibited,
     /// Out of descriptors, ports or memory: a reset (TCP), administratively prohibited (others).
     Exhausted,
+    /// The target turned out to be the host itself, or no single host, and the flow
+    /// [may not reach it](crate::Engine::may_reach_host): answered as a protected target is, by a
+    /// reset (TCP) or administratively prohibited (others).
+    Protected,
 }
 
 /// Why [`Engine::open_tcp`](crate::Engine::open_tcp) or

@@ -18,7 +18,8 @@
 //!    and what local clients want ([`open_tcp`](Engine::open_tcp), [`open_udp`](Engine::open_udp)).
 //!    Peers and rules may change here, too ([`add_peer`](Engine::add_peer),
 //!    [`remove_peer`](Engine::remove_peer), [`set_rules`](Engine::set_rules)).
-//! 4. Drain [`poll_action`](Engine::poll_action): open and close host sockets, move bytes.
+//! 4. Drain [`poll_action`](Engine::poll_action): open and close host sockets, move bytes. What
+//!    leads to the host itself is refused ([`may_reach_host`](Engine::may_reach_host)).
 //! 5. Drain [`poll_datagram`](Engine::poll_datagram): send datagrams of UDP and ICMP flows, and
 //!    say which could not be sent ([`handle_undelivered`](Engine::handle_undelivered)).
 //! 6. Drain [`poll_transmit`](Engine::poll_transmit): send trains of WireGuard datagrams, and say

@@ -83,6 +83,17 @@ impl Engine {
         self.stack.meta(flow)
     }
 
+    /// Whether a flow may reach the host itself at `target`, its own target or where one of its
+    /// datagrams goes: a rule names that, or leads there, or it is the port of a peer's mapping.
+    ///
+    /// Core refuses the [addresses](Self::set_host_addresses) that it knows; the system knows more
+    /// (an address that is new, a range that is routed to this host). So whoever dials asks the
+    /// system whether the target leads here, in each of its [readings](crate::readings), and if so
+    /// asks this; if not, the answer is [`Refusal::Protected`](crate::Refusal::Protected).
+    pub fn may_reach_host(&self, flow: FlowId, target: SocketAddr) -> bool {
+        self.stack.may_reach_host(flow, target)
+    }
+
     /// Every peer, in no order that means anything.
     pub fn peers(&self) -> impl Iterator<Item = (PeerId, &Arc<Identity>)> {
         self.tunnel.peers()
@@ -353,6 +364,12 @@ impl Engine {
     /// session. To leave the question alone costs speed on narrow paths, and a warning.
     pub fn poll_path_question(&mut self) -> Option<SocketAddr> {
         self.tunnel.poll_path_question()
+    }
+
+    /// Whose the next datagram is, and where it goes: what [`poll_datagram`](Self::poll_datagram)
+    /// returns next. It stays there.
+    pub fn next_datagram(&mut self) -> Option<(FlowId, SocketAddr)> {
+        self.stack.next_datagram()
     }
 
     /// The next datagram for the host leg of a UDP or ICMP flow. It is consumed by this call.

@@ -67,9 +67,9 @@ impl Datagrams {
         None
     }
 
-    /// The flow of the next datagram.
-    pub(crate) fn front(&self) -> Option<FlowId> {
-        self.entries.front().map(|entry| entry.flow)
+    /// The flow of the next datagram, and where it goes.
+    pub(crate) fn front(&self) -> Option<(FlowId, SocketAddr)> {
+        self.entries.front().map(|entry| (entry.flow, entry.remote))
     }
 
     /// Takes the next datagram.

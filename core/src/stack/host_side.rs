@@ -54,7 +54,15 @@ impl Stack {
         now: Instant,
     ) {
         let Some(flow) = self.flows.get(id) else { return };
-        outlet.count(Counter::OpenRefused);
+        outlet.count(match refusal {
+            Refusal::Protected => Counter::Protected,
+            Refusal::Refused
+            | Refusal::TimedOut
+            | Refusal::HostUnreachable
+            | Refusal::NetworkUnreachable
+            | Refusal::Prohibited
+            | Refusal::Exhausted => Counter::OpenRefused,
+        });
         let (key, destination) = (flow.key, flow.meta.destination);
         let syn = flow.tcp().and_then(|tcp| match tcp.stage() {
             Stage::Offered(syn) => Some(syn.clone()),
@@ -77,7 +85,7 @@ impl Stack {
     ) {
         let answer = match refusal {
             Refusal::Refused => self.tcp.refused,
-            Refusal::TimedOut | Refusal::Exhausted => RefusedAnswer::Reset,
+            Refusal::TimedOut | Refusal::Exhausted | Refusal::Protected => RefusedAnswer::Reset,
             Refusal::HostUnreachable | Refusal::NetworkUnreachable | Refusal::Prohibited => {
                 RefusedAnswer::Icmp
             }

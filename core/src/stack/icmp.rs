@@ -151,7 +151,7 @@ impl Reason {
             Refusal::Refused => Self::Port,
             Refusal::TimedOut | Refusal::HostUnreachable => Self::Host,
             Refusal::NetworkUnreachable => Self::Network,
-            Refusal::Prohibited | Refusal::Exhausted => Self::Prohibited,
+            Refusal::Prohibited | Refusal::Exhausted | Refusal::Protected => Self::Prohibited,
         }
     }
 

@@ -26,6 +26,7 @@ mod packet;
 mod peer_side;
 pub(crate) mod policy;
 mod protected;
+mod reach;
 mod reassembly;
 mod revision;
 mod setup;
@@ -36,7 +37,7 @@ mod too_big;
 mod undelivered;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -369,13 +370,23 @@ impl Stack {
 
     /// The next datagram of a flow that still lives.
     pub(crate) fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
-        while let Some(flow) = self.datagrams.front() {
-            if self.flows.get(flow).is_some() {
-                return self.datagrams.pop();
-            }
+        self.drop_orphans();
+        self.datagrams.pop()
+    }
+
+    /// Whose that is, and where it goes.
+    pub(crate) fn next_datagram(&mut self) -> Option<(FlowId, SocketAddr)> {
+        self.drop_orphans();
+        self.datagrams.front()
+    }
+
+    /// Drops the datagrams at the front whose flow is over.
+    fn drop_orphans(&mut self) {
+        while let Some((flow, _)) = self.datagrams.front()
+            && self.flows.get(flow).is_none()
+        {
             self.datagrams.pop();
         }
-        self.datagrams.pop()
     }
 
     fn is_offered(&self, id: FlowId) -> bool {

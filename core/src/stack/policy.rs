@@ -238,6 +238,24 @@ impl Policy {
         }
     }
 
+    /// Whether the rules let a flow reach the host itself at `target`: a relay whose rule names it,
+    /// or a redirect there.
+    pub(crate) fn opens(&self, query: &Query, target: SocketAddr) -> bool {
+        self.rule_for(query).is_some_and(|(_, rule)| match &rule.action {
+            RuleAction::Relay { .. } => {
+                let address = target.ip();
+                query.destination == target && rule.to.iter().any(|net| names(net, address))
+            }
+            RuleAction::Redirect { target: RedirectTarget::Address(address), .. } => {
+                *address == target
+            }
+            RuleAction::Redirect { target: RedirectTarget::Unix(_), .. }
+            | RuleAction::Serve
+            | RuleAction::Reject
+            | RuleAction::Drop => false,
+        })
+    }
+
     /// Lets a flow go where it is meant to go, if that is not protected, or named.
     fn relay(&self, query: &Query, named: &[ipnet::IpNet], offer: Offer) -> Verdict {
         let address = query.destination.ip();

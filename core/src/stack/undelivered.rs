@@ -37,6 +37,9 @@ impl Stack {
         let flow = self.flows.get(id).ok_or(NoFlow)?;
         let key = flow.key;
         if flow.mapping().ok_or(NoFlow)?.has_sent_to(undelivered.remote) {
+            if undelivered.loss == Loss::Refused(Refusal::Protected) {
+                outlet.count(Counter::Protected);
+            }
             self.report_loss(&key, undelivered, outlet, now);
         } else {
             outlet.count(Counter::DropFiltered);

@@ -200,6 +200,7 @@ impl Run {
                             Refusal::NetworkUnreachable,
                             Refusal::Prohibited,
                             Refusal::Exhausted,
+                            Refusal::Protected,
                         ]);
                         self.world.engine.handle_refused(flow, refusal, now);
                     }

@@ -21,13 +21,14 @@ const LEN_END: u16 = 1500;
 const OPENED_MAX: usize = 8;
 const SYN: u8 = 2;
 const FIN: u8 = 1;
-const REFUSALS: [Refusal; 6] = [
+const REFUSALS: [Refusal; 7] = [
     Refusal::Refused,
     Refusal::TimedOut,
     Refusal::HostUnreachable,
     Refusal::NetworkUnreachable,
     Refusal::Prohibited,
     Refusal::Exhausted,
+    Refusal::Protected,
 ];
 
 /// Both ends of a connection with their ports, the peer's first.

@@ -6,6 +6,7 @@ mod lifecycle;
 mod limits;
 mod meta;
 mod peers;
+mod reach;
 mod repeating;
 mod requirements;
 mod rules;

@@ -62,6 +62,7 @@ fn rfc4787_req_12_no_error_ends_a_mapping() {
         Refusal::NetworkUnreachable,
         Refusal::Prohibited,
         Refusal::Exhausted,
+        Refusal::Protected,
     ] {
         let World { stack, wire, now } = &mut world;
         let lost = Undelivered {

@@ -84,7 +84,7 @@ fn a_refused_connect_is_answered_as_configured() {
 
 #[test]
 fn a_refused_connect_is_a_reset() {
-    for refusal in [Refusal::Refused, Refusal::TimedOut, Refusal::Exhausted] {
+    for refusal in [Refusal::Refused, Refusal::TimedOut, Refusal::Exhausted, Refusal::Protected] {
         let mut world = World::new();
         let mut client = Client::new(CLIENT, HOST);
         client.send(&mut world, Syn, &[]);
