@@ -12,7 +12,7 @@ use slipwire_driver::Driver;
 
 use super::arguments;
 use crate::config::Configuration;
-use crate::ending::Ending;
+use crate::ending::{self, Ending};
 use crate::failure::Failure;
 use crate::quickstart::{self, Prepared, Style};
 use crate::{logging, output, ready, start};
@@ -38,6 +38,7 @@ Examples:
 pub(super) fn main(parser: Parser) -> Result<(), Failure> {
     let parsed = arguments::directory(parser);
     let Some(asked) = arguments::settle(parsed, "quickstart", HELP)? else { return Ok(()) };
+    ending::outlive_idle_signals()?;
     let directory = asked.unwrap_or_else(|| PathBuf::from(DEFAULT_DIRECTORY));
     run(&directory, quickstart::prepare(&directory)?)
 }

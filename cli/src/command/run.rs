@@ -4,14 +4,15 @@ use lexopt::Parser;
 
 use super::arguments;
 use crate::config::{self, Configuration};
-use crate::ending::Ending;
+use crate::ending::{self, Ending};
 use crate::failure::Failure;
 use crate::memory::Ebb;
 use crate::{logging, ready, start};
 
 const HELP: &str = "\
 Runs a configuration until SIGTERM or SIGINT (Ctrl-C). The first signal closes every connection in
-order, a second one ends the process at once. One line says when everything is ready.
+order, a second one ends the process at once. SIGHUP, SIGUSR1 and SIGUSR2 do nothing. One line says
+when everything is ready.
 
 Usage: slipwire run [FILE]
 
@@ -34,6 +35,7 @@ Examples:
 pub(super) fn main(parser: Parser) -> Result<(), Failure> {
     let parsed = arguments::configuration(parser);
     let Some(asked) = arguments::settle(parsed, "run", HELP)? else { return Ok(()) };
+    ending::outlive_idle_signals()?;
     let Configuration { origin, interface_name, engine, settings, log_level, warnings } =
         config::find(asked)?;
     logging::start(log_level);

@@ -69,6 +69,19 @@ fn sigterm_and_sigint_end_in_order() {
     }
 }
 
+/// The exit code tells: who dies of a signal has none.
+#[test]
+fn signals_that_ask_for_nothing_do_nothing() {
+    let directory = directory_with(&configuration("", "127.0.0.1:0"));
+    let mut running = Running::start(directory.path(), &["run"]);
+    running.message("ready");
+    for signal in [Signal::HUP, Signal::USR1, Signal::USR2, Signal::XFSZ, Signal::HUP] {
+        running.signal(signal);
+    }
+    running.signal(Signal::TERM);
+    assert_eq!(running.end(END).code(), Some(0));
+}
+
 /// While it is stopped signals gather; when it goes on both are there at once.
 #[test]
 fn a_second_signal_ends_at_once() {
