@@ -16,6 +16,7 @@ mod memory;
 mod output;
 mod quickstart;
 mod ready;
+mod standard_error;
 mod start;
 
 use std::process::ExitCode;
@@ -23,11 +24,13 @@ use std::process::ExitCode;
 /// The program.
 pub fn main() -> ExitCode {
     memory::prepare();
-    match command::dispatch(lexopt::Parser::from_env()) {
+    let code = match command::dispatch(lexopt::Parser::from_env()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::complain(&failure.to_string());
+            logging::say_failure(&failure.to_string());
             failure.code()
         }
-    }
+    };
+    logging::finish();
+    code
 }

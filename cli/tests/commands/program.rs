@@ -17,6 +17,9 @@ pub(crate) const ALICE_PRIVATE: &str = "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25
 pub(crate) const ALICE_PUBLIC: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
 pub(crate) const BOB_PUBLIC: &str = "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=";
 
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What a program that ended left behind.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -75,10 +78,31 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(directory: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(directory, arguments).spawn().unwrap();
-        let stdout = lines(child.stdout.take().unwrap());
-        let stderr = lines(child.stderr.take().unwrap());
+        Self::spawn(&mut command(directory, arguments))
+    }
+
+    /// The same with a command that may have been changed.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stdout = child.stdout.take().map_or_else(|| mpsc::channel().1, lines);
+        let stderr = child.stderr.take().map_or_else(|| mpsc::channel().1, lines);
         Self { child, stdout, stderr }
+    }
+
+    /// Waits until it has a handler for a signal.
+    pub(crate) fn catches(&self, signal: Signal) {
+        let start = Instant::now();
+        let file = format!("/proc/{}/status", self.child.id());
+        loop {
+            let status = fs::read_to_string(&file).unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+            let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+            if mask & 1 << (signal.as_raw() - 1) != 0 {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "{signal:?} is not caught");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Waits for a line of standard error.
@@ -130,7 +154,7 @@ fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
 
 fn wait_for(lines: &Receiver<String>, needle: &str) -> Vec<String> {
     let mut seen = Vec::new();
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + PATIENCE;
     loop {
         match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(line) => seen.push(line),

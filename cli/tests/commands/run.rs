@@ -1,12 +1,17 @@
 //! `run`: what the system refuses, the line that says ready, and the end.
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::pipe::{fcntl_setpipe_size, pipe};
 use rustix::process::Signal;
 
-use crate::program::{BOB_PUBLIC, Running, directory_with, slipwire};
+use crate::program::{BOB_PUBLIC, Running, command, directory_with, slipwire};
 
 /// What INTERFACE promises for the end.
 const END: Duration = Duration::from_secs(2);
@@ -80,6 +85,42 @@ fn signals_that_ask_for_nothing_do_nothing() {
     }
     running.signal(Signal::TERM);
     assert_eq!(running.end(END).code(), Some(0));
+}
+
+/// Standard error is a pipe of one page that is full from the start on.
+#[test]
+fn a_log_that_nobody_reads_holds_up_neither_the_start_nor_the_end() {
+    let directory = directory_with(&configuration("", "127.0.0.1:0"));
+    let (reader, writer) = pipe().unwrap();
+    fcntl_setpipe_size(&writer, 4096).unwrap();
+    let mut writer = File::from(writer);
+    writer.write_all(&[b'x'; 4096]).unwrap();
+    let mut command = command(directory.path(), &["run"]);
+    command.env("RUST_LOG", "trace").stderr(writer);
+    let mut running = Running::spawn(&mut command);
+    // That comes after SIGTERM, and both when every socket is open.
+    running.catches(Signal::INT);
+    running.signal(Signal::TERM);
+    assert_eq!(running.end(END).code(), Some(0));
+    drop(reader);
+}
+
+/// A service's processes inherit the variable, whether or not they inherit the stream.
+#[test]
+fn the_journal_gets_priorities_and_anybody_else_the_time() {
+    let directory = directory_with(&configuration("", "127.0.0.1:0"));
+    let (reader, writer) = pipe().unwrap();
+    let metadata = File::from(writer.try_clone().unwrap()).metadata().unwrap();
+    let stream = format!("{}:{}", metadata.dev(), metadata.ino());
+    let mut command = command(directory.path(), &["run"]);
+    let _journal = Running::spawn(command.env("JOURNAL_STREAM", &stream).stderr(writer));
+    let mut line = String::new();
+    BufReader::new(File::from(reader)).read_line(&mut line).unwrap();
+    assert!(line.starts_with("<6>ready: "), "{line}");
+
+    let other = Running::spawn(command.stderr(Stdio::piped()));
+    let line = other.message("ready: ");
+    assert!(line.starts_with("20") && line.contains("Z INFO "), "{line}");
 }
 
 /// While it is stopped signals gather; when it goes on both are there at once.
