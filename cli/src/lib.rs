@@ -14,6 +14,7 @@ pub mod fuzz;
 mod logging;
 mod memory;
 mod output;
+mod outward;
 mod quickstart;
 mod ready;
 mod standard_error;

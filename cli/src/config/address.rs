@@ -6,8 +6,8 @@ use slipwire_core::IpNet;
 use slipwire_core::config::Endpoint;
 use toml::de::DeValue;
 
-use super::fault::Problem;
-use super::section::Value;
+use super::fault::{At, Problem, Report};
+use super::section::{Section, Value};
 use super::value::text;
 
 /// An address with the prefix of its network; one alone stands for itself, as wg takes it.
@@ -41,14 +41,63 @@ impl Value for OwnAddress {
     }
 }
 
-/// A prefix, its host bits cleared.
+impl OwnAddress {
+    /// What speaks against it, though it can be used.
+    pub(super) fn doubt(self) -> Option<Problem> {
+        let Self(net) = self;
+        let address = net.addr();
+        // Where there are only two addresses, or one, all are those of hosts (RFC 3021, RFC 6164).
+        let what = match net {
+            IpNet::V4(net) if net.prefix_len() >= 31 => return None,
+            IpNet::V4(net) if net.addr() == net.network() => "stands for the network itself",
+            IpNet::V4(net) if net.addr() == net.broadcast() => "is the network's broadcast address",
+            IpNet::V6(net) if net.prefix_len() < 127 && net.addr() == net.network() => {
+                "stands for any router of the network"
+            }
+            IpNet::V4(_) | IpNet::V6(_) => return None,
+        };
+        let first = net.hosts().find(|host| *host != net.network())?;
+        let mend = format!(
+            "it is used, and hosts may not answer to it; write \"{first}/{}\" or another",
+            net.prefix_len()
+        );
+        Some(Problem::new(format!("{address} {what}"), mend))
+    }
+}
+
+/// A prefix as it is written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Prefix(pub(super) IpNet);
+pub(super) struct Prefix(IpNet);
 
 impl Value for Prefix {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
         const EXAMPLE: &str = "a prefix: \"10.77.0.2/32\" or \"fd77::/64\"";
-        net(text(value, EXAMPLE)?, EXAMPLE).map(|net| Self(net.trunc()))
+        net(text(value, EXAMPLE)?, EXAMPLE).map(|net| Self(plainest(net)))
+    }
+}
+
+/// A prefix of IPv4 addresses that are mapped into IPv6 is one of IPv4 addresses (RFC 4291, section
+/// 2.5.5.2).
+fn plainest(net: IpNet) -> IpNet {
+    let mapped = match net.addr() {
+        IpAddr::V6(address) => address.to_ipv4_mapped().zip(net.prefix_len().checked_sub(96)),
+        IpAddr::V4(_) => None,
+    };
+    mapped.and_then(|(address, len)| IpNet::new(address.into(), len).ok()).unwrap_or(net)
+}
+
+impl At<Prefix> {
+    /// The network, with a warning if more than that is written at `key`.
+    pub(super) fn network(self, section: &Section<'_>, key: &str, report: &mut Report) -> IpNet {
+        let Self { value: Prefix(written), offset } = self;
+        let network = written.trunc();
+        if network != written {
+            let what = format!("{written} has bits of a host behind its prefix");
+            let alone = IpNet::from(written.addr());
+            let mend = format!("{network} is used; for the address alone write \"{alone}\"");
+            report.warning(offset, section.path(key), Problem::new(what, mend));
+        }
+        network
     }
 }
 
@@ -171,7 +220,8 @@ mod tests {
         let prefix = |text: &str| read::<Prefix>(text).ok().map(|prefix| prefix.0.to_string());
         assert_eq!(prefix("10.0.0.7"), Some("10.0.0.7/32".into()));
         assert_eq!(prefix("fd00::1"), Some("fd00::1/128".into()));
-        assert_eq!(prefix("10.0.0.7/8"), Some("10.0.0.0/8".into()));
+        assert_eq!(prefix("::ffff:10.0.0.7"), Some("10.0.0.7/32".into()));
+        assert_eq!(prefix("::ffff:10.0.0.0/104"), Some("10.0.0.0/8".into()));
         for bad in ["", "10.0.0.0/33", "10.0.0", "fd00::/129", "laptop"] {
             assert_eq!(prefix(bad), None, "{bad}");
         }
@@ -182,6 +232,22 @@ mod tests {
         assert!(read::<OwnAddress>("10.77.0.1/24").is_ok());
         for bad in ["0.0.0.0/0", "224.0.0.1/4", "ff02::1/128", "::1", "255.255.255.255"] {
             assert!(read::<OwnAddress>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_no_single_host_is_doubtful() {
+        let doubt = |text: &str| read::<OwnAddress>(text).unwrap().doubt();
+        for (written, better) in [
+            ("10.0.0.0/24", "\"10.0.0.1/24\""),
+            ("10.0.0.255/24", "\"10.0.0.1/24\""),
+            ("10.0.0.4/30", "\"10.0.0.5/30\""),
+            ("fd77::/64", "\"fd77::1/64\""),
+        ] {
+            assert!(doubt(written).unwrap().mend.contains(better), "{written}");
+        }
+        for sound in ["10.0.0.1/24", "10.0.0.0/31", "10.0.0.0/32", "fd77::/127", "fd77::1/64"] {
+            assert_eq!(doubt(sound), None, "{sound}");
         }
     }
 

@@ -85,8 +85,9 @@ impl Report {
         self.faults.len()
     }
 
-    /// The warnings, one line each.
-    pub(crate) fn warnings(&self, file: &Path) -> Vec<String> {
+    /// The warnings, one line each, from the top of the file down.
+    pub(crate) fn warnings(&mut self, file: &Path) -> Vec<String> {
+        self.warnings.sort_by_key(|warning| warning.line);
         self.warnings.iter().map(|warning| warning.describe(file)).collect()
     }
 

@@ -129,6 +129,11 @@ fn addresses(section: &Section<'_>, report: &mut Report) -> Vec<IpNet> {
         let problem = Problem::new("lists no address", format!("write `{EXAMPLE}`"));
         report.fault(offset, section.path(KEY), problem);
     }
+    for At { value, offset } in &list {
+        if let Some(problem) = value.doubt() {
+            report.warning(*offset, section.path(KEY), problem);
+        }
+    }
     list.into_iter().map(|address| address.value.0).collect()
 }
 

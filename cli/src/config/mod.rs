@@ -17,6 +17,7 @@ mod foreign;
 mod forward;
 mod interface;
 mod options;
+mod path;
 mod peer;
 mod rule;
 pub(crate) mod schema;
@@ -149,6 +150,10 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
         })
         .ok()?;
     rule::warn_of_idle_rules(&rules, &engine.parts().peers, report);
+    if engine.parts().gateway.is_some() {
+        let closes = |endpoint: &_| path::closes(endpoint, interface.listen_port);
+        peers.warn_of_closing_paths(closes, report);
+    }
     Some(Configuration {
         origin: Origin {
             file: surroundings.file.to_owned(),

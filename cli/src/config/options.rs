@@ -34,8 +34,11 @@ pub(super) fn gateway(root: &DeTable<'_>, report: &mut Report) -> Option<Gateway
     };
     section.set::<DefaultAction, _>("default", &mut gateway.default, report);
     section.set::<bool, _>("peer_to_peer", &mut gateway.peer_to_peer, report);
-    if let Some(list) = section.list::<Prefix>("overlay_exclude", report) {
-        gateway.overlay_exclude = list.value.into_iter().map(|prefix| prefix.value.0).collect();
+    const EXCLUDE: &str = "overlay_exclude";
+    if let Some(list) = section.list::<Prefix>(EXCLUDE, report) {
+        let prefixes = list.value.into_iter();
+        gateway.overlay_exclude =
+            prefixes.map(|prefix| prefix.network(&section, EXCLUDE, report)).collect();
     }
     Some(gateway)
 }

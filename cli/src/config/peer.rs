@@ -14,12 +14,16 @@ use super::value::{Keepalive, Name};
 /// Characters of its key that a peer without a name is called by.
 const DEFAULT_NAME_LEN: usize = 8;
 
+const ALLOWED_IPS: &str = "allowed_ips";
+const KEEPALIVE: &str = "persistent_keepalive";
+
 /// One table, with the places that later checks speak of.
 #[derive(Debug)]
 pub(super) struct PeerTable {
     peer: config::Peer,
     name_offset: usize,
     public_key_offset: usize,
+    endpoint_offset: usize,
     allowed_ips: Vec<At<IpNet>>,
     /// Whether nothing about those had to be reported.
     allowed_ips_sound: bool,
@@ -58,15 +62,22 @@ fn table(
     let key = section.required::<PublicKey>("public_key", "public_key = \"<base64>\"", report);
     let preshared_key = secret::preshared_key(section, surroundings, report);
     let faults_before = report.count();
-    if !section.has("allowed_ips") {
-        section.report_missing("allowed_ips", "allowed_ips = [\"10.77.0.2/32\"]", report);
+    if !section.has(ALLOWED_IPS) {
+        section.report_missing(ALLOWED_IPS, "allowed_ips = [\"10.77.0.2/32\"]", report);
     }
-    let allowed_ips = section.list::<Prefix>("allowed_ips", report).map(|list| list.value);
-    let allowed_ips: Vec<_> =
-        allowed_ips.into_iter().flatten().map(|item| item.map(|prefix| prefix.0)).collect();
+    let allowed_ips = section.list::<Prefix>(ALLOWED_IPS, report);
+    let allowed_ips = allowed_ips.into_iter().flat_map(|list| list.value);
+    let allowed_ips: Vec<_> = allowed_ips
+        .map(|item| At { value: item.network(section, ALLOWED_IPS, report), offset: item.offset })
+        .collect();
     let allowed_ips_sound = report.count() == faults_before;
+    if allowed_ips.is_empty() && allowed_ips_sound {
+        let mend = "nothing is taken from this peer, and nothing sent to it";
+        let problem = Problem::new("is empty", mend);
+        report.warning(section.offset_of(ALLOWED_IPS), section.path(ALLOWED_IPS), problem);
+    }
     let endpoint = section.optional::<Endpoint>("endpoint", report);
-    let keepalive = section.optional::<Keepalive>("persistent_keepalive", report);
+    let keepalive = section.optional::<Keepalive>(KEEPALIVE, report);
 
     let At { value: public_key, offset: public_key_offset } = key?;
     let short_key = || public_key.to_string().chars().take(DEFAULT_NAME_LEN).collect();
@@ -81,6 +92,7 @@ fn table(
         },
         name_offset: section.offset_of("name"),
         public_key_offset,
+        endpoint_offset: section.offset_of("endpoint"),
         allowed_ips,
         allowed_ips_sound,
     })
@@ -90,6 +102,28 @@ impl PeerTables {
     /// The peers for the engine.
     pub(super) fn peers(&self) -> Vec<config::Peer> {
         self.tables.iter().map(|table| table.peer.clone()).collect()
+    }
+
+    /// Warns of every peer that a gateway calls over a path that closes when nothing is sent for a
+    /// while: then the peer can't call. `closes` says why that is so for an endpoint.
+    pub(super) fn warn_of_closing_paths(
+        &self,
+        closes: impl Fn(&Endpoint) -> Option<String>,
+        report: &mut Report,
+    ) {
+        for table in &self.tables {
+            let Some(endpoint) = &table.peer.endpoint else { continue };
+            if table.peer.persistent_keepalive.is_none()
+                && let Some(why) = closes(endpoint)
+            {
+                let name = &table.peer.name;
+                let what = format!(
+                    "{name:?} reaches this gateway only while packets keep the path open: {why}"
+                );
+                let mend = format!("write {KEEPALIVE} = 25 for this peer");
+                report.warning(table.endpoint_offset, "peer.endpoint", Problem::new(what, mend));
+            }
+        }
     }
 
     /// Reports what core found out about the peer at `index`.

@@ -47,7 +47,8 @@ fn table(
     let from = list::<FromWord>(section, "from", report);
     let from = from.into_iter().filter_map(|word| source(word, peers, section, report)).collect();
     let protocols = list::<Protocol>(section, "protocol", report);
-    let to = list::<ToWord>(section, "to", report);
+    let to = list::<ToWord>(section, "to", report).into_iter();
+    let to = to.map(|word| word.map(|word| word.0).network(section, "to", report)).collect();
     let ports = list::<Ports>(section, "port", report);
     let verb = section.required::<Verb>("action", "action = \"relay\"", report);
     let target = section.optional::<Target>("target", report);
@@ -80,7 +81,7 @@ fn table(
     let rule = Rule {
         from,
         protocols: values(protocols),
-        to: to.into_iter().map(|word| word.value.0).collect(),
+        to,
         ports: ports.into_iter().map(|ports| ports.value.0).collect(),
         action,
     };
@@ -113,7 +114,10 @@ fn source(
     report: &mut Report,
 ) -> Option<Source> {
     let name = match word.value {
-        FromWord::Prefix(prefix) => return Some(Source::Prefix(prefix)),
+        FromWord::Prefix(prefix) => {
+            let prefix = At { value: prefix, offset: word.offset };
+            return Some(Source::Prefix(prefix.network(section, "from", report)));
+        }
         FromWord::Name(name) => name,
     };
     if let Some(peer) = peers.iter().find(|peer| peer.name == name) {
@@ -176,7 +180,7 @@ pub(super) fn report_error(table: &RuleTable, error: RuleError, report: &mut Rep
 #[derive(Debug)]
 enum FromWord {
     Name(String),
-    Prefix(IpNet),
+    Prefix(Prefix),
 }
 
 impl Value for FromWord {
@@ -184,7 +188,7 @@ impl Value for FromWord {
         let word = text(value, "the name of a peer, or a prefix: \"10.77.0.0/28\"")?;
         // No name has a slash, and none is an address.
         if word.contains('/') || word.parse::<std::net::IpAddr>().is_ok() {
-            return Prefix::read(value).map(|prefix| Self::Prefix(prefix.0));
+            return Prefix::read(value).map(Self::Prefix);
         }
         Name::read(value).map(|name| Self::Name(name.0))
     }
@@ -192,12 +196,12 @@ impl Value for FromWord {
 
 /// A prefix of destinations.
 #[derive(Debug)]
-struct ToWord(IpNet);
+struct ToWord(Prefix);
 
 impl Value for ToWord {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
         let word = text(value, "a prefix: \"10.0.0.0/8\"")?;
-        Prefix::read(value).map(|prefix| Self(prefix.0)).map_err(|problem| {
+        Prefix::read(value).map(Self).map_err(|problem| {
             let looks_like_a_name = word.contains(|c: char| c.is_alphabetic() || c == '*')
                 && !word.contains([':', '/']);
             if looks_like_a_name {

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod foreign;
+mod warnings;
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
 

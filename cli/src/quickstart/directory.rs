@@ -24,6 +24,7 @@ use super::network;
 use crate::config::{self, Configuration, Problem};
 use crate::entropy;
 use crate::failure::Failure;
+use crate::outward;
 
 const CONFIGURATION: &str = "slipwire.toml";
 const CLIENT: &str = "client.conf";
@@ -201,7 +202,7 @@ impl Directory<'_> {
         if key.public_key() != laptop.public_key {
             return Err(self.fault(LAPTOP_KEY, &format!("is not the key of peer {LAPTOP:?}")));
         }
-        let address = network::outward_address().zip(configuration.settings.port);
+        let address = outward::address().zip(configuration.settings.port);
         let outside = Outside {
             endpoint: address.map(|(ip, port)| SocketAddr::new(ip, port)),
             resolver: network::resolver(),

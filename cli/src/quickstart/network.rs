@@ -13,22 +13,6 @@ const ATTEMPTS: usize = 16;
 /// A resolver for clients of machines whose own only answers on loopback (Quad9).
 const PUBLIC_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9));
 
-/// The address that this machine would write to the Internet from.
-pub(super) fn outward_address() -> Option<IpAddr> {
-    // Addresses for documentation (RFC 5737, RFC 3849): routed like any other. Connecting a UDP
-    // socket only looks up the route.
-    let probes: [(IpAddr, &str); 2] = [
-        (Ipv4Addr::UNSPECIFIED.into(), "192.0.2.1:9"),
-        (Ipv6Addr::UNSPECIFIED.into(), "[2001:db8::1]:9"),
-    ];
-    probes.into_iter().find_map(|(from, to)| {
-        let socket = UdpSocket::bind((from, 0)).ok()?;
-        socket.connect(to).ok()?;
-        let address = socket.local_addr().ok()?.ip();
-        (!address.is_unspecified() && !address.is_loopback()).then_some(address)
-    })
-}
-
 /// WireGuard's usual port if it is free, or else another one that is. Nobody holds it until the
 /// gateway binds it: who is faster gets it, and the other is told that it is taken.
 pub(super) fn free_port() -> Option<u16> {
