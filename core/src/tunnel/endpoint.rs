@@ -1,8 +1,9 @@
 //! Where a peer is reached: addresses to try, roaming, and names that have to be resolved.
 //!
-//! The address in use is the one that the peer was last heard from (authenticated), or the one
-//! being tried while it does not answer. The resolving is the embedder's; when to ask for it is
-//! decided here, and when to try another address by the peer.
+//! Data goes where the peer was last heard from (authenticated) and nowhere else. Handshakes that
+//! are not answered try other addresses too: whoever answers from one is the peer, and is heard
+//! there. The resolving is the embedder's; when to ask for it is decided here, and when to try
+//! another address by the peer.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -24,11 +25,19 @@ pub(super) struct Endpoint {
     configured: Vec<SocketAddr>,
     /// Where the peer was last heard from.
     heard: Option<SocketAddr>,
-    in_use: Option<SocketAddr>,
+    /// Where handshakes go, if not there.
+    tried: Option<SocketAddr>,
     /// Our address that the peer last wrote to.
     local: Option<IpAddr>,
     question: Question,
     retry: Duration,
+}
+
+/// Where datagrams go, and the address of ours that they should leave from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Way {
+    pub(super) to: SocketAddr,
+    pub(super) from: Option<IpAddr>,
 }
 
 /// Whether the embedder has to resolve the name.
@@ -64,7 +73,7 @@ impl Endpoint {
             name,
             configured: address.into_iter().collect(),
             heard: None,
-            in_use: address,
+            tried: address,
             local: None,
             retry: RETRY_MIN,
         }
@@ -75,14 +84,20 @@ impl Endpoint {
         self.name.as_ref().map(|(host, port)| (host.as_str(), *port))
     }
 
-    /// Where datagrams go now.
-    pub(super) const fn in_use(&self) -> Option<SocketAddr> {
-        self.in_use
+    /// Where data goes; before the peer was ever heard, where it is to be found, as far as is known.
+    pub(super) fn in_use(&self) -> Option<SocketAddr> {
+        self.heard.or(self.tried)
     }
 
-    /// The address that they should leave from.
-    pub(super) const fn local(&self) -> Option<IpAddr> {
-        self.local
+    /// The way of data, and of everything else that answers what the peer was heard to say.
+    pub(super) fn way(&self) -> Option<Way> {
+        self.in_use().map(|to| Way { to, from: self.local })
+    }
+
+    /// The way of our own handshakes.
+    pub(super) fn handshake_way(&self) -> Option<Way> {
+        // If the last one was lost our own address may be what is wrong: the system chooses anew.
+        self.tried.map(|to| Way { to, from: None }).or_else(|| self.way())
     }
 
     /// Whether the configuration says where the peer is, so that it should answer.
@@ -95,22 +110,21 @@ impl Endpoint {
     pub(super) fn roam(&mut self, source: SocketAddr, local: Option<IpAddr>) -> bool {
         let moved = self.heard != Some(source);
         self.heard = Some(source);
-        self.in_use = Some(source);
+        self.tried = None;
         self.local = local;
         moved
     }
 
-    /// Tries the next address, as the one in use does not answer: where the peer was last heard
-    /// from, and what is configured, in turn. Which address of ours led there is forgotten too.
+    /// Has handshakes try the next address, as the last one was not answered: where the peer was
+    /// last heard from, and what is configured, in turn.
     pub(super) fn try_next(&mut self) {
-        self.local = None;
         let heard = self.heard;
+        let last = self.tried.or(heard);
         let others = self.configured.iter().copied().filter(|address| Some(*address) != heard);
         let mut turn = heard.into_iter().chain(others);
         let first = turn.clone().next();
-        self.in_use =
-            turn.by_ref().find(|address| Some(*address) == self.in_use).and_then(|_| turn.next());
-        self.in_use = self.in_use.or(first);
+        let next = turn.by_ref().find(|address| Some(*address) == last).and_then(|_| turn.next());
+        self.tried = next.or(first);
     }
 
     /// Asks for the name to be resolved, unless that is under way or was tried just now.
@@ -135,13 +149,15 @@ impl Endpoint {
         if self.name.is_none() {
             return Resolution::Unchanged;
         }
-        let was_known = self.in_use.is_some();
+        let was_known = self.in_use().is_some();
         if !addresses.is_empty() {
             self.configured.clear();
             self.configured.extend(addresses.iter().take(ENDPOINT_ADDRESSES_MAX));
-            self.in_use = self.in_use.or_else(|| addresses.first().copied());
+            if !was_known {
+                self.tried = addresses.first().copied();
+            }
         }
-        if self.in_use.is_some() {
+        if self.in_use().is_some() {
             // Whoever finds it silent asks again.
             self.question = Question::None;
             self.retry = RETRY_MIN;
@@ -232,13 +248,20 @@ mod tests {
         let mut endpoint = named();
         endpoint.handle_resolved(&[address(V6), address(V4)], Instant::ZERO);
         endpoint.roam(address(ROAMED), Some("10.0.0.1".parse().unwrap()));
+        let way = endpoint.way();
+        assert_eq!(endpoint.handshake_way(), way);
         let mut tried = Vec::new();
         for _ in 0..4 {
             endpoint.try_next();
-            assert_eq!(endpoint.local(), None);
-            tried.push(endpoint.in_use().unwrap().to_string());
+            let Way { to, from } = endpoint.handshake_way().unwrap();
+            assert_eq!(from, None);
+            tried.push(to.to_string());
         }
         assert_eq!(tried, [V6, V4, ROAMED, V6]);
+        assert_eq!(endpoint.way(), way, "data stays with the peer");
+        endpoint.roam(address(V4), None);
+        assert_eq!(endpoint.in_use(), Some(address(V4)));
+        assert_eq!(endpoint.handshake_way(), endpoint.way());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use boringtun::x25519;
 
 use super::carriage::Carriage;
 use super::demux::{is_initiation, sender_index};
-use super::endpoint::{Endpoint, Resolution};
+use super::endpoint::{Endpoint, Resolution, Way};
 use super::inner::holds_its_header;
 use super::supervisor::{Rise, Supervisor};
 use super::wire::{Path, Wire, deliver};
@@ -144,7 +144,7 @@ impl Peer {
                 self.unconfirmed.take(UNCONFIRMED_SESSIONS, wire.now);
                 self.supervisor.granted(index, wire.now);
                 self.follow(path);
-                self.emit(len, wire);
+                self.emit(len, self.endpoint.way(), wire);
             }
             TunnResult::Err(error) => {
                 log::debug!("peer {}: initiation refused: {error:?}", self.name());
@@ -164,7 +164,7 @@ impl Peer {
                 let len = keepalive.len();
                 self.supervisor.answered(wire.now);
                 self.follow(path);
-                self.emit(len, wire);
+                self.emit(len, self.endpoint.way(), wire);
                 self.use_new_session(wire);
             }
             TunnResult::Err(error) => {
@@ -255,8 +255,9 @@ impl Peer {
         }
     }
 
+    /// Where the peer is believed to be, for logs.
     fn place(&self) -> String {
-        self.endpoint.in_use().map(|address| format!(", at {address}")).unwrap_or_default()
+        self.endpoint.handshake_way().map(|way| format!(", at {}", way.to)).unwrap_or_default()
     }
 }
 
@@ -266,7 +267,7 @@ impl Peer {
     pub(super) fn send(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
         self.supervisor.asked(wire.now);
         self.refresh(wire);
-        let Some(destination) = self.endpoint.in_use() else {
+        let Some(way) = self.endpoint.way() else {
             wire.stats.count(Counter::DropNoEndpoint);
             self.endpoint.ask();
             return;
@@ -276,8 +277,7 @@ impl Peer {
             return;
         }
         let len = packet.len() + DATA_OVERHEAD;
-        let Some(mut reservation) = wire.egress.reserve(destination, self.endpoint.local(), len)
-        else {
+        let Some(mut reservation) = wire.egress.reserve(way.to, way.from, len) else {
             wire.stats.count(Counter::DropEgressFull);
             return;
         };
@@ -309,13 +309,11 @@ impl Peer {
     /// Sends what boringtun has queued, which it does only on request. There must be a session,
     /// without which it would queue again: there is, after whatever proves one.
     fn flush(&mut self, wire: &mut Wire<'_>) {
-        let Some(destination) = self.endpoint.in_use() else {
-            return;
-        };
+        let Some(way) = self.endpoint.way() else { return };
         while let TunnResult::WriteToNetwork(datagram) =
             self.tunn.decapsulate(None, &[], wire.scratch)
         {
-            let room = wire.egress.reserve(destination, self.endpoint.local(), datagram.len());
+            let room = wire.egress.reserve(way.to, way.from, datagram.len());
             deliver(datagram, room, wire.stats);
             self.supervisor.moved_data(wire.now);
         }
@@ -395,11 +393,14 @@ impl Peer {
     /// Sends what boringtun has written to the scratch buffer, if it has.
     fn say(&mut self, written: Option<usize>, wire: &mut Wire<'_>) {
         let Some(len) = written else { return };
-        if is_initiation(&wire.scratch[..len]) {
+        let way = if is_initiation(&wire.scratch[..len]) {
             self.prepare_initiation();
             self.supervisor.initiated(wire.now);
-        }
-        self.emit(len, wire);
+            self.endpoint.handshake_way()
+        } else {
+            self.endpoint.way()
+        };
+        self.emit(len, way, wire);
     }
 
     /// Looks for another way to a peer that does not answer.
@@ -433,12 +434,12 @@ impl Peer {
     }
 
     /// Sends the first `len` bytes of the scratch buffer: a handshake message or a keepalive.
-    fn emit(&mut self, len: usize, wire: &mut Wire<'_>) {
-        let Some(destination) = self.endpoint.in_use() else {
+    fn emit(&self, len: usize, way: Option<Way>, wire: &mut Wire<'_>) {
+        let Some(way) = way else {
             wire.stats.count(Counter::DropNoEndpoint);
             return;
         };
-        let room = wire.egress.reserve_control(destination, self.endpoint.local(), len);
+        let room = wire.egress.reserve_control(way.to, way.from, len);
         deliver(&wire.scratch[..len], room, wire.stats);
     }
 }

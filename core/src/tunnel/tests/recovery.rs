@@ -192,6 +192,30 @@ fn a_configured_address_is_tried_again_after_the_peer_moved_and_vanished() {
     assert!(net.is_up(0) && net.is_up(1));
 }
 
+/// Only handshakes look for the peer elsewhere: what a session carries would be lost there.
+#[test]
+fn data_of_a_live_session_stays_with_the_peer_while_handshakes_look_elsewhere() {
+    let mut net = Net::connected();
+    let moved = "198.51.100.9:4000".parse().unwrap();
+    net.ends[1].address = moved;
+    net.send(1, 0, 1);
+    net.run(seconds(1));
+    assert_eq!(net.ends[0].endpoint(), Some(moved));
+    net.loses = Box::new(|_, datagram| datagram.is_initiation());
+    net.clear_received();
+    for number in 0..1350 {
+        net.send(0, 1, number);
+        net.run(Duration::from_millis(100));
+    }
+    assert_eq!(net.ends[1].numbers(), (0..1350).collect::<Vec<_>>());
+    let sent = net.sent.iter().map(|(_, datagram)| datagram).filter(|d| d.source == outer(0));
+    let (initiations, data): (Vec<_>, Vec<_>) = sent.partition(|d| d.is_initiation());
+    assert!(data.iter().all(|datagram| datagram.destination == moved));
+    for address in [moved, outer(1)] {
+        assert!(initiations.iter().any(|datagram| datagram.destination == address), "{address}");
+    }
+}
+
 /// Neither end may go deaf to the other, whatever gets lost, in whichever role.
 #[test]
 fn half_a_day_of_heavy_loss_cuts_nobody_off() {
