@@ -30,6 +30,7 @@ mod reach;
 mod reassembly;
 mod revision;
 mod setup;
+mod shares;
 mod tcp;
 #[cfg(test)]
 mod tests;

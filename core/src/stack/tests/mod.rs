@@ -13,6 +13,7 @@ mod rules;
 mod sizes;
 mod tcp;
 mod udp;
+mod time_wait;
 mod undelivered;
 
 use std::net::{IpAddr, SocketAddr};
