@@ -221,6 +221,20 @@ impl<'a> Packet<'a> {
         &mut self.bytes[self.header_len..self.transport_end]
     }
 
+    /// A copy of a TCP segment without what it carries.
+    pub(crate) fn head_of_segment(&self) -> Box<[u8]> {
+        let segment_header = TcpPacket::new_unchecked(self.transport_bytes()).header_len();
+        let mut head: Box<[u8]> =
+            self.bytes[..self.header_len + usize::from(segment_header)].into();
+        let mut packet = self.header().packet(&mut head);
+        let (source, destination) = (packet.source.into(), packet.destination.into());
+        TcpPacket::new_unchecked(packet.transport_bytes_mut()).fill_checksum(&source, &destination);
+        if packet.source.is_ipv4() {
+            Ipv4Packet::new_unchecked(packet.bytes).fill_checksum();
+        }
+        head
+    }
+
     /// Counts one hop (RFC 1812, section 5.3.1), as a router does.
     pub(crate) fn decrement_ttl(&mut self) {
         self.ttl = self.ttl.saturating_sub(1);

@@ -201,7 +201,7 @@ impl Stack {
         });
         match offer {
             Ok(meta) => {
-                let flow = TcpFlow::offered(packet.bytes(), now);
+                let flow = TcpFlow::offered(&packet, now);
                 let id = self.insert(key, meta, FlowKind::Tcp(flow));
                 self.tcp_timers.set(id.slot(), Some(now + self.tcp.connect_timeout));
                 self.actions.push_back(Action::Open(id));

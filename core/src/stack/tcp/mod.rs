@@ -93,8 +93,8 @@ pub(crate) enum Next {
 
 impl TcpFlow {
     /// A flow that a peer asked for with this SYN.
-    pub(crate) fn offered(syn: &[u8], now: Instant) -> Self {
-        Self::new(Stage::Offered(syn.into()), false, now)
+    pub(crate) fn offered(syn: &Packet<'_>, now: Instant) -> Self {
+        Self::new(Stage::Offered(syn.head_of_segment()), false, now)
     }
 
     /// A flow that the embedder opened.

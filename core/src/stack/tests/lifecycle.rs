@@ -6,6 +6,8 @@ use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst, Syn};
 use super::tcp::{answer_syn, take_syn};
 use super::*;
 use crate::action::{Abort, Refusal};
+use crate::stack::fragmentation::cut;
+use crate::stack::tcp::Stage;
 
 const CLIENT: &str = "10.0.0.2:40000";
 const SERVER: &str = "172.16.0.9:80";
@@ -267,4 +269,27 @@ fn a_reset_after_both_ends_cuts_nothing_off() {
     assert_eq!(world.actions(), [Action::Readable(flow)]);
     assert_eq!(read_all(&mut world, flow), b"the answer");
     assert_eq!(world.actions(), [Action::Shutdown(flow), Action::Closed(flow)]);
+}
+
+/// What a SYN carries comes again once it has been acknowledged.
+#[test]
+fn a_syn_is_kept_without_what_it_carries() {
+    for (local, remote) in [(CLIENT, HOST), ("[fd00::2]:40000", "[2001:db8::1]:80")] {
+        let mut world = World::new();
+        let mut client = Client::new(local, remote);
+        let whole = client.segment(Syn, &[9; 60_000]);
+        cut(&whole, 1400, 5, &mut vec![0; 1500], |piece, len| world.receive(ALICE, &piece[..len]));
+        let flow = world.offered();
+        let tcp = world.stack.flows.get(flow).unwrap().tcp().unwrap();
+        let Stage::Offered(syn) = tcp.stage() else { panic!("nobody has answered the offer") };
+        let header_len = if client.local.is_ipv4() { 20 } else { 40 };
+        assert_eq!(syn[header_len..], client.segment(Syn, &[])[header_len..]);
+        client.next += 1;
+        world.stack.handle_opened(flow, &mut world.wire, world.now);
+        assert!(world.actions().is_empty());
+        assert_eq!(client.received(&mut world)[0].acknowledgement, Some(client.next));
+        client.send(&mut world, Ack, b"data");
+        world.actions();
+        assert_eq!(read_all(&mut world, flow), b"data");
+    }
 }
