@@ -40,7 +40,7 @@ pub(crate) struct TcpFlow {
     /// The embedder opened it.
     is_ours: bool,
     started_at: Instant,
-    /// When bytes last moved in either direction.
+    /// When the far end last said something, or bytes last moved between the embedder and a ring.
     active_at: Instant,
     /// The bytes in its rings, when they were last counted.
     accounted: usize,
@@ -227,15 +227,19 @@ impl TcpFlow {
             return None;
         }
         let Stage::Live(connection) = &mut self.stage else { return None };
-        let mut full = false;
+        let (mut full, mut moved) = (false, 0);
         let result = connection.send(|room| {
             let len = room.len().min(limit);
             let room = &mut room[..len];
             full = room.is_empty();
-            fill(room)
+            let (len, result) = fill(room);
+            moved = len;
+            (len, result)
         });
         self.told.full |= full;
-        self.active_at = now;
+        if moved > 0 {
+            self.active_at = now;
+        }
         result
     }
 
@@ -246,11 +250,18 @@ impl TcpFlow {
         now: Instant,
     ) -> Option<R> {
         let Stage::Live(connection) = &mut self.stage else { return None };
-        let result = connection.receive(take);
+        let mut moved = 0;
+        let result = connection.receive(|bytes| {
+            let (len, result) = take(bytes);
+            moved = len;
+            (len, result)
+        });
         if !connection.has_received() {
             self.told.readable = false;
         }
-        self.active_at = now;
+        if moved > 0 {
+            self.active_at = now;
+        }
         result
     }
 

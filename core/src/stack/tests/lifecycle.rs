@@ -271,6 +271,27 @@ fn a_reset_after_both_ends_cuts_nothing_off() {
     assert_eq!(world.actions(), [Action::Shutdown(flow), Action::Closed(flow)]);
 }
 
+/// A stall is one although the embedder asks for room, or for bytes, now and then.
+#[test]
+fn asking_for_room_is_no_progress() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    write_all(&mut world, flow, &[1; 70_000]);
+    world.actions();
+    client.received(&mut world);
+    for minute in 1.. {
+        assert!(minute < 20, "nothing is acknowledged, and the ring is full");
+        world.wait(minutes(1));
+        if world.actions().contains(&Action::Aborted(flow, Abort::Idle)) {
+            break;
+        }
+        world.sent();
+        let World { stack, now, .. } = &mut world;
+        assert_eq!(stack.send(flow, |room| (0, room.len()), *now), Ok(0));
+        assert_eq!(stack.receive(flow, |bytes| (0, bytes.len()), *now), Ok(0));
+    }
+}
+
 /// What a SYN carries comes again once it has been acknowledged.
 #[test]
 fn a_syn_is_kept_without_what_it_carries() {
