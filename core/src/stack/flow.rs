@@ -286,13 +286,26 @@ impl FlowTable {
         }
         let flow = self.slots.try_remove(id.slot())?;
         self.generations[id.slot()] = self.generations[id.slot()].wrapping_add(1);
-        self.by_key.remove(&flow.key);
+        self.forget_key(&flow.key, id);
         *self.total.of(flow.key.protocol) -= 1;
         *self.usage(flow.key.peer).of(flow.key.protocol) -= 1;
         let sockets = usize::from(flow.has_socket());
         self.total.sockets -= sockets;
         self.usage(flow.key.peer).sockets -= sockets;
         Some(flow)
+    }
+
+    /// Lets another flow have the key of this one, which is found by its id alone from now on.
+    pub(crate) fn free_key(&mut self, id: FlowId) {
+        if let Some(key) = self.get(id).map(|flow| flow.key) {
+            self.forget_key(&key, id);
+        }
+    }
+
+    fn forget_key(&mut self, key: &FlowKey, id: FlowId) {
+        if self.by_key.get(key) == Some(&id.slot()) {
+            self.by_key.remove(key);
+        }
     }
 
     /// Gives memory back if a flood has left much more of it than flows need. Says how many slots

@@ -326,7 +326,6 @@ impl Stack {
     fn service(&mut self, id: FlowId, outlet: &mut dyn Outlet, now: Instant) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.ready = false;
-        let key = flow.key;
         let Some(tcp) = flow.tcp_mut() else { return };
         let mut exit = Exit { outlet, scratch: &mut self.scratch };
         let may_fill = self.memory.room() > 0;
@@ -351,10 +350,6 @@ impl Stack {
             Next::Over => {
                 if self.is_offered(id) {
                     self.send_reset(id, outlet);
-                }
-                let tcp = self.flows.get(id).and_then(|flow| flow.tcp());
-                if let Some(standing) = tcp.and_then(TcpFlow::final_standing) {
-                    self.time_waits.insert(key, standing, now);
                 }
                 self.remove(id);
             }

@@ -260,10 +260,23 @@ impl Stack {
                 }
                 let mut exit = Exit { outlet, scratch: &mut self.scratch };
                 tcp.handle_segment(packet, &mut exit, now);
+                if tcp.has_ended() {
+                    self.free_ends(id, now);
+                }
                 self.account(id);
                 self.make_ready(id);
             }
         }
+    }
+
+    /// A connection has ended in the tunnel, even if what came of it is still to be read. What the
+    /// far end says from now on is about no flow.
+    fn free_ends(&mut self, id: FlowId, now: Instant) {
+        let Some(flow) = self.flows.get(id) else { return };
+        if let Some(standing) = flow.tcp().and_then(TcpFlow::final_standing) {
+            self.time_waits.insert(flow.key, standing, now);
+        }
+        self.flows.free_key(id);
     }
 
     fn handle_icmp(

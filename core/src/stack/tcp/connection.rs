@@ -218,7 +218,8 @@ impl Connection {
         }
     }
 
-    /// Takes one segment of the far end.
+    /// Takes one segment of the far end. Those that follow its end are not for it
+    /// ([`time_wait`](super::time_wait)).
     ///
     /// # Errors
     /// [`WasReset`] if the segment is a reset that is due.
@@ -228,6 +229,11 @@ impl Connection {
         exit: &mut Exit<'_>,
         now: Instant,
     ) -> Result<(), WasReset> {
+        if self.phase() == Phase::Over {
+            // smoltcp would restart a timer that ends in clearing the ring, or has forgotten the
+            // connection and would reset it.
+            return Ok(());
+        }
         match self.guard.handle_received(packet.transport_bytes_mut(), now) {
             Admission::Pass => {}
             Admission::Drop => {
@@ -239,20 +245,7 @@ impl Connection {
                 send_standing(self.ends, self.guard.standing(), TcpControl::None, exit);
                 return Ok(());
             }
-            // The far end forgets the connection with our last acknowledgement, and resets whatever
-            // comes twice. There is nothing left to cut off (RFC 1337).
-            Admission::Reset if self.phase() == Phase::Over => return Ok(()),
             Admission::Reset => return Err(WasReset),
-        }
-        if self.phase() == Phase::Over {
-            // A straggler. smoltcp would restart a timer that ends in clearing the ring, or has
-            // forgotten the connection and would reset it. Only what takes up sequence space is
-            // answered, or two ends would answer each other for ever.
-            let takes_space = TcpPacket::new_unchecked(packet.transport_bytes()).segment_len() > 0;
-            if let Some(standing) = self.guard.final_standing().filter(|_| takes_space) {
-                send_standing(self.ends, standing, TcpControl::None, exit);
-            }
-            return Ok(());
         }
         if let Some(Uncounted { from, len }) = self.guard.take_uncounted() {
             // One acknowledgement for each segment.
@@ -437,8 +430,12 @@ impl Connection {
         self.socket_mut().close();
     }
 
-    /// Tells the far end that the connection is gone.
+    /// Tells the far end that the connection is gone, unless it is over for it, so that there may be
+    /// another between the same ends.
     pub(crate) fn send_reset(&self, exit: &mut Exit<'_>) {
+        if self.at_rest || self.phase() == Phase::Over {
+            return;
+        }
         send_standing(self.ends, self.guard.standing(), TcpControl::Rst, exit);
     }
 

@@ -6,6 +6,7 @@
 //!
 //! - accepts a reset only where it is exactly due, and challenges others (RFC 5961, section 3);
 //! - challenges a SYN on a live connection (RFC 5961, section 4);
+//! - drops what acknowledges nothing, as smoltcp does (RFC 9293, section 3.10.7.4);
 //! - drops what exceeds the window that was offered, and takes the FIN off a segment that
 //!   overlaps its end, so that a cut never looks like an end;
 //! - raises a stale acknowledgement on a segment with data, which smoltcp would drop whole;
@@ -47,6 +48,9 @@ pub(crate) enum Admission {
 pub(crate) struct Guard {
     /// Whether this end sent the first SYN.
     initiator: bool,
+    /// Whether our SYN-ACK is all that was sent, and nobody has acknowledged it: smoltcp repeats it
+    /// by itself, so that a repeated SYN needs no answer.
+    awaits_first_ack: bool,
     /// Whether anything was sent yet.
     started: bool,
     /// Whether both ends know each other's sequence numbers.
@@ -113,6 +117,7 @@ impl Guard {
         let zero = TcpSeqNumber(0);
         Self {
             initiator,
+            awaits_first_ack: !initiator,
             started: false,
             synchronized: false,
             shift: window_shift(receive_buffer_len),
@@ -279,7 +284,10 @@ impl Guard {
             return self.handle_reset(segment.seq_number(), now);
         }
         if segment.syn() {
-            return if self.awaits_first_ack() { Admission::Drop } else { self.challenge(now) };
+            return if self.awaits_first_ack { Admission::Drop } else { self.challenge(now) };
+        }
+        if !segment.ack() {
+            return Admission::Drop;
         }
         let length = segment.payload().len();
         let start = segment.seq_number();
@@ -289,7 +297,7 @@ impl Guard {
             return self.challenge(now);
         }
         let acknowledgement = segment.ack_number();
-        if segment.ack() && acknowledgement > self.send_next {
+        if acknowledgement > self.send_next {
             // RFC 9293, section 3.10.7.4. smoltcp would take it up to the end of its ring.
             return self.challenge(now);
         }
@@ -306,12 +314,11 @@ impl Guard {
         if end > self.arrived_to {
             self.arrived_to = end.min(edge);
         }
-        let stale = segment.ack() && acknowledgement < self.acknowledged;
-        if segment.ack() {
-            self.handle_window(start, acknowledgement, segment.window_len());
-        }
+        let stale = acknowledgement < self.acknowledged;
+        self.handle_window(start, acknowledgement, segment.window_len());
         self.uncounted = None;
-        if segment.ack() && acknowledgement > self.acknowledged {
+        if acknowledgement > self.acknowledged {
+            self.awaits_first_ack = false;
             let is_bare = length == 0 && !segment.fin();
             if is_bare && self.flight() + WINDOW_SPARE < self.told {
                 let (from, len) = (self.acknowledged, acknowledgement - self.acknowledged);
@@ -324,8 +331,7 @@ impl Guard {
             );
             self.recovery.handle_acknowledged(acknowledgement, self.send_next, now);
             self.acknowledged = acknowledgement;
-        } else if segment.ack()
-            && acknowledgement == self.acknowledged
+        } else if acknowledgement == self.acknowledged
             && acknowledgement < self.send_next
             && length == 0
             && self.recovery.handle_duplicate(self.send_next)
@@ -387,12 +393,6 @@ impl Guard {
             }
         }
         Admission::Pass
-    }
-
-    /// Whether our SYN-ACK is all that was sent and nobody acknowledged it: smoltcp repeats it by
-    /// itself, so that a repeated SYN needs no answer.
-    fn awaits_first_ack(&self) -> bool {
-        !self.initiator && self.acknowledged + 1 == self.send_next
     }
 
     fn handle_reset(&mut self, sequence: TcpSeqNumber, now: Instant) -> Admission {

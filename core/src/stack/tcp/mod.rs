@@ -51,7 +51,8 @@ pub(crate) struct TcpFlow {
 /// How far a flow is.
 #[derive(Debug)]
 pub(crate) enum Stage {
-    /// The embedder has been asked to connect; the peer's SYN is kept for that long.
+    /// The embedder has been asked to connect; the peer's SYN is kept for that long, without what
+    /// it carries.
     Offered(Box<[u8]>),
     /// There is a connection in the tunnel.
     Live(Box<Connection>),
@@ -138,14 +139,17 @@ impl TcpFlow {
         is_idle.then(|| self.active_at + TCP_RINGS_IDLE)
     }
 
+    /// Whether the far end has nothing more to do with it, though what it sent may not have been
+    /// read yet: it is free to begin anew.
+    pub(crate) fn has_ended(&self) -> bool {
+        let phase = self.connection().map(Connection::phase);
+        self.was_reset || phase == Some(Phase::Over)
+    }
+
     /// Where the connection stood, if it has ended in good order.
     pub(crate) fn final_standing(&self) -> Option<Standing> {
-        match &self.stage {
-            Stage::Live(connection) if connection.phase() == Phase::Over => {
-                connection.final_standing()
-            }
-            Stage::Live(_) | Stage::Offered(_) => None,
-        }
+        let connection = self.connection().filter(|_| !self.was_reset)?;
+        (connection.phase() == Phase::Over).then(|| connection.final_standing()).flatten()
     }
 
     pub(crate) const fn stage(&self) -> &Stage {

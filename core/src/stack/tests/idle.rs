@@ -65,3 +65,25 @@ fn what_arrived_behind_a_gap_is_needed() {
     world.wait(ms(2_100));
     assert_eq!(world.actions(), [Action::Idle(flow)]);
 }
+
+/// RFC 9293, section 3.10.7.4: it is dropped, and so must not count as having filled a gap.
+#[test]
+fn a_segment_without_ack_does_not_hide_a_gap() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    client.send(&mut world, TcpControl::None, b"hello");
+    world.actions();
+    read_all(&mut world, flow);
+    let mut without_ack = client.segment(TcpControl::None, &[1; 100]);
+    let segment = &mut without_ack[20..];
+    segment[13] &= !0x10;
+    TcpPacket::new_unchecked(segment)
+        .fill_checksum(&client.local.ip().into(), &client.remote.ip().into());
+    world.receive(ALICE, &without_ack);
+    client.next += 100;
+    client.send(&mut world, TcpControl::None, &[2; 100]);
+    world.actions();
+    world.wait(ms(2_100));
+    assert_eq!(world.actions(), []);
+    assert_eq!(world.stack.idle_rings(flow), None, "100 bytes wait behind a gap");
+}

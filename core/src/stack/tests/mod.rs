@@ -9,11 +9,12 @@ mod peers;
 mod reach;
 mod repeating;
 mod requirements;
+mod reuse;
 mod rules;
 mod sizes;
 mod tcp;
-mod udp;
 mod time_wait;
+mod udp;
 mod undelivered;
 
 use std::net::{IpAddr, SocketAddr};
