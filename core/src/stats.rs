@@ -101,6 +101,8 @@ counters! {
     DropIcmpRate => "drop_icmp_rate",
     /// A flow refused at a limit.
     LimitReached => "limit_reached",
+    /// A flow that ended at a limit to make room for another.
+    GaveWay => "gave_way",
 
     /// TCP flows opened.
     TcpOpened => "tcp_opened",

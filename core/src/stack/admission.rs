@@ -1,53 +1,115 @@
-//! What limits let in: one more TCP flow or not, and which mapping goes for one more.
+//! What limits let in: one more flow, and who gives way for it.
+//!
+//! At a bound the peer that holds most of it gives up the flow that is missed least, by its
+//! [sort](Sort):
+//!
+//! | bound | what goes |
+//! |---|---|
+//! | connects under way | the oldest |
+//! | TCP flows | the oldest connect under way, or the connection that has been idle for longest |
+//! | UDP, ICMP mappings | the one nearest to its end |
+//! | host sockets | the oldest connect or the mapping nearest to its end, of what the peer has more of; or a connection |
+//!
+//! A connection goes only for another peer's flow, with a reset: nobody's new flows end his own
+//! (RFC 6888, REQ-11, asks for that of all flows, and would let some peers lock others out). A
+//! connect that goes is not answered, so that the peer asks again while it wants an answer.
 
-use crate::action::{Abort, Action, FlowId, Target};
-use crate::stack::Stack;
-use crate::stack::flow::{FlowKey, Full};
-use crate::time::Instant;
+use crate::action::{Abort, Action, FlowId, PeerId, Target};
+use crate::stack::claims::Sort;
+use crate::stack::flow::{self, Bound, FlowKey};
+use crate::stack::{Outlet, Stack};
+use crate::stats::Counter;
 
-/// Mappings that are looked at to find one of the right protocol.
-const VICTIMS_MAX: usize = 64;
+/// There is no room, and nobody may give way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Full;
 
 impl Stack {
-    /// Counts one more TCP flow whose host leg is connecting, if its peer may have it.
-    pub(super) fn admit_tcp(&mut self, key: &FlowKey, target: &Target) -> Result<(), Full> {
-        match self.flows.is_full(key, target) {
-            Some(full) => Err(full),
-            None => self.flows.enter_half_open(key.peer),
+    /// Makes room for a connection that is offered to the embedder.
+    pub(super) fn make_room_for_offer(
+        &mut self,
+        key: &FlowKey,
+        target: &Target,
+        outlet: &mut dyn Outlet,
+    ) -> Result<(), Full> {
+        self.make_room(key, target, outlet)?;
+        self.free(Bound::HalfOpen, key, outlet)
+    }
+
+    /// Makes room for one more flow.
+    pub(super) fn make_room(
+        &mut self,
+        key: &FlowKey,
+        target: &Target,
+        outlet: &mut dyn Outlet,
+    ) -> Result<(), Full> {
+        for bound in flow::bounds(key.protocol, target) {
+            self.free(bound, key, outlet)?;
+        }
+        Ok(())
+    }
+
+    /// Has one flow give way if a bound is reached.
+    fn free(
+        &mut self,
+        bound: Bound,
+        newcomer: &FlowKey,
+        outlet: &mut dyn Outlet,
+    ) -> Result<(), Full> {
+        let Some(giver) = self.flows.who_gives_way(bound, newcomer.peer) else { return Ok(()) };
+        let victim = self.victim(bound, giver, newcomer).ok_or(Full)?;
+        self.give_way(victim, outlet);
+        Ok(())
+    }
+
+    /// The flow of `giver` that is missed least.
+    fn victim(&mut self, bound: Bound, giver: PeerId, newcomer: &FlowKey) -> Option<FlowId> {
+        let connecting = &[Sort::Connecting][..];
+        let (first, second) = match bound {
+            Bound::HalfOpen | Bound::Tcp => (connecting, &[][..]),
+            Bound::Udp => (&[Sort::Udp, Sort::UdpClient][..], &[][..]),
+            Bound::Icmp => (&[Sort::Echo][..], &[][..]),
+            Bound::Sockets => {
+                let mappings = &[Sort::Udp, Sort::Echo][..];
+                let of = |bound| self.flows.held(bound).of(giver);
+                if of(Bound::HalfOpen) > of(Bound::Udp) + of(Bound::Icmp) {
+                    (connecting, mappings)
+                } else {
+                    (mappings, connecting)
+                }
+            }
+        };
+        let connections = match bound {
+            Bound::Tcp => &[Sort::Connected, Sort::Served][..],
+            Bound::Sockets => &[Sort::Connected][..],
+            Bound::Udp | Bound::Icmp | Bound::HalfOpen => &[][..],
+        };
+        let connections = if giver == newcomer.peer { &[] } else { connections };
+        [first, second, connections].into_iter().find_map(|sorts| self.first_of(giver, sorts))
+    }
+
+    /// The flow of a peer, of any of these sorts, that goes first.
+    fn first_of(&mut self, peer: PeerId, sorts: &[Sort]) -> Option<FlowId> {
+        let Self { flows, claims, .. } = self;
+        let time = |slot| Some(flows.get(flows.current(slot)?)?.turn());
+        let first = sorts.iter().filter_map(|sort| claims.first(peer, *sort, time)).min();
+        flows.current(first?.1)
+    }
+
+    fn give_way(&mut self, id: FlowId, outlet: &mut dyn Outlet) {
+        outlet.count(Counter::GaveWay);
+        if self.is_offered(id) {
+            self.actions.push_back(Action::Aborted(id, Abort::Limit));
+            self.remove(id);
+        } else {
+            self.abort(id, Abort::Limit, outlet);
         }
     }
 
-    /// Makes room for one more mapping: at a limit the peer's own that is nearest to its end goes.
-    /// A peer that has none gets the place of whichever is nearest to its end, unless it is the
-    /// peer's share that is used up. `None` if there is none that may go.
-    pub(super) fn make_room(&mut self, key: &FlowKey, target: &Target) -> Option<()> {
-        let Some(full) = self.flows.is_full(key, target) else { return Some(()) };
-        let FlowKey { protocol, peer, .. } = *key;
-        let flows = &self.flows;
-        let deadline = |slot| Some(flows.get(flows.current(slot)?)?.mapping()?.deadline());
-        let own = self.claims.nearest(peer, protocol, deadline);
-        let of_protocol = |slot: &usize| {
-            let flow = flows.current(*slot).and_then(|id| flows.get(id));
-            flow.is_some_and(|flow| flow.key.protocol == protocol)
-        };
-        let any =
-            || self.mapping_timers.iter().take(VICTIMS_MAX).map(|(_, slot)| slot).find(of_protocol);
-        let slot = match full {
-            Full::Peer => own,
-            Full::Process => own.or_else(any),
-        };
-        let id = self.flows.current(slot?)?;
-        self.actions.push_back(Action::Aborted(id, Abort::Limit));
-        self.remove(id);
-        // It may have gone for nothing: where sockets are short, one that has none.
-        self.flows.is_full(key, target).is_none().then_some(())
-    }
-
-    /// Sees to it that a mapping ends, and can be ended to make room.
-    pub(super) fn watch_mapping(&mut self, id: FlowId, deadline: Instant) {
-        self.mapping_timers.set(id.slot(), Some(deadline));
-        if let Some(FlowKey { peer, protocol, .. }) = self.flows.get(id).map(|flow| flow.key) {
-            self.claims.insert(peer, protocol, deadline, id.slot());
+    /// Puts a flow where it stands among those that may have to go.
+    pub(super) fn stake_claim(&mut self, id: FlowId) {
+        if let Some(flow) = self.flows.get(id) {
+            self.claims.insert(flow.key.peer, flow.sort(), flow.turn(), id.slot());
         }
     }
 }

@@ -10,8 +10,11 @@ use slab::Slab;
 
 use crate::action::{FlowId, FlowMeta, PeerId, Protocol, Target};
 use crate::limits::Limits;
+use crate::stack::claims::Sort;
 use crate::stack::mapping::Mapping;
-use crate::stack::tcp::{Ends, TcpFlow};
+use crate::stack::shares::Holdings;
+use crate::stack::tcp::{Ends, Stage, TcpFlow};
+use crate::time::Instant;
 
 /// What a packet of a peer says about the flow that it belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,8 +99,27 @@ const fn has_socket(protocol: Protocol, target: &Target) -> bool {
 }
 
 impl Flow {
-    const fn has_socket(&self) -> bool {
-        has_socket(self.key.protocol, &self.meta.target)
+    /// What it is where one of its peer's flows has to go.
+    pub(crate) const fn sort(&self) -> Sort {
+        let has_socket = has_socket(self.key.protocol, &self.meta.target);
+        match (&self.kind, self.key.protocol) {
+            (FlowKind::Tcp(tcp), _) => match tcp.stage() {
+                Stage::Offered(_) => Sort::Connecting,
+                Stage::Live(_) if has_socket => Sort::Connected,
+                Stage::Live(_) => Sort::Served,
+            },
+            (FlowKind::Mapping(_), Protocol::Icmp) => Sort::Echo,
+            (FlowKind::Mapping(_), _) if has_socket => Sort::Udp,
+            (FlowKind::Mapping(_), _) => Sort::UdpClient,
+        }
+    }
+
+    /// The time by which flows of one sort go in order.
+    pub(crate) fn turn(&self) -> Instant {
+        match &self.kind {
+            FlowKind::Tcp(tcp) => tcp.active_at(),
+            FlowKind::Mapping(mapping) => mapping.deadline(),
+        }
     }
 
     pub(crate) const fn tcp(&self) -> Option<&TcpFlow> {
@@ -129,38 +151,51 @@ impl Flow {
     }
 }
 
-/// How many flows there are, of each protocol.
-#[derive(Clone, Copy, Default, Debug)]
-struct Usage {
-    tcp: usize,
-    udp: usize,
-    icmp: usize,
-    half_open: usize,
-    /// Those that have a host socket of their own.
-    sockets: usize,
+/// What there is a bound of: for the process, and a share of that for each peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Bound {
+    /// TCP flows.
+    Tcp,
+    /// UDP mappings.
+    Udp,
+    /// ICMP mappings.
+    Icmp,
+    /// Host sockets.
+    Sockets,
+    /// TCP flows whose host leg is connecting.
+    HalfOpen,
 }
 
-impl Usage {
-    const fn of(&mut self, protocol: Protocol) -> &mut usize {
+impl Bound {
+    const COUNT: usize = Self::HalfOpen as usize + 1;
+
+    const fn of(protocol: Protocol) -> Self {
         match protocol {
-            Protocol::Tcp => &mut self.tcp,
-            Protocol::Udp => &mut self.udp,
-            Protocol::Icmp => &mut self.icmp,
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Udp => Self::Udp,
+            Protocol::Icmp => Self::Icmp,
+        }
+    }
+
+    const fn limit(self, limits: &Limits) -> usize {
+        match self {
+            Self::Tcp => limits.tcp_flows,
+            Self::Udp => limits.udp_flows,
+            Self::Icmp => limits.icmp_flows,
+            Self::Sockets => limits.sockets,
+            Self::HalfOpen => limits.half_open,
         }
     }
 }
 
+/// What a flow counts as.
+pub(crate) fn bounds(protocol: Protocol, target: &Target) -> impl Iterator<Item = Bound> + use<> {
+    let sockets = has_socket(protocol, target).then_some(Bound::Sockets);
+    [Bound::of(protocol)].into_iter().chain(sockets)
+}
+
 /// Slots that are kept although nobody needs them.
 const SLOTS_KEPT: usize = 256;
-
-/// Whose limit a new flow would exceed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Full {
-    /// The whole table's.
-    Process,
-    /// The peer's share.
-    Peer,
-}
 
 /// Every flow of an engine.
 #[derive(Debug)]
@@ -168,8 +203,8 @@ pub(crate) struct FlowTable {
     slots: Slab<Flow>,
     generations: Vec<u32>,
     by_key: HashMap<FlowKey, usize, KeyedState>,
-    total: Usage,
-    by_peer: Vec<Usage>,
+    /// What peers have of each bound.
+    held: [Holdings; Bound::COUNT],
     limits: Limits,
     /// Of slots that no flow has lived in.
     first_generation: u32,
@@ -181,8 +216,7 @@ impl FlowTable {
             slots: Slab::new(),
             generations: Vec::new(),
             by_key: HashMap::with_hasher(KeyedState(hash_key)),
-            total: Usage::default(),
-            by_peer: Vec::new(),
+            held: Default::default(),
             limits,
             first_generation,
         }
@@ -221,56 +255,33 @@ impl FlowTable {
         self.slots.contains(slot).then(|| self.id_of(slot))
     }
 
-    /// Whether one more flow would be too many.
-    pub(crate) fn is_full(&mut self, key: &FlowKey, target: &Target) -> Option<Full> {
-        let flows_max = match key.protocol {
-            Protocol::Tcp => self.limits.tcp_flows,
-            Protocol::Udp => self.limits.udp_flows,
-            Protocol::Icmp => self.limits.icmp_flows,
-        };
-        let sockets_max =
-            if has_socket(key.protocol, target) { self.limits.sockets } else { usize::MAX };
-        let (mut own, mut total) = (*self.usage(key.peer), self.total);
-        let share = self.limits.per_peer;
-        let (own_flows, flows) = (*own.of(key.protocol), *total.of(key.protocol));
-        if own_flows >= share.of(flows_max) || own.sockets >= share.of(sockets_max) {
-            Some(Full::Peer)
-        } else if flows >= flows_max || total.sockets >= sockets_max {
-            Some(Full::Process)
-        } else {
-            None
-        }
+    /// What peers have of a bound.
+    pub(crate) const fn held(&self, bound: Bound) -> &Holdings {
+        &self.held[bound as usize]
     }
 
-    /// Counts one more TCP flow whose host leg is connecting, unless that would be too many.
-    pub(crate) fn enter_half_open(&mut self, peer: PeerId) -> Result<(), Full> {
-        let limit = self.limits.half_open;
-        let share = self.limits.per_peer.of(limit);
-        if self.total.half_open >= limit {
-            return Err(Full::Process);
-        }
-        if self.usage(peer).half_open >= share {
-            return Err(Full::Peer);
-        }
-        self.total.half_open += 1;
-        self.usage(peer).half_open += 1;
-        Ok(())
+    /// The peer that has to give way before `newcomer` may have one more; `None` if there is room.
+    pub(crate) fn who_gives_way(&self, bound: Bound, newcomer: PeerId) -> Option<PeerId> {
+        let (limit, share) = (bound.limit(&self.limits), self.limits.per_peer);
+        self.held(bound).who_gives_way(newcomer, limit, share)
     }
 
-    /// Takes back [`enter_half_open`](Self::enter_half_open).
+    /// The host leg of a TCP flow has been asked for.
+    pub(crate) fn enter_half_open(&mut self, peer: PeerId) {
+        self.held[Bound::HalfOpen as usize].add(peer, 1);
+    }
+
+    /// The host leg of a TCP flow is there, or will never be.
     pub(crate) fn leave_half_open(&mut self, peer: PeerId) {
-        self.total.half_open -= 1;
-        self.usage(peer).half_open -= 1;
+        self.held[Bound::HalfOpen as usize].take(peer, 1);
     }
 
     /// Adds a flow whose key is not in the table yet.
     pub(crate) fn insert(&mut self, flow: Flow) -> FlowId {
         let key = flow.key;
-        *self.total.of(key.protocol) += 1;
-        *self.usage(key.peer).of(key.protocol) += 1;
-        let sockets = usize::from(flow.has_socket());
-        self.total.sockets += sockets;
-        self.usage(key.peer).sockets += sockets;
+        for bound in bounds(key.protocol, &flow.meta.target) {
+            self.held[bound as usize].add(key.peer, 1);
+        }
         let slot = self.slots.insert(flow);
         if self.generations.len() <= slot {
             self.generations.resize(slot + 1, self.first_generation);
@@ -287,11 +298,9 @@ impl FlowTable {
         let flow = self.slots.try_remove(id.slot())?;
         self.generations[id.slot()] = self.generations[id.slot()].wrapping_add(1);
         self.forget_key(&flow.key, id);
-        *self.total.of(flow.key.protocol) -= 1;
-        *self.usage(flow.key.peer).of(flow.key.protocol) -= 1;
-        let sockets = usize::from(flow.has_socket());
-        self.total.sockets -= sockets;
-        self.usage(flow.key.peer).sockets -= sockets;
+        for bound in bounds(flow.key.protocol, &flow.meta.target) {
+            self.held[bound as usize].take(flow.key.peer, 1);
+        }
         Some(flow)
     }
 
@@ -331,14 +340,6 @@ impl FlowTable {
     /// Every flow, in the order of the slots.
     pub(crate) fn ids(&self) -> Vec<FlowId> {
         self.slots.iter().map(|(slot, _)| self.id_of(slot)).collect()
-    }
-
-    fn usage(&mut self, peer: PeerId) -> &mut Usage {
-        let index = peer.slot();
-        if self.by_peer.len() <= index {
-            self.by_peer.resize(index + 1, Usage::default());
-        }
-        &mut self.by_peer[index]
     }
 
     fn id_of(&self, slot: usize) -> FlowId {

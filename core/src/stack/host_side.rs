@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::action::{FlowId, NoFlow, OpenError, PeerId, Protocol, Refusal, Target};
 use crate::config::RefusedAnswer;
 use crate::limits::PACKET_LEN_MAX;
+use crate::stack::admission::Full;
 use crate::stack::flow::{FlowKey, FlowKind};
 use crate::stack::icmp::{self, HEADER_LEN, Reason, Version};
 use crate::stack::mapping::Mapping;
@@ -42,6 +43,7 @@ impl Stack {
             tcp.handle_segment(packet, &mut exit, now);
         }
         self.flows.leave_half_open(key.peer);
+        self.stake_claim(id);
         self.make_ready(id);
     }
 
@@ -114,10 +116,7 @@ impl Stack {
     ) -> Result<FlowId, OpenError> {
         let peer = owner(target, outlet)?;
         let (key, local) = self.client_key(Protocol::Tcp, peer, target)?;
-        if self.flows.is_full(&key, &Target::Client).is_some() {
-            outlet.count(Counter::LimitReached);
-            return Err(OpenError::Limit);
-        }
+        self.make_room_for_client(&key, outlet)?;
         let meta = new_meta(key, local, target, Offer::plain(Target::Client), outlet)
             .ok_or(OpenError::NoPeer)?;
         let ends = Ends { local, remote: target, peer };
@@ -140,18 +139,26 @@ impl Stack {
     ) -> Result<FlowId, OpenError> {
         let peer = owner(target, outlet)?;
         let (key, local) = self.client_key(Protocol::Udp, peer, target)?;
-        if self.make_room(&key, &Target::Client).is_none() {
-            outlet.count(Counter::LimitReached);
-            return Err(OpenError::Limit);
-        }
+        self.make_room_for_client(&key, outlet)?;
         let meta = new_meta(key, local, target, Offer::plain(Target::Client), outlet)
             .ok_or(OpenError::NoPeer)?;
         let mapping = Mapping::client(&self.mappings, now);
         let deadline = mapping.deadline();
         let id = self.insert(key, meta, FlowKind::Mapping(mapping));
-        self.watch_mapping(id, deadline);
+        self.mapping_timers.set(id.slot(), Some(deadline));
         outlet.count(Counter::UdpOpened);
         Ok(id)
+    }
+
+    fn make_room_for_client(
+        &mut self,
+        key: &FlowKey,
+        outlet: &mut dyn Outlet,
+    ) -> Result<(), OpenError> {
+        self.make_room(key, &Target::Client, outlet).map_err(|Full| {
+            outlet.count(Counter::LimitReached);
+            OpenError::Limit
+        })
     }
 
     /// A key for a flow of ours, and the address and port that it speaks from.

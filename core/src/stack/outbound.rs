@@ -115,7 +115,7 @@ impl Stack {
         now: Instant,
     ) -> Option<FlowId> {
         let Outbound { key, destination, .. } = *datagram;
-        self.make_room(&key, &offer.target)?;
+        self.make_room(&key, &offer.target, outlet).ok()?;
         let elsewhere = offer.elsewhere(destination);
         let (mapping, counter) = match (key.protocol, elsewhere) {
             (Protocol::Icmp, _) => (Mapping::echo(&self.mappings, now), Counter::IcmpOpened),
@@ -130,7 +130,7 @@ impl Stack {
         let meta = new_meta(key, key.inner, destination, offer, outlet)?;
         let deadline = mapping.deadline();
         let id = self.insert(key, meta, FlowKind::Mapping(mapping));
-        self.watch_mapping(id, deadline);
+        self.mapping_timers.set(id.slot(), Some(deadline));
         self.actions.push_back(Action::Open(id));
         outlet.count(counter);
         Some(id)

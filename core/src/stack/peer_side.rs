@@ -6,6 +6,7 @@ use smoltcp::wire::TcpPacket;
 
 use crate::action::{Abort, Action, FlowId, FlowMeta, PeerId, Protocol};
 use crate::rules::Query;
+use crate::stack::admission::Full;
 use crate::stack::flow::{Flow, FlowKey, FlowKind};
 use crate::stack::icmp::{self, HEADER_LEN, Message, QuotedProtocol, Reason, Version};
 use crate::stack::outbound::Outbound;
@@ -196,12 +197,14 @@ impl Stack {
         };
         let offer = offer.and_then(|offer| {
             let meta = new_meta(key, ends.remote, ends.local, offer, outlet).ok_or(None)?;
-            self.admit_tcp(&key, &meta.target).map_err(|_| Some(Counter::LimitReached))?;
+            let room = self.make_room_for_offer(&key, &meta.target, outlet);
+            room.map_err(|Full| Some(Counter::LimitReached))?;
             Ok(meta)
         });
         match offer {
             Ok(meta) => {
                 let flow = TcpFlow::offered(&packet, now);
+                self.flows.enter_half_open(key.peer);
                 let id = self.insert(key, meta, FlowKind::Tcp(flow));
                 self.tcp_timers.set(id.slot(), Some(now + self.tcp.connect_timeout));
                 self.actions.push_back(Action::Open(id));
@@ -423,7 +426,9 @@ impl Stack {
     }
 
     pub(super) fn insert(&mut self, key: FlowKey, meta: FlowMeta, kind: FlowKind) -> FlowId {
-        self.flows.insert(Flow { key, meta, kind, ready: false })
+        let id = self.flows.insert(Flow { key, meta, kind, ready: false });
+        self.stake_claim(id);
+        id
     }
 }
 

@@ -2,10 +2,12 @@
 //! holds most. So peers that have taken all there is lock nobody out, however many they are.
 
 use crate::action::PeerId;
+use crate::limits::Share;
 
 /// What peers hold of one thing.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
+    total: usize,
     /// By the slot of the peer.
     by_peer: Vec<Held>,
 }
@@ -17,6 +19,11 @@ struct Held {
 }
 
 impl Holdings {
+    /// What one peer holds.
+    pub(crate) fn of(&self, peer: PeerId) -> usize {
+        self.by_peer.get(peer.slot()).map_or(0, |held| held.amount)
+    }
+
     /// A peer holds that much more.
     pub(crate) fn add(&mut self, peer: PeerId, amount: usize) {
         let next = self.by_peer.len();
@@ -27,12 +34,14 @@ impl Holdings {
         let held = &mut self.by_peer[peer.slot()];
         held.peer = peer;
         held.amount += amount;
+        self.total += amount;
     }
 
     /// A peer holds that much less.
     pub(crate) fn take(&mut self, peer: PeerId, amount: usize) {
         if let Some(held) = self.by_peer.get_mut(peer.slot()) {
             held.amount -= amount;
+            self.total -= amount;
         }
     }
 
@@ -42,21 +51,74 @@ impl Holdings {
         let most = self.by_peer.iter().max_by_key(|held| held.amount)?;
         (most.amount > 0).then_some((most.peer, most.amount))
     }
+
+    /// Who has to give something up before `newcomer` may hold one more of `limit`; `None` if there
+    /// is room. It is another peer only if that one is not worse off than the newcomer afterwards,
+    /// or two that hold the same would take from each other for ever.
+    pub(crate) fn who_gives_way(
+        &self,
+        newcomer: PeerId,
+        limit: usize,
+        share: Share,
+    ) -> Option<PeerId> {
+        let own = self.of(newcomer);
+        if own >= share.of(limit) {
+            return Some(newcomer);
+        }
+        if self.total < limit {
+            return None;
+        }
+        let is_fair = |most: usize| own == 0 || most > own + 1;
+        let other = self.most().filter(|(_, most)| is_fair(*most));
+        Some(other.map_or(newcomer, |(peer, _)| peer))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const HALF: Share = Share::percent(50).unwrap();
+
+    const fn peer(slot: u32) -> PeerId {
+        PeerId::first(slot)
+    }
+
+    /// What peers hold, by slot.
+    fn holdings(amounts: &[usize]) -> Holdings {
+        let mut holdings = Holdings::default();
+        for (slot, amount) in amounts.iter().enumerate() {
+            holdings.add(peer(slot as u32), *amount);
+        }
+        holdings
+    }
+
+    #[test]
+    fn at_the_bound_whoever_holds_most_gives_way() {
+        let giver = |amounts: &[usize], newcomer| {
+            holdings(amounts).who_gives_way(peer(newcomer), 100, HALF).map(PeerId::slot)
+        };
+        assert_eq!(giver(&[49, 10], 0), None, "there is room");
+        assert_eq!(giver(&[50, 10], 0), Some(0), "a share is used up");
+        assert_eq!(giver(&[49, 50, 1], 2), Some(1));
+        assert_eq!(giver(&[50, 50], 2), Some(1), "a third peer is not locked out");
+        assert_eq!(giver(&[34, 33, 33], 1), Some(1), "nobody takes from equals");
+        assert_eq!(giver(&[34, 34, 32], 2), Some(1));
+    }
+
+    #[test]
+    fn a_peer_with_nothing_finds_room_whatever_others_have() {
+        let holdings = holdings(&[1, 1]);
+        assert_eq!(holdings.who_gives_way(peer(2), 2, HALF).map(PeerId::slot), Some(1));
+    }
+
     #[test]
     fn what_is_given_back_is_nobodys() {
-        let mut holdings = Holdings::default();
-        for (slot, amount) in [(0, 3), (1, 4)] {
-            holdings.add(PeerId::first(slot), amount);
-        }
-        holdings.take(PeerId::first(1), 4);
-        assert_eq!(holdings.most(), Some((PeerId::first(0), 3)));
-        holdings.take(PeerId::first(0), 3);
+        let mut holdings = holdings(&[3, 4]);
+        holdings.take(peer(1), 4);
+        assert_eq!((holdings.total, holdings.of(peer(1))), (3, 0));
+        assert_eq!(holdings.most(), Some((peer(0), 3)));
+        holdings.take(peer(0), 3);
         assert_eq!(holdings.most(), None);
     }
 }

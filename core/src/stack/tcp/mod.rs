@@ -122,6 +122,11 @@ impl TcpFlow {
         self.accounted
     }
 
+    /// When it last did something that counts; for an offer, when it was made.
+    pub(crate) const fn active_at(&self) -> Instant {
+        self.active_at
+    }
+
     /// Counts the bytes in its rings.
     pub(crate) fn take_account(&mut self) -> usize {
         self.accounted = match &self.stage {

@@ -4,7 +4,7 @@ use smoltcp::wire::TcpControl::{None as Ack, Rst, Syn};
 
 use super::*;
 use crate::action::{Abort, Protocol};
-use crate::stack::flow::FlowKey;
+use crate::stack::flow::{Bound, FlowKey};
 use crate::stack::tcp::Standing;
 
 #[test]
@@ -14,17 +14,157 @@ fn rfc6888_req_4_limits_of_flows_are_answered_by_resets_and_others_do_not_feel_t
         parts.limits.half_open = 4;
     });
     for port in [1000, 1001] {
-        Client::new(&format!("{ALICE_IP}:{port}"), HOST).send(&mut world, Syn, &[]);
-        world.offered();
+        Client::connect(&mut world, &format!("{ALICE_IP}:{port}"), HOST);
     }
     let mut third = Client::new(&format!("{ALICE_IP}:1002"), HOST);
     third.send(&mut world, Syn, &[]);
     assert!(world.actions().is_empty());
     assert_eq!(third.received(&mut world)[0].control, Rst);
     assert_eq!(world.count(Counter::LimitReached), 1);
-    let other = Client { peer: BOB, ..Client::new(&format!("{BOB_IP}:1000"), HOST) };
-    world.receive(BOB, &other.segment(Syn, &[]));
+    Client::of(BOB, &format!("{BOB_IP}:1000"), HOST).send(&mut world, Syn, &[]);
     world.offered();
+}
+
+#[test]
+fn at_its_share_of_connects_a_peers_oldest_makes_room_without_a_word() {
+    let mut world = World::with(|parts| parts.limits.half_open = 4);
+    let mut connect = |port| {
+        Client::new(&format!("{ALICE_IP}:{port}"), HOST).send(&mut world, Syn, &[]);
+        let (actions, sent) = (world.actions(), world.sent());
+        assert!(sent.is_empty(), "nobody answered, and nothing is said of it");
+        actions
+    };
+    let (first, second) = (connect(1), connect(2));
+    for port in 3..50 {
+        let actions = connect(port);
+        assert!(matches!(actions[..], [Action::Aborted(_, Abort::Limit), Action::Open(_)]));
+    }
+    let flow = |actions: Vec<Action>| actions[0].flow().unwrap();
+    assert!([first, second].map(flow).iter().all(|old| world.stack.meta(*old).is_none()));
+    assert_eq!(world.count(Counter::GaveWay), 47);
+    assert_eq!(world.count(Counter::LimitReached), 0);
+}
+
+/// A connect that made room is asked for again, since nothing was said of it.
+#[test]
+fn a_scan_of_dead_hosts_shuts_no_peer_out_of_a_live_one() {
+    let mut world = World::with(|parts| parts.limits.half_open = 8);
+    let scan = |world: &mut World, ports: std::ops::Range<u16>| {
+        for port in ports {
+            Client::new(&format!("{ALICE_IP}:{port}"), "192.0.2.9:80").send(world, Syn, &[]);
+        }
+        world.actions();
+        world.sent();
+    };
+    scan(&mut world, 1..1_000);
+    let mut live = Client::new(&format!("{ALICE_IP}:1000"), HOST);
+    live.send(&mut world, Syn, &[]);
+    let [Action::Aborted(_, Abort::Limit), Action::Open(flow)] = world.actions()[..] else {
+        panic!("the scan has taken all room")
+    };
+    scan(&mut world, 1_001..1_004);
+    world.stack.handle_opened(flow, &mut world.wire, world.now);
+    world.actions();
+    live.received(&mut world);
+    live.send(&mut world, Ack, &[]);
+    scan(&mut world, 2_000..3_000);
+    live.send(&mut world, Ack, b"still here");
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+}
+
+#[test]
+fn peers_that_hold_all_connects_do_not_lock_out_another() {
+    let mut world = World::with(|parts| {
+        parts.limits.tcp_flows = 100;
+        parts.limits.half_open = 100;
+    });
+    for port in 1..=100 {
+        Client::new(&format!("{ALICE_IP}:{port}"), HOST).send(&mut world, Syn, &[]);
+        Client::of(BOB, &format!("{BOB_IP}:{port}"), HOST).send(&mut world, Syn, &[]);
+    }
+    world.actions();
+    for port in 1..=30 {
+        Client::of(CAROL, &format!("{CAROL_IP}:{port}"), HOST).send(&mut world, Syn, &[]);
+        let actions = world.actions();
+        assert!(matches!(actions[..], [Action::Aborted(_, Abort::Limit), Action::Open(_)]));
+    }
+    assert!(world.sent().is_empty());
+}
+
+#[test]
+fn the_longest_idle_connection_of_who_holds_most_makes_room_for_another_peer() {
+    let mut world = World::with(|parts| {
+        parts.limits.tcp_flows = 8;
+        parts.limits.half_open = 8;
+    });
+    let mut flows = Vec::new();
+    for port in 1..=4 {
+        world.wait(Duration::from_secs(1));
+        flows.push(Client::connect(&mut world, &format!("{ALICE_IP}:{port}"), HOST));
+        Client::of(BOB, &format!("{BOB_IP}:{port}"), HOST).connected(&mut world);
+    }
+    world.wait(Duration::from_secs(1));
+    // Both hold as much; Bob has to give first. Then it is Alice, but not her first flow.
+    let (first, _) = &mut flows[0];
+    first.send(&mut world, Ack, b"busy");
+    world.actions();
+    let carol = |port| Client::of(CAROL, &format!("{CAROL_IP}:{port}"), HOST);
+    let mut ended = Vec::new();
+    for port in 1..=2 {
+        carol(port).send(&mut world, Syn, &[]);
+        match world.actions()[..] {
+            [Action::Aborted(flow, Abort::Limit), Action::Open(_)] => ended.push(flow),
+            ref other => panic!("one had to make room: {other:?}"),
+        }
+    }
+    let resets: Vec<_> = world.sent().into_iter().map(|(peer, _)| peer).collect();
+    assert_eq!(resets, [BOB, ALICE]);
+    assert_eq!(ended[1], flows[1].1);
+    // Three and three, and two of Carol: she is the one who has too little still.
+    carol(3).send(&mut world, Syn, &[]);
+    assert_eq!(world.actions().len(), 2, "her own connect makes room for her next");
+    assert!(world.sent().is_empty());
+}
+
+#[test]
+fn mappings_that_hold_all_descriptors_make_room_for_any_kind() {
+    let mut world = World::with(|parts| parts.limits.sockets = 40);
+    let mut mappings = Vec::new();
+    for port in 1..=20 {
+        world.receive(ALICE, &udp(&format!("{ALICE_IP}:{port}"), "192.0.2.1:1000", b"x"));
+        mappings.push(world.offered());
+        world.wait(Duration::from_secs(1));
+    }
+    Client::new(&format!("{ALICE_IP}:1"), HOST).send(&mut world, Syn, &[]);
+    let actions = world.actions();
+    assert_eq!(actions[0], Action::Aborted(mappings[0], Abort::Limit));
+    assert!(matches!(actions[1..], [Action::Open(_)]));
+    let client = world.stack.open_tcp(socket("172.16.0.9:53"), &mut world.wire, world.now);
+    assert!(client.is_ok());
+    assert_eq!(world.actions(), [Action::Aborted(mappings[1], Abort::Limit)]);
+    world.receive(ALICE, &icmp(ALICE_IP, "192.0.2.1", [8, 0, 0, 0, 7, 7, 0, 1], b"payload"));
+    let actions = world.actions();
+    assert_eq!(actions[0], Action::Aborted(mappings[2], Abort::Limit));
+    assert!(matches!(actions[1..], [Action::Open(_)]));
+}
+
+#[test]
+fn mappings_of_who_holds_most_make_room_for_another_peer() {
+    let mut world = World::with(|parts| parts.limits.udp_flows = 8);
+    for port in 1..=4 {
+        for (peer, ip) in [(ALICE, ALICE_IP), (BOB, BOB_IP)] {
+            world.receive(peer, &udp(&format!("{ip}:{port}"), "192.0.2.1:1000", b"x"));
+            world.offered();
+        }
+    }
+    let mut owners = Vec::new();
+    for port in 1..=2 {
+        world.receive(CAROL, &udp(&format!("{CAROL_IP}:{port}"), "192.0.2.1:1000", b"x"));
+        let actions = world.actions();
+        assert!(matches!(actions[..], [Action::Aborted(_, Abort::Limit), Action::Open(_)]));
+        owners.push([ALICE, BOB].map(|peer| world.stack.flows.held(Bound::Udp).of(peer)));
+    }
+    assert_eq!(owners, [[4, 3], [3, 3]]);
 }
 
 #[test]
@@ -32,23 +172,28 @@ fn sockets_are_shared_among_peers_and_protocols() {
     let mut world = World::with(|parts| parts.limits.sockets = 4);
     world.receive(ALICE, &udp(&format!("{ALICE_IP}:1"), "192.0.2.1:1000", b"x"));
     let mapping = world.offered();
-    let mut clients = (1000..1004).map(|port| Client::new(&format!("{ALICE_IP}:{port}"), HOST));
-    let mut connect = |world: &mut World| {
-        let mut client = clients.next().unwrap();
-        client.send(world, Syn, &[]);
-        let offered = world.actions().len();
-        (offered, client.received(world).iter().any(|answer| answer.control == Rst))
-    };
-    assert_eq!(connect(&mut world), (1, false));
-    assert_eq!(connect(&mut world), (0, true), "half of the sockets are for one peer");
-    let other = Client { peer: BOB, ..Client::new(&format!("{BOB_IP}:1000"), HOST) };
-    world.receive(BOB, &other.segment(Syn, &[]));
-    world.offered();
-
+    Client::connect(&mut world, &format!("{ALICE_IP}:1000"), HOST);
     world.receive(ALICE, &udp(&format!("{ALICE_IP}:2"), "192.0.2.1:1000", b"x"));
     let actions = world.actions();
-    assert_eq!(actions[0], Action::Aborted(mapping, Abort::Limit), "a mapping makes room");
-    assert!(matches!(actions[1], Action::Open(_)));
+    assert_eq!(actions[0], Action::Aborted(mapping, Abort::Limit), "half are for one peer");
+    assert!(matches!(actions[1..], [Action::Open(_)]));
+
+    // The mapping makes room for a connection; between connections none does.
+    let mapping = actions[1].flow().unwrap();
+    Client::new(&format!("{ALICE_IP}:1001"), HOST).send(&mut world, Syn, &[]);
+    let actions = world.actions();
+    assert_eq!(actions[0], Action::Aborted(mapping, Abort::Limit));
+    assert!(matches!(actions[1..], [Action::Open(_)]));
+    world.stack.handle_opened(actions[1].flow().unwrap(), &mut world.wire, world.now);
+    world.actions();
+    world.sent();
+    let mut refused = Client::new(&format!("{ALICE_IP}:1002"), HOST);
+    refused.send(&mut world, Syn, &[]);
+    assert!(world.actions().is_empty());
+    assert_eq!(refused.received(&mut world)[0].control, Rst);
+
+    Client::of(BOB, &format!("{BOB_IP}:1000"), HOST).send(&mut world, Syn, &[]);
+    world.offered();
     let client = world.stack.open_udp(socket("172.16.0.9:53"), &mut world.wire, world.now);
     assert!(client.is_ok(), "clients of a forward share its socket");
 }

@@ -35,8 +35,10 @@ use crate::time::Instant;
 
 const ALICE: PeerId = PeerId::first(0);
 const BOB: PeerId = PeerId::first(1);
+const CAROL: PeerId = PeerId::first(2);
 const ALICE_IP: &str = "10.0.0.2";
 const BOB_IP: &str = "10.0.0.3";
+const CAROL_IP: &str = "10.0.0.4";
 const OWN_IP: &str = "10.0.0.1";
 const HOST: &str = "192.0.2.80:80";
 
@@ -75,6 +77,7 @@ impl Outlet for Recorder {
         let (peer, prefix_len) = match text.as_str() {
             ALICE_IP | "fd00::2" => (ALICE, if v6 { 128 } else { 32 }),
             BOB_IP => (BOB, 32),
+            CAROL_IP => (CAROL, 32),
             _ if text.starts_with("172.16.") => (ALICE, 12),
             _ => return None,
         };
@@ -86,9 +89,9 @@ impl Outlet for Recorder {
     }
 
     fn identity(&self, peer: PeerId) -> Option<Arc<Identity>> {
-        let name = if peer == ALICE { "alice" } else { "bob" };
+        let name = ["alice", "bob", "carol"].get(peer.slot()).unwrap_or(&"another");
         let public_key = PrivateKey::from_entropy([peer.slot as u8 + 1; 32]).public_key();
-        Some(Arc::new(Identity { name: name.into(), public_key }))
+        Some(Arc::new(Identity { name: (*name).into(), public_key }))
     }
 
     fn count(&mut self, counter: Counter) {
@@ -305,9 +308,19 @@ impl Client {
         segments
     }
 
+    /// The same for another peer.
+    fn of(peer: PeerId, local: &str, remote: &str) -> Self {
+        Self { peer, ..Self::new(local, remote) }
+    }
+
     /// Opens a flow through the gateway, all the way.
     fn connect(world: &mut World, local: &str, remote: &str) -> (Self, FlowId) {
-        let mut client = Self::new(local, remote);
+        Self::new(local, remote).connected(world)
+    }
+
+    /// See [`connect`](Self::connect).
+    fn connected(mut self, world: &mut World) -> (Self, FlowId) {
+        let client = &mut self;
         client.send(world, TcpControl::Syn, &[]);
         let flow = world.offered();
         assert!(world.sent().is_empty(), "nothing is said before the host connected");
@@ -319,7 +332,7 @@ impl Client {
         assert_eq!(answer[0].acknowledgement, Some(client.next));
         client.send(world, TcpControl::None, &[]);
         assert!(world.actions().is_empty());
-        (client, flow)
+        (self, flow)
     }
 }
 
