@@ -58,6 +58,8 @@ pub(crate) const TCP_STALL_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 pub(crate) const TIME_WAIT: Duration = Duration::from_secs(30);
 /// Ended connections that are remembered.
 pub(crate) const TIME_WAITS_MAX: usize = 8_192;
+/// Targets of local clients of which is remembered which port is next.
+pub(crate) const PORT_POOLS_MAX: usize = 16_384;
 /// Hosts that a UDP mapping remembers having sent to.
 pub(crate) const CONTACTS_MAX: usize = 64;
 /// The largest IP packet: that of IPv6, whose length leaves its header out.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::action::{FlowId, NoFlow, OpenError, PeerId, Protocol, Refusal, Target};
+use crate::action::{FlowId, FlowMeta, NoFlow, OpenError, PeerId, Protocol, Refusal, Target};
 use crate::config::RefusedAnswer;
 use crate::limits::PACKET_LEN_MAX;
 use crate::stack::admission::Full;
@@ -18,16 +18,12 @@ use crate::stats::Counter;
 use crate::time::Instant;
 use rand_chacha::rand_core::RngCore;
 
-/// The first port that flows of ours speak from (RFC 6335, section 6: dynamic ports), which are all
-/// those with these two bits.
-const FIRST_PORT: u16 = 49_152;
-/// Ports that are tried before a flow is refused.
+/// Ports that are tried before a flow is refused: a peer may speak from the target to any of them.
 const PORT_TRIES_MAX: usize = 128;
 
 impl Stack {
     /// The embedder has a host leg for an offered flow.
     pub(crate) fn handle_opened(&mut self, id: FlowId, outlet: &mut dyn Outlet, now: Instant) {
-        let seed = self.rng.next_u64();
         let Some(key) = self.flows.get(id).map(|flow| flow.key) else { return };
         let mtu = self.packet_max(key.peer, Version::of(key.inner.ip()), outlet);
         let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut());
@@ -35,7 +31,8 @@ impl Stack {
         if !matches!(tcp.stage(), Stage::Offered(_)) {
             return;
         }
-        let connection = Connection::accept(ends, &self.tcp, mtu, seed, now);
+        let begin = self.sequence_numbers.initial(ends, now);
+        let connection = Connection::accept(ends, &self.tcp, mtu, begin, now);
         let Some(mut syn) = tcp.accept(connection, now) else { return };
         // The SYN was parsed when it came.
         if let Ok(packet) = Packet::parse(&mut syn) {
@@ -114,15 +111,11 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) -> Result<FlowId, OpenError> {
-        let peer = owner(target, outlet)?;
-        let (key, local) = self.client_key(Protocol::Tcp, peer, target)?;
-        self.make_room_for_client(&key, outlet)?;
-        let meta = new_meta(key, local, target, Offer::plain(Target::Client), outlet)
-            .ok_or(OpenError::NoPeer)?;
-        let ends = Ends { local, remote: target, peer };
-        let seed = self.rng.next_u64();
-        let mtu = self.packet_max(peer, Version::of(target.ip()), outlet);
-        let connection = Connection::connect(ends, &self.tcp, mtu, seed, now);
+        let (key, meta) = self.new_client(Protocol::Tcp, target, outlet, now)?;
+        let ends = Ends { local: meta.source, remote: target, peer: key.peer };
+        let begin = self.sequence_numbers.initial(ends, now);
+        let mtu = self.packet_max(key.peer, Version::of(target.ip()), outlet);
+        let connection = Connection::connect(ends, &self.tcp, mtu, begin, now);
         let flow = FlowKind::Tcp(TcpFlow::opened(connection, now));
         let id = self.insert(key, meta, flow);
         outlet.count(Counter::TcpOpened);
@@ -137,11 +130,7 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) -> Result<FlowId, OpenError> {
-        let peer = owner(target, outlet)?;
-        let (key, local) = self.client_key(Protocol::Udp, peer, target)?;
-        self.make_room_for_client(&key, outlet)?;
-        let meta = new_meta(key, local, target, Offer::plain(Target::Client), outlet)
-            .ok_or(OpenError::NoPeer)?;
+        let (key, meta) = self.new_client(Protocol::Udp, target, outlet, now)?;
         let mapping = Mapping::client(&self.mappings, now);
         let deadline = mapping.deadline();
         let id = self.insert(key, meta, FlowKind::Mapping(mapping));
@@ -150,34 +139,32 @@ impl Stack {
         Ok(id)
     }
 
-    fn make_room_for_client(
-        &mut self,
-        key: &FlowKey,
-        outlet: &mut dyn Outlet,
-    ) -> Result<(), OpenError> {
-        self.make_room(key, &Target::Client, outlet).map_err(|Full| {
-            outlet.count(Counter::LimitReached);
-            OpenError::Limit
-        })
-    }
-
-    /// A key for a flow of ours, and the address and port that it speaks from.
-    fn client_key(
+    /// Makes room for a flow of ours, and finds it an address and a port to speak from.
+    fn new_client(
         &mut self,
         protocol: Protocol,
-        peer: PeerId,
         target: SocketAddr,
-    ) -> Result<(FlowKey, SocketAddr), OpenError> {
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) -> Result<(FlowKey, FlowMeta), OpenError> {
+        let peer = owner(target, outlet)?;
         let address = self.own_address_for(target.ip()).ok_or(OpenError::NoAddress)?;
+        let mut local = SocketAddr::new(address, 0);
+        let portless = FlowKey { protocol, peer, inner: target, outer: Some(local) };
+        self.make_room(&portless, &Target::Client, outlet).map_err(|Full| {
+            outlet.count(Counter::LimitReached);
+            OpenError::Limit
+        })?;
+        let offer = Offer::plain(Target::Client);
+        let meta = new_meta(portless, local, target, offer, outlet).ok_or(OpenError::NoPeer)?;
         for _ in 0..PORT_TRIES_MAX {
-            self.next_port = self.next_port.wrapping_add(1) | FIRST_PORT;
-            let local = SocketAddr::new(address, self.next_port);
-            let key = FlowKey { protocol, peer, inner: target, outer: Some(local) };
+            let port = self.ports.take(portless, self.rng.next_u32(), now);
+            local.set_port(port.ok_or(OpenError::Limit)?);
+            let key = FlowKey { outer: Some(local), ..portless };
             if self.flows.find(&key).is_none() && !self.time_waits.contains(&key) {
-                return Ok((key, local));
+                return Ok((key, FlowMeta { source: local, ..meta }));
             }
-            // Its neighbours were taken one after the other, and may all still be.
-            self.next_port = self.rng.next_u32() as u16;
+            self.ports.give_back(key);
         }
         Err(OpenError::Limit)
     }

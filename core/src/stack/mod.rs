@@ -25,6 +25,7 @@ mod overlay;
 mod packet;
 mod peer_side;
 pub(crate) mod policy;
+mod ports;
 mod protected;
 mod reach;
 mod reassembly;
@@ -45,7 +46,7 @@ use ipnet::IpNet;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::action::{Abort, Action, Datagram, FlowId, FlowMeta, Identity, PeerId};
+use crate::action::{Abort, Action, Datagram, FlowId, FlowMeta, Identity, PeerId, Target};
 use crate::bucket::{Bucket, Rate};
 use crate::config;
 use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, SCRATCH_LEN};
@@ -63,10 +64,11 @@ use memory::Memory;
 use overlay::Conversations;
 pub(crate) use peer_side::is_one_host;
 use policy::{Owner, Policy, Who};
+use ports::Ports;
 pub use protected::readings;
 use reassembly::Fragments;
 pub(crate) use setup::Setup;
-use tcp::{Exit, Next, Stage, TcpFlow, TimeWaits};
+use tcp::{Exit, Next, SequenceNumbers, Stage, TcpFlow, TimeWaits};
 
 /// Who owns an inner address, by the longest matching prefix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,6 +117,7 @@ pub(crate) struct Stack {
     policy: Policy,
     flows: FlowTable,
     time_waits: TimeWaits,
+    sequence_numbers: SequenceNumbers,
     fragments: Fragments,
     coalescer: Coalescer,
     memory: Memory,
@@ -131,7 +134,7 @@ pub(crate) struct Stack {
     datagrams: Datagrams,
     icmp_errors: Vec<Bucket>,
     rng: ChaCha20Rng,
-    next_port: u16,
+    ports: Ports,
     next_identification: u32,
     /// Where packets are written.
     scratch: Vec<u8>,
@@ -156,6 +159,7 @@ impl Stack {
             policy: Policy::new(setup.gateway.clone()),
             flows: FlowTable::new(setup.limits.clone(), hash_key, first_generation),
             time_waits: TimeWaits::new(hash_key),
+            sequence_numbers: SequenceNumbers::new((rng.next_u64(), rng.next_u64())),
             fragments: Fragments::new(hash_key),
             coalescer: Coalescer::default(),
             memory: Memory::new(setup.limits.memory),
@@ -169,7 +173,7 @@ impl Stack {
             actions: VecDeque::new(),
             datagrams: Datagrams::default(),
             icmp_errors: Vec::new(),
-            next_port: rng.next_u32() as u16,
+            ports: Ports::new(hash_key),
             next_identification: rng.next_u32(),
             rng,
             scratch: vec![0; SCRATCH_LEN],
@@ -224,6 +228,7 @@ impl Stack {
     pub(crate) fn handle_timeout(&mut self, outlet: &mut dyn Outlet, now: Instant) {
         self.fragments.handle_timeout(now);
         self.time_waits.handle_timeout(now);
+        self.ports.handle_timeout(now);
         if self.memory.must_shed(now) {
             self.shed(outlet);
         }
@@ -254,6 +259,7 @@ impl Stack {
             self.mapping_timers.next(),
             self.fragments.poll_timeout(),
             self.time_waits.poll_timeout(),
+            self.ports.poll_timeout(),
             self.memory.shed_at(),
         ];
         deadlines.into_iter().flatten().min()
@@ -409,6 +415,9 @@ impl Stack {
             self.tcp_timers.shrink(slots);
             self.mapping_timers.shrink(slots);
             self.claims.shrink(slots);
+        }
+        if flow.meta.target == Target::Client {
+            self.ports.give_back(flow.key);
         }
         match flow.kind {
             FlowKind::Tcp(tcp) => {

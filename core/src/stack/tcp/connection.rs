@@ -22,6 +22,7 @@ use crate::stack::Outlet;
 use crate::stack::packet::{self, Packet};
 use crate::stack::tcp::device::{Blueprint, Device};
 use crate::stack::tcp::guard::{Admission, Guard, Standing, Uncounted};
+use crate::stack::tcp::sequence;
 use crate::stats::Counter;
 use crate::time::Instant;
 
@@ -130,9 +131,15 @@ fn engine_instant(now: Instant, ahead: Duration) -> EngineInstant {
 }
 
 impl Connection {
-    /// Waits for the far end's SYN, which is to be handed in next.
-    pub(crate) fn accept(ends: Ends, tcp: &config::Tcp, mtu: u16, seed: u64, now: Instant) -> Self {
-        let mut connection = Self::new(ends, tcp, mtu, seed, false, now);
+    /// Waits for the far end's SYN, which is to be handed in next. Our numbers count from `begin`.
+    pub(crate) fn accept(
+        ends: Ends,
+        tcp: &config::Tcp,
+        mtu: u16,
+        begin: TcpSeqNumber,
+        now: Instant,
+    ) -> Self {
+        let mut connection = Self::new(ends, tcp, mtu, begin, false, now);
         let local = (IpAddress::from(ends.local.ip()), ends.local.port());
         // Fails only for port 0, which no packet with ports gets past.
         if connection.socket_mut().listen(local).is_err() {
@@ -141,15 +148,16 @@ impl Connection {
         connection
     }
 
-    /// Opens a connection; its SYN leaves with the next [`transmit`](Self::transmit).
+    /// Opens a connection, with numbers from `begin`; its SYN leaves with the next
+    /// [`transmit`](Self::transmit).
     pub(crate) fn connect(
         ends: Ends,
         tcp: &config::Tcp,
         mtu: u16,
-        seed: u64,
+        begin: TcpSeqNumber,
         now: Instant,
     ) -> Self {
-        let mut connection = Self::new(ends, tcp, mtu, seed, true, now);
+        let mut connection = Self::new(ends, tcp, mtu, begin, true, now);
         let remote = (IpAddress::from(ends.remote.ip()), ends.remote.port());
         let local = (IpAddress::from(ends.local.ip()), ends.local.port());
         let Self { interface, sockets, handle, .. } = &mut connection;
@@ -165,13 +173,13 @@ impl Connection {
         ends: Ends,
         tcp: &config::Tcp,
         mtu: u16,
-        seed: u64,
+        begin: TcpSeqNumber,
         initiator: bool,
         now: Instant,
     ) -> Self {
         let receive_len = ring_len(tcp.receive_buffer);
-        let interface =
-            new_interface(ends.local.ip(), mtu, seed, engine_instant(now, Duration::ZERO));
+        let (seed, at) = (sequence::seed_for(begin), engine_instant(now, Duration::ZERO));
+        let interface = new_interface(ends.local.ip(), mtu, seed, at);
         // Zeroed pages of the allocator: reserved, and touched only when bytes come.
         let (receive_ring, send_ring) = (vec![0; receive_len], vec![0; ring_len(tcp.send_buffer)]);
         let rings = [addresses(&receive_ring), addresses(&send_ring)];
@@ -341,7 +349,7 @@ impl Connection {
         let mtu = self.path_mtu.limit(self.mtu_max, now);
         if mtu != self.mtu {
             self.mtu = mtu;
-            // The seed is for what begins a connection, which this one has behind it.
+            // The seed says where a connection begins, which this one has behind it.
             let at = engine_instant(now, self.ahead);
             self.interface = new_interface(self.ends.local.ip(), mtu, 0, at);
         }

@@ -1,13 +1,15 @@
 //! TCP flows: what the embedder is told of a connection, and when it is over.
 //!
 //! [`connection`] is the engine, [`guard`] stands before it, [`path`] measures, [`device`] carries
-//! packets, and [`time_wait`] answers for connections that have ended.
+//! packets, [`sequence`] says where sequence numbers begin, and [`time_wait`] answers for
+//! connections that have ended.
 
 mod connection;
 mod device;
 mod guard;
 mod path;
 mod recovery;
+mod sequence;
 mod time_wait;
 
 use std::collections::VecDeque;
@@ -18,6 +20,7 @@ use smoltcp::wire::{TcpControl, TcpPacket, TcpSeqNumber};
 use connection::WasReset;
 pub(crate) use connection::{Connection, Ends, Exit, Phase, Rings, send_standing};
 pub(crate) use guard::Standing;
+pub(crate) use sequence::SequenceNumbers;
 pub(crate) use time_wait::{Straggler, TimeWaits};
 
 use crate::action::{Abort, Action, FlowId};

@@ -233,34 +233,6 @@ fn rfc5382_req_10_no_error_ends_an_open_connection() {
     assert_eq!(read_all(&mut world, flow), b"and on");
 }
 
-#[test]
-fn a_block_of_ports_that_is_taken_does_not_stop_local_clients() {
-    let mut world = World::with(|parts| parts.limits = Limits::default());
-    let target = socket("172.16.0.9:80");
-    let before = world.stack.next_port;
-    let open = |world: &mut World| world.stack.open_tcp(target, &mut world.wire, world.now);
-    for _ in 0..600 {
-        open(&mut world).unwrap();
-    }
-    // As it is once the counter has come round.
-    for _ in 0..200 {
-        world.stack.next_port = before;
-        open(&mut world).unwrap();
-    }
-}
-
-/// RFC 6056: an engine that starts again is not to meet what is left of its former connections.
-#[test]
-fn the_ports_of_local_clients_start_anywhere_in_the_dynamic_range() {
-    let first_port = |seed| {
-        let World { mut stack, mut wire, now } = World::seeded([seed; 32], |_| {});
-        let flow = stack.open_tcp(socket("172.16.0.9:80"), &mut wire, now).unwrap();
-        stack.meta(flow).unwrap().source.port()
-    };
-    let ports: std::collections::BTreeSet<u16> = (0..20).map(first_port).collect();
-    assert!(ports.len() > 15 && ports.iter().all(|port| *port >= 49_152), "{ports:?}");
-}
-
 /// RFC 1337: the far end is gone once it has our last acknowledgement, and resets what comes twice.
 #[test]
 fn a_reset_after_both_ends_cuts_nothing_off() {

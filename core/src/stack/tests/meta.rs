@@ -83,7 +83,7 @@ fn of_flows_that_the_embedder_opened() {
         };
         let source = world.stack.meta(flow).unwrap().source;
         assert_eq!(source.ip().to_string(), OWN_IP);
-        assert!(source.port() >= 49_152, "a virtual port");
+        assert!(source.port() >= 1_024, "a virtual port");
         let expected = (protocol, source, target, Target::Client, None, OFF);
         assert_eq!(told(&world, flow), with_name(expected));
     }

@@ -7,6 +7,7 @@ mod limits;
 mod meta;
 mod peers;
 mod reach;
+mod reincarnation;
 mod repeating;
 mod requirements;
 mod reuse;
@@ -263,6 +264,24 @@ impl Client {
             sack_ranges: [None; 3],
             timestamp: None,
             payload,
+        })
+    }
+
+    /// A server's answer to a SYN.
+    fn syn_ack(&self, acknowledgement: TcpSeqNumber) -> Vec<u8> {
+        self.write(&TcpRepr {
+            src_port: self.local.port(),
+            dst_port: self.remote.port(),
+            control: TcpControl::Syn,
+            seq_number: self.next,
+            ack_number: Some(acknowledgement),
+            window_len: 60_000,
+            window_scale: Some(7),
+            max_seg_size: Some(1380),
+            sack_permitted: true,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
         })
     }
 

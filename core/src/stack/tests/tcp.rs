@@ -445,29 +445,12 @@ fn a_flow_into_the_tunnel_is_opened_and_carries_bytes() {
 
 /// Plays the server of the SYN that was just sent, and answers it.
 pub(super) fn answer_syn(world: &mut World) -> (Client, TcpSeqNumber) {
-    let (server, isn) = take_syn(world);
-    let mut server = server;
-    let mut syn_ack = TcpRepr {
-        src_port: server.local.port(),
-        dst_port: server.remote.port(),
-        control: Syn,
-        seq_number: server.next,
-        ack_number: Some(isn + 1),
-        window_len: 60_000,
-        window_scale: Some(7),
-        max_seg_size: Some(1380),
-        sack_permitted: true,
-        sack_ranges: [None; 3],
-        timestamp: None,
-        payload: &[],
-    };
+    let (mut server, isn) = take_syn(world);
     // One with a wrong acknowledgement first: it must not be believed.
-    syn_ack.ack_number = Some(isn + 2);
-    world.receive(ALICE, &server.write(&syn_ack));
+    world.receive(ALICE, &server.syn_ack(isn + 2));
     assert!(world.actions().is_empty());
     world.sent();
-    syn_ack.ack_number = Some(isn + 1);
-    world.receive(ALICE, &server.write(&syn_ack));
+    world.receive(ALICE, &server.syn_ack(isn + 1));
     server.next += 1;
     server.acknowledged = isn + 1;
     (server, isn)
