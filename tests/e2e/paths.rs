@@ -159,11 +159,12 @@ fn learns(path: &LongPath, family: Family) -> Result<()> {
 }
 
 fn unreachable(lab: &Lab, job: Job) -> Result<()> {
+    const OWN_WORDS: &str = "From 10.77.0.1 icmp_seq=1 Destination Host Unreachable";
     let path = LongPath::new(lab, job)?;
     path.tunnel.row.far.ip("route add prohibit 10.4.0.9/32\nroute add prohibit fd04::9/128")?;
     for (target, answer) in [
-        // The gateway's own routes, and those of a router behind it.
-        (Family::V4.unreachable().to_string(), "Destination Host Unreachable"),
+        // The gateway's own routes, of which it speaks for itself, and those of a router behind it.
+        (Family::V4.unreachable().to_string(), OWN_WORDS),
         ("10.4.0.9".to_owned(), "Packet filtered"),
         ("fd04::9".to_owned(), "Administratively prohibited"),
     ] {

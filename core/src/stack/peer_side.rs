@@ -396,15 +396,14 @@ impl Stack {
         if !self.may_send_error(peer, now) {
             return outlet.count(Counter::DropIcmpRate);
         }
-        // A hop speaks for itself. Everything else is said in the name of the destination: the
-        // peer may not accept our own address from us.
+        // What a router says it says for itself (RFC 1812, section 4.3.2.4), as a kernel in this
+        // place would. The size that fits is said in the name of the destination all the same: it
+        // must get through, and a peer may not accept our own address from us.
         let from = match reason {
-            Reason::TtlExceeded => self.own_address_for(source).unwrap_or(destination),
-            Reason::Port
-            | Reason::Host
-            | Reason::Network
-            | Reason::Prohibited
-            | Reason::TooBig { .. } => destination,
+            Reason::TtlExceeded | Reason::Host | Reason::Network | Reason::Prohibited => {
+                self.own_address_for(source).unwrap_or(destination)
+            }
+            Reason::Port | Reason::TooBig { .. } => destination,
         };
         self.write_error(peer, offending, from, source, reason, outlet);
     }

@@ -38,6 +38,7 @@ fn read(mut bytes: Vec<u8>) -> (String, [u8; 6], Vec<u8>) {
 #[test]
 fn every_loss_is_the_icmp_error_that_a_router_would_send() {
     let host = |at: usize| socket(PAIRS[at].1).ip().to_string();
+    let router = |at: usize| [OWN_IP, "fd00::1"][at].to_owned();
     for (at, (client, remote)) in PAIRS.into_iter().enumerate() {
         let hop: IpAddr = HOPS[at].parse().unwrap();
         for (loss, heads, from) in [
@@ -45,7 +46,17 @@ fn every_loss_is_the_icmp_error_that_a_router_would_send() {
             (
                 Loss::Refused(Refusal::HostUnreachable),
                 [[3, 1, 0, 0, 0, 0], [1, 3, 0, 0, 0, 0]],
-                host(at),
+                router(at),
+            ),
+            (
+                Loss::Refused(Refusal::NetworkUnreachable),
+                [[3, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]],
+                router(at),
+            ),
+            (
+                Loss::Refused(Refusal::Prohibited),
+                [[3, 13, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]],
+                router(at),
             ),
             (
                 Loss::TimeExceeded { hop },
@@ -64,6 +75,18 @@ fn every_loss_is_the_icmp_error_that_a_router_would_send() {
             assert_eq!((peer, read(bytes)), (ALICE, (from, heads[at], quote)), "{loss:?}");
         }
     }
+}
+
+/// A program that gets an error looks at what it quotes, and not at who says it.
+#[test]
+fn who_has_no_address_of_a_family_says_it_in_the_name_of_the_destination() {
+    let mut world =
+        World::with(|parts| parts.interface.addresses = vec!["10.0.0.1/24".parse().unwrap()]);
+    let (client, remote) = PAIRS[1];
+    let flow = mapping(&mut world, client, remote);
+    world.lose(flow, remote, Loss::Refused(Refusal::NetworkUnreachable)).unwrap();
+    let (source, ..) = read(world.only_sent().1);
+    assert_eq!(source, socket(remote).ip().to_string());
 }
 
 #[test]
@@ -97,7 +120,7 @@ fn a_refused_echo_mapping_is_told_which_request_it_was() {
     let flow = world.offered();
     world.stack.handle_refused(flow, Refusal::Prohibited, &mut world.wire, world.now);
     let (_, bytes) = world.only_sent();
-    assert_eq!(read(bytes), ("192.0.2.1".to_owned(), [3, 13, 0, 0, 0, 0], packet));
+    assert_eq!(read(bytes), (OWN_IP.to_owned(), [3, 13, 0, 0, 0, 0], packet));
 }
 
 #[test]
