@@ -3,7 +3,7 @@
 use crate::action::{Protocol, Target};
 use crate::config::Config;
 use crate::rules::Query;
-use crate::stack::policy::{Course, Direction, Owner, Policy, Verdict, Who};
+use crate::stack::policy::{Course, Direction, OverlaySay, Owner, Policy, Verdict, Who};
 
 /// What becomes of a flow, and the rule that decided, by its place; `None` where no rule matched.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +27,9 @@ pub enum Outcome {
     Protected,
     /// It is refused: the destination is another peer's, or the peer's own.
     PeersOwn,
+    /// It is refused: the destination is on the tunnel's own network, where no peer has it, and no
+    /// rule names it.
+    NoPeer,
     /// It is not answered.
     Dropped,
     /// The engine itself answers: an echo request to one of its own addresses, about which no rule
@@ -39,7 +42,7 @@ impl Config {
     /// [`Gateway::host_addresses`](crate::config::Gateway::host_addresses).
     pub fn decide(&self, query: &Query) -> Decision {
         let parts = self.parts();
-        let policy = Policy::new(parts.gateway.clone());
+        let policy = Policy::new(parts.gateway.clone(), &parts.interface.addresses);
         let destination = query.destination.ip();
         let is_own = parts.interface.addresses.iter().any(|own| own.addr() == destination);
         let direction = if is_own { Direction::Own } else { Direction::Host };
@@ -54,6 +57,7 @@ impl Config {
             Verdict::Offer(offer) => Outcome::Offered(offer.target),
             Verdict::Reject => Outcome::Rejected,
             Verdict::Protected => Outcome::Protected,
+            Verdict::NoPeer => Outcome::NoPeer,
             Verdict::Drop => Outcome::Dropped,
         };
         Decision { rule, outcome }
@@ -65,7 +69,8 @@ impl Config {
         let (prefix, peer) = self.route(destination)?;
         let who = if peer.public_key == query.peer { Who::Sender } else { Who::Another };
         let owner = Owner { who, prefix_len: prefix.prefix_len() };
-        match policy.course(destination, Some(owner), || policy.rules_out_overlay(query)) {
+        let a_rule_takes = || policy.say_of_overlay(query) != OverlaySay::Pass;
+        match policy.course(destination, Some(owner), a_rule_takes) {
             Course::Overlay => Some(Outcome::Overlay(peer.name.clone())),
             Course::Nowhere => Some(Outcome::PeersOwn),
             Course::Host => None,

@@ -79,6 +79,8 @@ counters! {
     Protected => "protected",
     /// A flow that the policy refused.
     Rejected => "rejected",
+    /// A target on the tunnel's own network that no peer has, refused.
+    NoPeer => "no_peer",
     /// A packet of no flow.
     DropNoFlow => "drop_no_flow",
     /// A datagram from a host that the mapping's filter does not admit.

@@ -158,6 +158,9 @@ fn describe_outcome(outcome: &Outcome, rule: Option<usize>, default: DefaultActi
         (Outcome::PeersOwn, _) => "-> refused: the destination is in the allowed_ips of the peer \
                                    itself, or of another while peer_to_peer is off"
             .to_owned(),
+        (Outcome::NoPeer, _) => "-> refused: the destination is on the tunnel's own network, where no \
+                                 peer has it; a rule opens it whose `to` names it, or overlay_exclude"
+            .to_owned(),
         (Outcome::Rejected, Some(_)) => "-> refused with an answer".to_owned(),
         (Outcome::Rejected, None) => match default {
             DefaultAction::Reject => "-> refused with an answer: the gateway's default is reject",

@@ -54,6 +54,8 @@ impl Version {
 pub(crate) enum Message<'a> {
     /// An echo request with its identifier.
     EchoRequest { identifier: u16 },
+    /// An echo reply.
+    EchoReply,
     /// Something did not arrive; the quote is the start of the packet that did not.
     Unreachable { quote: &'a [u8] },
     /// Something did not arrive because it was too large, and packets of `mtu` bytes do; 0 if the
@@ -68,6 +70,9 @@ pub(crate) fn read(version: Version, message: &[u8]) -> Message<'_> {
     let (kind, code) = (message[0], message[1]);
     if kind == version.echo_request() && code == 0 {
         return Message::EchoRequest { identifier: u16::from_be_bytes([message[4], message[5]]) };
+    }
+    if kind == version.echo_reply() {
+        return Message::EchoReply;
     }
     let quote = &message[HEADER_LEN..];
     match (version, kind, code) {
@@ -188,7 +193,7 @@ impl Reason {
     }
 }
 
-/// The flow that a quoted packet belongs to: what we sent, seen from our side.
+/// The flow that a quoted packet belongs to, seen from whoever sent it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Quoted {
     pub(crate) protocol: QuotedProtocol,
@@ -205,9 +210,11 @@ pub(crate) enum QuotedProtocol {
     Udp,
     /// An echo reply. Its identifier is the port of the destination; that of the source is 0.
     Echo,
+    /// An echo request. It has no ports here.
+    EchoRequest,
 }
 
-/// Reads the start of a quoted packet; `None` if it is not of a flow that could be ours.
+/// Reads the start of a quoted packet; `None` if it is of no flow that passes here.
 pub(crate) fn read_quote(version: Version, quote: &[u8]) -> Option<Quoted> {
     let (source, destination, protocol, header_len, len): (IpAddr, IpAddr, _, _, _) = match version
     {
@@ -248,6 +255,9 @@ pub(crate) fn read_quote(version: Version, quote: &[u8]) -> Option<Quoted> {
         IpProtocol::Udp => (QuotedProtocol::Udp, (word(0), word(2))),
         IpProtocol::Icmp | IpProtocol::Icmpv6 if head[0] == version.echo_reply() => {
             (QuotedProtocol::Echo, (0, word(4)))
+        }
+        IpProtocol::Icmp | IpProtocol::Icmpv6 if head[0] == version.echo_request() => {
+            (QuotedProtocol::EchoRequest, (0, 0))
         }
         _ => return None,
     };

@@ -12,6 +12,7 @@
 mod admission;
 mod claims;
 mod coalescer;
+mod conversations;
 mod datagrams;
 mod flow;
 mod fragmentation;
@@ -56,12 +57,12 @@ use crate::timer::Timers;
 
 use claims::Claims;
 use coalescer::Coalescer;
+use conversations::Conversations;
 use datagrams::Datagrams;
 use flow::{FlowKind, FlowTable};
 use hairpin::ExternalPorts;
 use icmp::Version;
 use memory::Memory;
-use overlay::Conversations;
 pub(crate) use peer_side::is_one_host;
 use policy::{Owner, Policy, Who};
 use ports::Ports;
@@ -156,7 +157,7 @@ impl Stack {
             mtu: setup.mtu,
             tcp: setup.tcp.clone(),
             mappings: setup.mappings.clone(),
-            policy: Policy::new(setup.gateway.clone()),
+            policy: Policy::new(setup.gateway.clone(), &setup.addresses),
             flows: FlowTable::new(setup.limits.clone(), hash_key, first_generation),
             time_waits: TimeWaits::new(hash_key),
             sequence_numbers: SequenceNumbers::new((rng.next_u64(), rng.next_u64())),
@@ -200,7 +201,7 @@ impl Stack {
             && self.datagrams.front().is_none()
             && self.time_waits.is_empty()
             && self.fragments.poll_timeout().is_none()
-            && self.conversations.is_empty(now)
+            && !self.conversations.has_datagrams(now)
     }
 
     /// A generation later than those of all flows that ever were.

@@ -1,20 +1,22 @@
 //! The overlay: packets between peers go through as they are, without a flow.
 //!
-//! Rules still have their say where something begins: a connection's SYN, an echo request, the
-//! first datagram between two sockets. What follows, and what comes back, is not asked again.
+//! Rules have their say in each of them: a packet passes if it begins something that its sender may
+//! begin, or if it belongs to what one of the two ends may. What it belongs to is
+//! [remembered](super::conversations). Where nothing is (the gateway has started anew, or there
+//! were too many), a connection is taken for one that an end may have, if there is one; an echo reply
+//! for the answer to a request that might be; and a datagram for the first of its kind.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
 
 use smoltcp::wire::TcpPacket;
 
 use crate::action::{PeerId, Protocol};
 use crate::rules::Query;
-use crate::stack::flow::{FlowKey, FlowTable, KeyedState};
-use crate::stack::icmp::{self, Message, Version};
+use crate::stack::conversations::{Conversations, End, Ends, Kind, Standing};
+use crate::stack::flow::{FlowKey, FlowTable};
+use crate::stack::icmp::{self, HEADER_LEN, Message, QuotedProtocol, Version};
 use crate::stack::packet::{Packet, Transport};
-use crate::stack::policy::{Course, Policy};
+use crate::stack::policy::{Course, OverlaySay, Policy};
 use crate::stack::{Outlet, Stack};
 use crate::time::Instant;
 
@@ -27,201 +29,193 @@ impl Stack {
         outlet: &dyn Outlet,
         now: Instant,
     ) -> (Course, Option<PeerId>) {
-        let route = outlet.route(packet.destination);
-        let owner = route.map(|route| route.owner_for(peer));
+        let owner = outlet.route(packet.destination);
         let Self { flows, conversations, policy, .. } = self;
         let a_rule_takes = || {
-            policy.has_rules()
-                && a_rule_takes(flows, conversations, policy, peer, packet, outlet, now)
+            let Some(owner) = owner.filter(|_| policy.has_rules()) else { return false };
+            let rules = OverlayRules { flows, policy, outlet };
+            let way = Way { from: peer, to: owner.peer };
+            !rules.let_pass(way, packet, conversations, now)
         };
-        let course = policy.course(packet.destination, owner, a_rule_takes);
-        (course, route.map(|route| route.peer))
+        let seen = owner.map(|route| route.owner_for(peer));
+        let course = policy.course(packet.destination, seen, a_rule_takes);
+        (course, owner.map(|route| route.peer))
+    }
+
+    /// The rules have changed: conversations of peers end that may not begin under them.
+    pub(super) fn judge_conversations_again(&mut self, outlet: &dyn Outlet) {
+        let Self { flows, conversations, policy, .. } = self;
+        let rules = OverlayRules { flows, policy, outlet };
+        conversations.judge_again(|kind, ends| {
+            let protocol = match kind {
+                Kind::Connection => Protocol::Tcp,
+                Kind::Datagrams => Protocol::Udp,
+            };
+            rules.say(protocol, ends) == OverlaySay::Pass
+        });
     }
 }
 
-/// Whether a rule does something else with a packet to another peer than let it go there.
-fn a_rule_takes(
-    flows: &FlowTable,
-    conversations: &mut Conversations,
-    policy: &Policy,
-    peer: PeerId,
-    packet: &Packet<'_>,
-    outlet: &dyn Outlet,
-    now: Instant,
-) -> bool {
-    let (protocol, [from, to]) = match packet.transport {
-        Transport::Tcp { source_port, destination_port } => {
-            (Protocol::Tcp, [source_port, destination_port])
-        }
-        Transport::Udp { source_port, destination_port } => {
-            (Protocol::Udp, [source_port, destination_port])
-        }
-        Transport::Icmp => (Protocol::Icmp, [0, 0]),
-    };
-    let source = SocketAddr::new(packet.source, from);
-    let destination = SocketAddr::new(packet.destination, to);
-    let key = FlowKey { protocol, peer, inner: source, outer: Some(destination) };
-    if protocol != Protocol::Icmp && flows.find(&key).is_some() {
-        return true;
-    }
-    let begins = match protocol {
-        Protocol::Tcp => {
-            let segment = TcpPacket::new_unchecked(packet.transport_bytes());
-            segment.syn() && !segment.ack()
-        }
-        Protocol::Udp => !conversations.go_on(source, destination, now),
-        Protocol::Icmp => {
-            let message = icmp::read(Version::of(packet.source), packet.transport_bytes());
-            matches!(message, Message::EchoRequest { .. })
-        }
-    };
-    let Some(identity) = outlet.identity(peer).filter(|_| begins) else { return false };
-    let query = Query { peer: identity.public_key, protocol, source: source.ip(), destination };
-    let takes = policy.rules_out_overlay(&query);
-    if !takes && protocol == Protocol::Udp {
-        conversations.begin(peer, source, destination);
-    }
-    takes
+/// From one peer to another.
+#[derive(Clone, Copy)]
+struct Way {
+    from: PeerId,
+    to: PeerId,
 }
 
-/// How long a conversation is remembered at least (RFC 4787, REQ-5: two minutes or more).
-const GENERATION: Duration = Duration::from_secs(150);
-/// Conversations that are remembered, in each of two generations.
-const CONVERSATIONS_MAX: usize = 8_192;
-/// Those that one peer began.
-const CONVERSATIONS_PEER_MAX: usize = CONVERSATIONS_MAX / 2;
-
-/// Pairs of sockets of peers that exchange datagrams, as the rules let them. When there are too
-/// many, the older half is asked about again; those of a peer with too many, each time.
-#[derive(Debug)]
-pub(crate) struct Conversations {
-    current: Generation,
-    previous: Generation,
-    turned_at: Instant,
+impl Way {
+    /// The sockets that a packet on this way goes from and to.
+    const fn ends(self, source: SocketAddr, destination: SocketAddr) -> Ends {
+        Ends {
+            first: End { peer: self.from, socket: source },
+            other: End { peer: self.to, socket: destination },
+        }
+    }
 }
 
-impl Conversations {
-    pub(crate) fn new(hash_key: (u64, u64)) -> Self {
-        let hasher = KeyedState::new(hash_key);
-        let generation = || Generation::new(hasher);
-        Self { current: generation(), previous: generation(), turned_at: Instant::ZERO }
+/// Whoever would have begun what `ends` only go on with.
+const fn reversed(ends: Ends) -> Ends {
+    Ends { first: ends.other, other: ends.first }
+}
+
+/// What the rules say of packets between peers.
+struct OverlayRules<'a> {
+    flows: &'a FlowTable,
+    policy: &'a Policy,
+    outlet: &'a dyn Outlet,
+}
+
+impl OverlayRules<'_> {
+    /// What they say of something that the first end begins. A peer that has gone begins nothing.
+    fn say(&self, protocol: Protocol, ends: &Ends) -> OverlaySay {
+        let Some(identity) = self.outlet.identity(ends.first.peer) else { return OverlaySay::Stop };
+        let (source, destination) = (ends.first.socket.ip(), ends.other.socket);
+        let query = Query { peer: identity.public_key, protocol, source, destination };
+        self.policy.say_of_overlay(&query)
     }
 
-    /// Whether two sockets already talk, whoever began; they go on then.
-    fn go_on(&mut self, source: SocketAddr, destination: SocketAddr, now: Instant) -> bool {
-        let age = now.saturating_duration_since(self.turned_at);
-        if age >= 2 * GENERATION {
-            self.clear();
+    fn may_begin(&self, protocol: Protocol, ends: &Ends) -> bool {
+        self.say(protocol, ends) == OverlaySay::Pass
+    }
+
+    /// Whether a packet goes to its owner, as far as the rules are concerned.
+    fn let_pass(
+        &self,
+        way: Way,
+        packet: &Packet<'_>,
+        conversations: &mut Conversations,
+        now: Instant,
+    ) -> bool {
+        let socket = SocketAddr::new;
+        let ends = |from, to| way.ends(socket(packet.source, from), socket(packet.destination, to));
+        match packet.transport {
+            Transport::Tcp { source_port, destination_port } => {
+                let ends = ends(source_port, destination_port);
+                let segment = TcpPacket::new_unchecked(packet.transport_bytes());
+                let begins = segment.syn() && !segment.ack();
+                !self.has_flow(Protocol::Tcp, &ends)
+                    && self.let_segment_pass(ends, begins, conversations, now)
+            }
+            Transport::Udp { source_port, destination_port } => {
+                let ends = ends(source_port, destination_port);
+                !self.has_flow(Protocol::Udp, &ends)
+                    && self.let_datagram_pass(ends, conversations, now)
+            }
+            Transport::Icmp => {
+                let version = Version::of(packet.source);
+                let message = packet.transport_bytes();
+                let echo = ends(0, 0);
+                match icmp::read(version, message) {
+                    Message::EchoReply => self.may_begin(Protocol::Icmp, &reversed(echo)),
+                    _ if icmp::is_error(version, message) => {
+                        let quote = &message[HEADER_LEN..];
+                        self.let_error_pass(way, packet.destination, quote, conversations, now)
+                    }
+                    _ => self.may_begin(Protocol::Icmp, &echo),
+                }
+            }
         }
-        if age >= GENERATION || self.current.begun_by.len() >= CONVERSATIONS_MAX {
-            let current = self.current.successor();
-            self.previous = std::mem::replace(&mut self.current, current);
-            self.turned_at = now;
+    }
+
+    /// Whether a rule has led what is between two sockets elsewhere.
+    fn has_flow(&self, protocol: Protocol, ends: &Ends) -> bool {
+        let Ends { first, other } = ends;
+        let (inner, outer) = (first.socket, Some(other.socket));
+        self.flows.find(&FlowKey { protocol, peer: first.peer, inner, outer }).is_some()
+    }
+
+    fn let_segment_pass(
+        &self,
+        ends: Ends,
+        begins: bool,
+        conversations: &mut Conversations,
+        now: Instant,
+    ) -> bool {
+        let (kind, maker) = (Kind::Connection, ends.first.peer);
+        let sockets = [ends.first.socket, ends.other.socket];
+        let standing = conversations.find(kind, sockets, now).filter(|_| !begins);
+        match standing {
+            Some(Standing::Open) => return true,
+            Some(Standing::Ended) => return false,
+            None => {}
         }
-        let pairs = [(source, destination), (destination, source)];
-        if pairs.iter().any(|pair| self.current.begun_by.contains_key(pair)) {
-            return true;
-        }
-        let known = |pair| Some((pair, *self.previous.begun_by.get(&pair)?));
-        let Some((pair, peer)) = pairs.into_iter().find_map(known) else { return false };
-        self.current.insert(pair, peer);
+        let back = reversed(ends);
+        let ends = match self.say(Protocol::Tcp, &ends) {
+            OverlaySay::Pass => ends,
+            OverlaySay::Stop if !begins && self.may_begin(Protocol::Tcp, &back) => back,
+            OverlaySay::Stop | OverlaySay::Elsewhere => return false,
+        };
+        conversations.begin(kind, ends, maker);
         true
     }
 
-    /// A peer has begun one.
-    fn begin(&mut self, peer: PeerId, source: SocketAddr, destination: SocketAddr) {
-        self.current.insert((source, destination), peer);
-    }
-
-    /// Whether none is remembered.
-    pub(crate) fn is_empty(&self, now: Instant) -> bool {
-        let generations = [&self.current, &self.previous];
-        generations.iter().all(|generation| generation.begun_by.is_empty())
-            || now.saturating_duration_since(self.turned_at) >= 2 * GENERATION
-    }
-
-    /// Forgets them all: the rules have changed.
-    pub(crate) fn clear(&mut self) {
-        (self.current, self.previous) = (self.current.successor(), self.current.successor());
-    }
-}
-
-/// The conversations of some time.
-#[derive(Debug)]
-struct Generation {
-    begun_by: HashMap<(SocketAddr, SocketAddr), PeerId, KeyedState>,
-    count: HashMap<PeerId, usize, KeyedState>,
-}
-
-impl Generation {
-    fn new(hasher: KeyedState) -> Self {
-        let (begun_by, count) = (HashMap::with_hasher(hasher), HashMap::with_hasher(hasher));
-        Self { begun_by, count }
-    }
-
-    fn successor(&self) -> Self {
-        Self::new(*self.count.hasher())
-    }
-
-    /// Adds a pair that is not there, unless its peer has its share.
-    fn insert(&mut self, pair: (SocketAddr, SocketAddr), peer: PeerId) {
-        let count = self.count.entry(peer).or_default();
-        if *count < CONVERSATIONS_PEER_MAX {
-            *count += 1;
-            self.begun_by.insert(pair, peer);
+    fn let_datagram_pass(
+        &self,
+        ends: Ends,
+        conversations: &mut Conversations,
+        now: Instant,
+    ) -> bool {
+        let (kind, maker) = (Kind::Datagrams, ends.first.peer);
+        if conversations.find(kind, [ends.first.socket, ends.other.socket], now).is_some() {
+            return true;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALICE: PeerId = PeerId::first(0);
-    const BOB: PeerId = PeerId::first(1);
-
-    fn socket(n: usize) -> SocketAddr {
-        SocketAddr::new([10, (n / 62_500) as u8, (n / 250 % 250) as u8, (n % 250) as u8].into(), 1)
-    }
-
-    fn at(secs: u64) -> Instant {
-        Instant::ZERO + Duration::from_secs(secs)
-    }
-
-    #[test]
-    fn answers_belong_to_a_conversation_and_keep_it() {
-        let mut conversations = Conversations::new((1, 2));
-        assert!(!conversations.go_on(socket(1), socket(2), at(0)));
-        conversations.begin(ALICE, socket(1), socket(2));
-        for secs in (0..2_000).step_by(100) {
-            assert!(conversations.go_on(socket(2), socket(1), at(secs)), "{secs}");
+        let begins = self.may_begin(Protocol::Udp, &ends);
+        if begins {
+            conversations.begin(kind, ends, maker);
         }
-        assert!(!conversations.go_on(socket(2), socket(3), at(0)));
-        assert!(!conversations.go_on(socket(1), socket(2), at(2_400)));
+        begins
     }
 
-    #[test]
-    fn conversations_are_bounded() {
-        let mut conversations = Conversations::new((1, 2));
-        for n in 0..4 * CONVERSATIONS_MAX {
-            let peer = PeerId::first((n % 5) as u32);
-            if !conversations.go_on(socket(n), socket(n + 1), at(0)) {
-                conversations.begin(peer, socket(n), socket(n + 1));
+    /// Whether an ICMP error passes: it does if the packet would that it quotes, which `to` has sent
+    /// to the peer that the error comes from.
+    fn let_error_pass(
+        &self,
+        way: Way,
+        to: IpAddr,
+        quote: &[u8],
+        conversations: &mut Conversations,
+        now: Instant,
+    ) -> bool {
+        let Some(quoted) = icmp::read_quote(Version::of(to), quote) else { return false };
+        let owner = self.outlet.route(quoted.destination.ip()).map(|route| route.peer);
+        if quoted.source.ip() != to || owner != Some(way.from) {
+            return false;
+        }
+        let ends = Way { from: way.to, to: way.from }.ends(quoted.source, quoted.destination);
+        let sockets = [quoted.source, quoted.destination];
+        let may_either =
+            |protocol| self.may_begin(protocol, &ends) || self.may_begin(protocol, &reversed(ends));
+        match quoted.protocol {
+            QuotedProtocol::Tcp(_) => match conversations.find(Kind::Connection, sockets, now) {
+                Some(standing) => standing == Standing::Open,
+                None => may_either(Protocol::Tcp),
+            },
+            QuotedProtocol::Udp => {
+                conversations.find(Kind::Datagrams, sockets, now).is_some()
+                    || self.may_begin(Protocol::Udp, &ends)
             }
-            assert!(conversations.current.begun_by.len() <= CONVERSATIONS_MAX);
+            QuotedProtocol::EchoRequest => self.may_begin(Protocol::Icmp, &ends),
+            QuotedProtocol::Echo => self.may_begin(Protocol::Icmp, &reversed(ends)),
         }
-        assert!(conversations.previous.begun_by.len() <= CONVERSATIONS_MAX);
-    }
-
-    #[test]
-    fn a_peer_that_talks_to_everybody_ends_no_conversation_of_others() {
-        let mut conversations = Conversations::new((1, 2));
-        conversations.begin(BOB, socket(1), socket(0));
-        for n in 2..4 * CONVERSATIONS_MAX {
-            if !conversations.go_on(socket(n), socket(n + 1), at(0)) {
-                conversations.begin(ALICE, socket(n), socket(n + 1));
-            }
-        }
-        assert!(conversations.go_on(socket(0), socket(1), at(0)));
     }
 }

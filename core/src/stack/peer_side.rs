@@ -189,10 +189,16 @@ impl Stack {
             }
             return;
         }
+        if verdict == Verdict::NoPeer {
+            // As a kernel's WireGuard says it.
+            outlet.count(Counter::NoPeer);
+            return self.refuse(ends.peer, &packet, Reason::Host, outlet, now);
+        }
         let offer = match verdict {
             Verdict::Offer(offer) => Ok(offer),
             Verdict::Reject => Err(Some(Counter::Rejected)),
             Verdict::Protected => Err(Some(Counter::Protected)),
+            Verdict::NoPeer => Err(Some(Counter::NoPeer)),
             Verdict::Drop => Err(None),
         };
         let offer = offer.and_then(|offer| {
@@ -323,7 +329,7 @@ impl Stack {
             (Message::Unreachable { .. }, Direction::Host) => {
                 outlet.count(Counter::PeerUnreachable);
             }
-            (Message::Other, _) => outlet.count(Counter::DropProtocol),
+            (Message::EchoReply | Message::Other, _) => outlet.count(Counter::DropProtocol),
         }
     }
 

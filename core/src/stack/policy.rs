@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
+
 use crate::action::{Protocol, Target};
 use crate::config::{DefaultAction, Gateway};
 use crate::rules::{ProxyProtocol, Query, RedirectTarget, Rule, RuleAction, Rules};
@@ -51,6 +53,8 @@ pub(crate) enum Verdict {
     Reject,
     /// Refuse it because the target is protected.
     Protected,
+    /// Refuse it because the target is on the tunnel's own network, where no peer has it.
+    NoPeer,
     /// Don't answer.
     Drop,
 }
@@ -85,23 +89,40 @@ impl Offer {
     }
 }
 
+/// What the rules say of a flow to another peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OverlaySay {
+    /// It may go there.
+    Pass,
+    /// It goes somewhere else.
+    Elsewhere,
+    /// It goes nowhere.
+    Stop,
+}
+
 /// The gateway's policy.
 #[derive(Debug)]
 pub(crate) struct Policy {
     gateway: Option<Gateway>,
+    /// The tunnel's own networks.
+    networks: Vec<IpNet>,
     rules: Rules,
     /// Whether a rule gives datagrams another target than their own.
     redirects_datagrams: bool,
 }
 
 impl Policy {
-    pub(crate) fn new(mut gateway: Option<Gateway>) -> Self {
+    /// The policy of a gateway with these addresses inside the tunnel.
+    pub(crate) fn new(mut gateway: Option<Gateway>, own_addresses: &[IpNet]) -> Self {
         let rules = gateway.as_mut().map_or_else(Vec::new, |gateway| {
             // The compiled list is the only one that counts.
             std::mem::take(&mut gateway.rules)
         });
+        // Whoever gives a prefix of no length means everything, which is no network.
+        let networks = own_addresses.iter().filter(|own| own.prefix_len() > 0).copied().collect();
+        let rules_of_none = Rules::new(Vec::new());
         let mut policy =
-            Self { gateway, rules: Rules::new(Vec::new()), redirects_datagrams: false };
+            Self { gateway, networks, rules: rules_of_none, redirects_datagrams: false };
         policy.set_rules(rules);
         policy
     }
@@ -183,14 +204,12 @@ impl Policy {
         self.rules.decide(query)
     }
 
-    /// Whether a rule has a say in a flow to another peer, beyond letting it go its way.
-    pub(crate) fn rules_out_overlay(&self, query: &Query) -> bool {
-        self.rule_for(query).is_some_and(|(_, rule)| match rule.action {
-            RuleAction::Relay { .. } => false,
-            RuleAction::Redirect { .. }
-            | RuleAction::Serve
-            | RuleAction::Reject
-            | RuleAction::Drop => true,
+    /// What the rules say of a flow to another peer.
+    pub(crate) fn say_of_overlay(&self, query: &Query) -> OverlaySay {
+        self.rule_for(query).map_or(OverlaySay::Pass, |(_, rule)| match rule.action {
+            RuleAction::Relay { .. } => OverlaySay::Pass,
+            RuleAction::Redirect { .. } | RuleAction::Serve => OverlaySay::Elsewhere,
+            RuleAction::Reject | RuleAction::Drop => OverlaySay::Stop,
         })
     }
 
@@ -256,14 +275,28 @@ impl Policy {
         })
     }
 
-    /// Lets a flow go where it is meant to go, if that is not protected, or named.
-    fn relay(&self, query: &Query, named: &[ipnet::IpNet], offer: Offer) -> Verdict {
+    /// Lets a flow go where it is meant to go, if that is neither protected nor a peer's that there
+    /// is not, or is named.
+    fn relay(&self, query: &Query, named: &[IpNet], offer: Offer) -> Verdict {
         let address = query.destination.ip();
         let host = self.gateway.as_ref().map_or(&[][..], |gateway| &gateway.host_addresses);
         if is_protected(address, host) && !named.iter().any(|prefix| names(prefix, address)) {
             return Verdict::Protected;
         }
+        if self.is_on_the_tunnel(address, named) && !self.excludes(address) {
+            return Verdict::NoPeer;
+        }
         Verdict::Offer(offer)
+    }
+
+    /// Whether an address is on one of the tunnel's networks, and no prefix within that names it.
+    /// (What a peer there has goes to that peer, and nobody is asked here.)
+    fn is_on_the_tunnel(&self, address: IpAddr, named: &[IpNet]) -> bool {
+        let mut networks = self.networks.iter().filter(|network| network.contains(&address));
+        networks.any(|network| {
+            let names = |prefix: &IpNet| prefix.contains(&address) && network.contains(prefix);
+            !named.iter().any(names)
+        })
     }
 }
 
@@ -277,13 +310,14 @@ mod tests {
 
     fn gateway(default: DefaultAction, rules: Vec<Rule>) -> Policy {
         assert!(rules.len() <= RULES_MAX);
-        Policy::new(Some(Gateway {
+        let gateway = Some(Gateway {
             rules,
             default,
             peer_to_peer: true,
             overlay_exclude: vec!["10.9.0.0/16".parse().unwrap()],
             host_addresses: vec!["192.0.2.1".parse().unwrap()],
-        }))
+        });
+        Policy::new(gateway, &["10.77.0.1/24".parse().unwrap()])
     }
 
     fn rule(to: &str, action: RuleAction) -> Rule {
@@ -315,7 +349,7 @@ mod tests {
 
     #[test]
     fn without_a_gateway_nothing_is_reached() {
-        let policy = Policy::new(None);
+        let policy = Policy::new(None, &[]);
         assert_eq!(tcp(&policy, "8.8.8.8:53"), Verdict::Drop);
         let own = policy.decide(&query(Protocol::Tcp, "10.0.0.1:80"), Direction::Own);
         assert_eq!(own, Verdict::Reject);
@@ -349,6 +383,21 @@ mod tests {
             assert_eq!(tcp(&closed, target), Verdict::Protected, "{target}");
             assert!(matches!(tcp(&open, target), Verdict::Offer(_)), "{target}");
         }
+    }
+
+    #[test]
+    fn an_address_of_the_tunnels_network_leaves_only_by_its_name() {
+        let verdict = |rules| tcp(&gateway(DefaultAction::Relay, rules), "10.77.0.9:80");
+        for wider in ["", "0.0.0.0/0", "10.0.0.0/8", "10.77.0.8/32"] {
+            assert_eq!(verdict(vec![rule(wider, RELAY)]), Verdict::NoPeer, "{wider}");
+        }
+        for name in ["10.77.0.9/32", "10.77.0.0/24", "10.77.0.8/30"] {
+            assert!(matches!(verdict(vec![rule(name, RELAY)]), Verdict::Offer(_)), "{name}");
+        }
+        assert!(matches!(verdict(vec![rule("", redirect("127.0.0.1:1"))]), Verdict::Offer(_)));
+        assert_eq!(verdict(vec![rule("", RuleAction::Reject)]), Verdict::Reject);
+        let quiet = gateway(DefaultAction::Drop, Vec::new());
+        assert_eq!(tcp(&quiet, "10.77.0.9:80"), Verdict::Drop, "who answers nobody");
     }
 
     #[test]

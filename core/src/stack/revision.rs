@@ -14,7 +14,7 @@ impl Stack {
     /// Replaces the rules.
     pub(crate) fn set_rules(&mut self, rules: Vec<Rule>, outlet: &mut dyn Outlet) {
         self.policy.set_rules(rules);
-        self.conversations.clear();
+        self.judge_conversations_again(outlet);
         self.judge_again(outlet);
     }
 
@@ -27,7 +27,7 @@ impl Stack {
 
     /// A peer has come: it may own addresses now that flows of others lead to.
     pub(crate) fn handle_peer_added(&mut self, outlet: &mut dyn Outlet) {
-        self.conversations.clear();
+        self.conversations.retain_owners(|address| outlet.route(address).map(|route| route.peer));
         for id in self.flows.ids() {
             if !self.keeps_its_way(id, outlet) {
                 self.abort(id, Abort::NoPeer, outlet);
@@ -42,8 +42,8 @@ impl Stack {
                 self.abort(id, Abort::NoPeer, outlet);
             }
         }
-        // Whoever has its addresses next has to ask for itself.
-        self.conversations.clear();
+        let owner = |address| outlet.route(address).map(|route| route.peer);
+        self.conversations.retain_owners(|address| owner(address).filter(|owner| *owner != peer));
         self.fragments.forget_peer(peer);
         if let Some(errors) = self.icmp_errors.get_mut(peer.slot()) {
             *errors = Bucket::default();
@@ -105,7 +105,7 @@ impl Stack {
                     Verdict::Protected => {
                         external_ports.contain(remote) && policy.is_host_address(remote.ip())
                     }
-                    Verdict::Reject | Verdict::Drop => false,
+                    Verdict::Reject | Verdict::NoPeer | Verdict::Drop => false,
                 });
                 mapping.has_contacts()
             }
@@ -115,7 +115,7 @@ impl Stack {
                     let is_same = offer.proxy_protocol == flow.meta.proxy_protocol;
                     is_same && offer.target == flow.meta.target
                 }
-                Verdict::Reject | Verdict::Protected | Verdict::Drop => false,
+                Verdict::Reject | Verdict::Protected | Verdict::NoPeer | Verdict::Drop => false,
             },
         }
     }

@@ -143,6 +143,8 @@ impl Stack {
                 find(ours(Protocol::Udp)).or_else(|| find(any_hosts(Protocol::Udp)))
             }
             QuotedProtocol::Echo => find(any_hosts(Protocol::Icmp)),
+            // Of ours none goes to a peer.
+            QuotedProtocol::EchoRequest => None,
         }?;
         let widest = self.packet_max(peer, Version::of(inner.ip()), outlet);
         let flow = self.flows.get_mut(id)?;
@@ -157,8 +159,13 @@ impl Stack {
                 let is_sent = speaks_as_one || mapping.admits(quoted.source);
                 is_sent.then(|| mapping.path_mtu_mut().lower(mtu, widest, now))?
             }
-            (FlowKind::Tcp(_), QuotedProtocol::Udp | QuotedProtocol::Echo)
-            | (FlowKind::Mapping(_), QuotedProtocol::Tcp(_)) => return None,
+            (
+                FlowKind::Tcp(_),
+                QuotedProtocol::Udp | QuotedProtocol::Echo | QuotedProtocol::EchoRequest,
+            )
+            | (FlowKind::Mapping(_), QuotedProtocol::Tcp(_) | QuotedProtocol::EchoRequest) => {
+                return None;
+            }
         };
         if is_news {
             self.make_ready(id);

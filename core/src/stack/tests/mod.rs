@@ -5,6 +5,7 @@ mod idle;
 mod lifecycle;
 mod limits;
 mod meta;
+mod overlay;
 mod peers;
 mod reach;
 mod reincarnation;

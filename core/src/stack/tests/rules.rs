@@ -234,25 +234,6 @@ fn rules_come_before_the_overlay() {
 }
 
 #[test]
-fn what_a_peer_began_is_answered_whatever_the_rules_say_of_the_answer() {
-    let bob = World::new().wire.identity(BOB).unwrap().public_key;
-    let reject = Rule { from: vec![Source::Peer(bob)], ..Rule::any(RuleAction::Drop) };
-    let mut world = world(vec![reject]);
-    let (alice, bob) = (format!("{ALICE_IP}:1000"), format!("{BOB_IP}:2000"));
-    world.receive(BOB, &udp(&bob, &alice, b"unasked"));
-    assert!(world.sent().is_empty());
-    world.receive(ALICE, &udp(&alice, &bob, b"question"));
-    assert_eq!(world.only_sent().0, BOB);
-    world.receive(BOB, &udp(&bob, &alice, b"answer"));
-    assert_eq!(world.only_sent().0, ALICE);
-    let mut client = Client { peer: BOB, ..Client::new(&bob, &alice) };
-    client.send(&mut world, Syn, &[]);
-    assert!(world.sent().is_empty());
-    client.send(&mut world, Ack, b"of a connection that alice began");
-    assert_eq!(world.only_sent().0, ALICE);
-}
-
-#[test]
 fn a_relay_rule_opens_no_overlay_that_is_off() {
     let mut world = World::with(|parts| {
         let gateway = parts.gateway.as_mut().unwrap();
