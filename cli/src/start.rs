@@ -1,11 +1,12 @@
 //! Starts a driver, and leads what the system refuses back to the line that asked for it.
 
+use std::borrow::Cow;
 use std::io::ErrorKind;
 
 use slipwire_core::Config;
 use slipwire_driver::{Driver, Settings, StartError};
 
-use crate::config::Origin;
+use crate::config::{self, Origin};
 use crate::entropy;
 use crate::failure::Failure;
 use crate::memory;
@@ -20,24 +21,24 @@ pub(crate) fn start(
     let seed = entropy::secret_bytes()?;
     let settings = Settings { give_back: Some(memory::return_pages), ..settings };
     Driver::new(engine, settings, *seed).map_err(|error| {
-        let (line, key, mend) = match &error {
+        let (line, key, mend): (_, _, Cow<'_, str>) = match &error {
             StartError::Tunnel { error, .. } => {
-                (origin.listen_line, "interface.listen_port", mend_tunnel(error.kind()))
+                (origin.listen_line, "interface.listen_port", mend_tunnel(error.kind()).into())
             }
             StartError::NoListenAddress => (
                 origin.listen_line,
                 "interface.listen_address",
-                mend_tunnel(ErrorKind::AddrNotAvailable),
+                mend_tunnel(ErrorKind::AddrNotAvailable).into(),
             ),
             StartError::Forward { index, error, .. } => {
                 let line = origin.forward_lines.get(*index).copied().unwrap_or(1);
-                (line, "forward.listen", mend_forward(error.kind()))
+                (line, "forward.listen", mend_forward(error.kind()).into())
             }
-            StartError::Capture { .. } => {
-                (origin.capture_line, "capture.file", "name a file that this user may write")
+            StartError::Capture { error, .. } => {
+                (origin.capture_line, "capture.file", config::mend_file(error).into())
             }
-            StartError::Record { .. } => {
-                (origin.record_line, "record.file", "name a file that this user may write")
+            StartError::Record { error, .. } => {
+                (origin.record_line, "record.file", config::mend_file(error).into())
             }
             StartError::System { .. } => return Failure::System(format!("slipwire: {error}")),
         };

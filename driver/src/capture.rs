@@ -24,7 +24,7 @@ use pcap_file::{DataLink, PcapResult};
 use slipwire_core::{Direction, Identity, Instant, PeerId, Tap};
 
 use crate::error::StartError;
-use crate::private_file;
+use crate::private_file::{self, Kind};
 use crate::settings::CaptureFile;
 
 /// Bytes that are written at once.
@@ -43,13 +43,14 @@ const OVERHEAD_MAX: usize = 128;
 pub struct Capture(Arc<Mutex<Writer>>);
 
 impl Capture {
-    /// Creates the file, or empties it; nobody but its owner may read it. Packets get the wall clock's
-    /// time, as if it were `now` there.
+    /// Creates the file, or empties one that holds captured packets (pcapng); nobody but its owner may
+    /// read it. Packets get the wall clock's time, as if it were `now` there.
     ///
     /// # Errors
-    /// What the system refused.
+    /// The file holds something else, or the system refused.
     pub fn create(to: CaptureFile, now: Instant) -> Result<Self, StartError> {
-        match private_file::create(&to.file).and_then(|file| Writer::new(file, to.size_max, now)) {
+        let file = private_file::create(&to.file, Kind::Capture);
+        match file.and_then(|file| Ok(Writer::new(file, to.size_max, now)?)) {
             Ok(writer) => Ok(Self(Arc::new(Mutex::new(writer)))),
             Err(error) => Err(StartError::Capture { file: to.file, error }),
         }

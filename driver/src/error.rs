@@ -28,19 +28,19 @@ pub enum StartError {
         /// The system's answer.
         error: io::Error,
     },
-    /// The file of a tape.
+    /// A file of the tapes.
     Record {
         /// The file.
         file: PathBuf,
-        /// The system's answer.
-        error: io::Error,
+        /// What is wrong with it.
+        error: FileError,
     },
     /// The file of captured packets.
     Capture {
         /// The file.
         file: PathBuf,
-        /// The system's answer.
-        error: io::Error,
+        /// What is wrong with it.
+        error: FileError,
     },
     /// Something that every process gets, as a rule.
     System {
@@ -61,12 +61,8 @@ impl fmt::Display for StartError {
             Self::Forward { name, address, error, .. } => {
                 write!(f, "{address} (forward {name}): {}", Reason(error))
             }
-            Self::Record { file, error } => {
-                write!(f, "{} (tape): {}", file.display(), Reason(error))
-            }
-            Self::Capture { file, error } => {
-                write!(f, "{} (capture): {}", file.display(), Reason(error))
-            }
+            Self::Record { file, error } => write!(f, "{} (tape): {error}", file.display()),
+            Self::Capture { file, error } => write!(f, "{} (capture): {error}", file.display()),
             Self::System { what, error } => write!(f, "{what}: {}", Reason(error)),
         }
     }
@@ -78,9 +74,54 @@ impl std::error::Error for StartError {
             Self::NoListenAddress => None,
             Self::Tunnel { error, .. }
             | Self::Forward { error, .. }
-            | Self::Capture { error, .. }
-            | Self::Record { error, .. }
             | Self::System { error, .. } => Some(error),
+            Self::Capture { error, .. } | Self::Record { error, .. } => Some(error),
+        }
+    }
+}
+
+/// Why a file is not made, or not written over.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FileError {
+    /// It holds something, and that is not what an earlier run would have left there.
+    Foreign,
+    /// It is a directory, a device, a pipe or a socket.
+    NotRegular,
+    /// The directory for it does not exist.
+    NoDirectory(PathBuf),
+    /// The directory for it lets no file be made.
+    Directory {
+        /// The directory.
+        directory: PathBuf,
+        /// The system's answer.
+        error: io::Error,
+    },
+    /// The system refused.
+    System(io::Error),
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign => f.write_str("holds something else, which would be lost"),
+            Self::NotRegular => f.write_str("is no regular file"),
+            Self::NoDirectory(directory) => {
+                write!(f, "there is no directory {}", directory.display())
+            }
+            Self::Directory { directory, error } => {
+                write!(f, "no file can be made in {}: {}", directory.display(), Reason(error))
+            }
+            Self::System(error) => Reason(error).fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for FileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Foreign | Self::NotRegular | Self::NoDirectory(_) => None,
+            Self::Directory { error, .. } | Self::System(error) => Some(error),
         }
     }
 }

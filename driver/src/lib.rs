@@ -116,7 +116,7 @@ mod udp;
 
 pub use capture::Capture;
 pub use driver::Driver;
-pub use error::StartError;
+pub use error::{FileError, StartError};
 pub use host::proxy::{PROXY_PEER_NAME, PROXY_PUBLIC_KEY};
 pub use settings::{CaptureFile, Forward, ForwardProtocol, Page, Settings, TapeFiles};
 pub use udp::Offloads;

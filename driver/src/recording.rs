@@ -16,7 +16,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,8 +24,8 @@ use std::time::Duration;
 use slipwire_core::tape::TapeSink;
 use slipwire_core::{Engine, Instant};
 
-use crate::error::StartError;
-use crate::private_file;
+use crate::error::{FileError, StartError};
+use crate::private_file::{self, Kind};
 use crate::settings::TapeFiles;
 
 /// How long entries wait for others.
@@ -52,23 +52,26 @@ impl Recording {
         engine: &mut Engine,
         now: Instant,
     ) -> Result<Self, StartError> {
-        let file = to.file.clone();
         let has_failed = Arc::default();
         let mut recording = Self { to, due: None, begin_at: now, has_failed };
         match recording.begin(engine, now) {
             Ok(()) => Ok(recording),
-            Err(error) => Err(StartError::Record { file, error }),
+            Err((file, error)) => Err(StartError::Record { file, error }),
         }
     }
 
-    fn begin(&mut self, engine: &mut Engine, now: Instant) -> io::Result<()> {
-        rotate(&self.to.file, self.to.segments)?;
+    /// An error is about one of the files.
+    fn begin(&mut self, engine: &mut Engine, now: Instant) -> Result<(), (PathBuf, FileError)> {
+        self.to.check()?;
+        let first = |error| (self.to.file.clone(), error);
+        rotate(&self.to).map_err(|error| first(error.into()))?;
         let segments = u64::from(self.to.segments.max(1));
         let size_max = self.to.size_max / segments;
-        let file = private_file::create(&self.to.file)?;
+        let file = private_file::create(&self.to.file, Kind::Tape).map_err(first)?;
         let has_failed = Arc::clone(&self.has_failed);
         let segment = Segment { file, written: 0, size_max, has_failed };
-        engine.start_tape(Box::new(segment), now).map_err(io::Error::other)
+        let started = engine.start_tape(Box::new(segment), now);
+        started.map_err(|error| first(io::Error::other(error).into()))
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
@@ -85,8 +88,9 @@ impl Recording {
             let has_failed = self.has_failed.load(Ordering::Relaxed);
             if !has_failed && now >= self.begin_at && engine.is_at_rest() {
                 self.begin_at = now + BEGIN_INTERVAL;
-                if let Err(error) = self.begin(engine, now) {
-                    log::warn!("tape: {error}; nothing is recorded, nothing else stops");
+                if let Err((file, error)) = self.begin(engine, now) {
+                    let file = file.display();
+                    log::warn!("tape: {file}: {error}; nothing is recorded, nothing else stops");
                     self.has_failed.store(true, Ordering::Relaxed);
                 }
             }
@@ -107,17 +111,10 @@ impl Recording {
 }
 
 /// Makes place for a new segment: each gets the next number, and the last one goes.
-fn rotate(file: &Path, segments: u32) -> io::Result<()> {
-    let numbered = |number: u32| match number {
-        0 => file.to_owned(),
-        number => {
-            let mut name = file.as_os_str().to_owned();
-            name.push(format!(".{number}"));
-            PathBuf::from(name)
-        }
-    };
-    for number in (1..segments).rev() {
-        match fs::rename(numbered(number - 1), numbered(number)) {
+fn rotate(tapes: &TapeFiles) -> io::Result<()> {
+    let files: Vec<_> = tapes.files().collect();
+    for pair in files.windows(2).rev() {
+        match fs::rename(&pair[0], &pair[1]) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
         }
@@ -155,6 +152,7 @@ impl TapeSink for Segment {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::path::Path;
 
     use slipwire_core::config::{Interface, Mappings, Parts, Peer, Tcp};
     use slipwire_core::tape::{Replay, Step};
@@ -224,6 +222,26 @@ mod tests {
         assert_eq!(inputs(&file), 2);
     }
 
+    #[test]
+    fn what_is_no_tape_is_neither_written_over_nor_moved() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.tape");
+        for name in ["a.tape", "a.tape.1", "a.tape.2"] {
+            let foreign = directory.path().join(name);
+            fs::write(&foreign, "a key").unwrap();
+            let to = TapeFiles { file: file.clone(), size_max: 300_000, segments: 3 };
+            match Recording::start(to, &mut engine(), Instant::ZERO) {
+                Err(StartError::Record { file, error: FileError::Foreign }) => {
+                    assert_eq!(file, foreign);
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(fs::read(&foreign).unwrap(), b"a key");
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+            fs::remove_file(foreign).unwrap();
+        }
+    }
+
     fn segment(file: File, size_max: u64) -> Segment {
         Segment { file, written: 0, size_max, has_failed: Arc::default() }
     }
@@ -233,7 +251,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("a.tape");
         for text in ["one", "two", "three", "four"] {
-            rotate(&file, 3).unwrap();
+            let to = TapeFiles { file: file.clone(), size_max: 0, segments: 3 };
+            rotate(&to).unwrap();
             fs::write(&file, text).unwrap();
         }
         let read = |name: &str| fs::read_to_string(directory.path().join(name)).ok();
@@ -247,7 +266,7 @@ mod tests {
     fn a_segment_that_is_full_ends_behind_a_whole_frame() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.tape");
-        let file = private_file::create(&path).unwrap();
+        let file = private_file::create(&path, Kind::Tape).unwrap();
         let mut segment = segment(file, 10);
         assert!(segment.append(b"123456").is_continue());
         assert!(segment.append(b"78901").is_break());

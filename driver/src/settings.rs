@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use slipwire_core::{FlowMeta, IdleRings};
 
+use crate::error::FileError;
+use crate::private_file::{self, Kind};
+
 /// The host's side of a configuration.
 pub struct Settings {
     /// Addresses of this host at which WireGuard is spoken; by default every one, IPv4 and IPv6.
@@ -57,10 +60,20 @@ impl fmt::Debug for Settings {
 /// A file of captured packets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CaptureFile {
-    /// The file; what it held before is gone.
+    /// The file. Packets that it held before are gone; if it holds anything else it is left alone.
     pub file: PathBuf,
     /// Bytes that it may have. Then no more is captured.
     pub size_max: u64,
+}
+
+impl CaptureFile {
+    /// Whether a capture could begin, as far as that can be known without one.
+    ///
+    /// # Errors
+    /// What stands against it.
+    pub fn check(&self) -> Result<(), FileError> {
+        private_file::check(&self.file, Kind::Capture)
+    }
 }
 
 /// A ring of tapes.
@@ -72,6 +85,34 @@ pub struct TapeFiles {
     pub size_max: u64,
     /// How many there are, at least 1.
     pub segments: u32,
+}
+
+impl TapeFiles {
+    /// The files, from the one that is written to the oldest.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        (0..self.segments.max(1)).map(|number| match number {
+            0 => self.file.clone(),
+            number => {
+                let mut name = self.file.as_os_str().to_owned();
+                name.push(format!(".{number}"));
+                name.into()
+            }
+        })
+    }
+
+    /// Whether a recording could begin, as far as that can be known without one.
+    ///
+    /// # Errors
+    /// What stands against it, and in which of the files.
+    pub fn check(&self) -> Result<(), (PathBuf, FileError)> {
+        let check = |file: PathBuf| {
+            let outcome = private_file::check(&file, Kind::Tape);
+            outcome.map_err(|error| (file, error))
+        };
+        self.files().try_for_each(check)?;
+        // Of files that exist, too: each moves on to the next one's name.
+        private_file::check_directory(&self.file).map_err(|error| (self.file.clone(), error))
+    }
 }
 
 /// A local port that leads into the tunnel.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lexopt::Parser;
 use slipwire_core::tape::{Replay, Step, TapeEnd};
-use slipwire_driver::{Capture, CaptureFile, StartError};
+use slipwire_driver::{Capture, CaptureFile, FileError, StartError};
 
 use super::arguments;
 use crate::failure::Failure;
@@ -97,6 +97,13 @@ fn run(
 
 fn capture(file: &Path, replay: &Replay<'_>) -> Result<Capture, Failure> {
     let to = CaptureFile { file: file.to_owned(), size_max: u64::MAX };
-    Capture::create(to, replay.begun_at())
-        .map_err(|error: StartError| Failure::System(format!("slipwire: {error}")))
+    Capture::create(to, replay.begun_at()).map_err(|error| {
+        let message = format!("slipwire: {error}");
+        match error {
+            StartError::Capture { error: FileError::Foreign | FileError::NotRegular, .. } => {
+                Failure::Fault(format!("{message}; name another file"))
+            }
+            _ => Failure::System(message),
+        }
+    })
 }

@@ -25,6 +25,7 @@ mod secret;
 mod section;
 mod source;
 mod value;
+mod written;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ use secret::Surroundings;
 pub(crate) use secret::read_private_key;
 pub(crate) use source::LoadError;
 use source::Source;
+pub(crate) use written::mend as mend_file;
 
 /// A valid configuration file.
 #[derive(Debug)]
@@ -138,6 +140,7 @@ fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Opt
     };
     let capture = options::capture(root, directory, report);
     let record = options::record(root, directory, report);
+    written::check(capture.as_ref(), record.as_ref(), report);
     let log_level = options::log_level(root, report);
     if interface.addresses_sound && peers.ownership_sound {
         forward::check_targets(&forwards, &parts, report);

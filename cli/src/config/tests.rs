@@ -185,7 +185,10 @@ fn a_capture_lies_beside_the_configuration_and_has_an_end() {
         (file.strip_prefix(beside).map(Path::to_owned).unwrap_or(file), size_max)
     };
     assert_eq!(capture("file = \"a.pcap\"\n"), ("a.pcap".into(), 256 << 20));
-    assert_eq!(capture("file = \"/x/a\"\nsize = \"1MiB\"\n"), ("/x/a".into(), 1 << 20));
+    assert_eq!(
+        capture("file = \"/tmp/a.pcap\"\nsize = \"1MiB\"\n"),
+        ("/tmp/a.pcap".into(), 1 << 20)
+    );
     assert!(load_text(INTERFACE).unwrap().settings.capture.is_none());
     let missing = faults(&format!("{INTERFACE}[capture]\n"));
     assert!(missing[0].contains("capture.file: missing"), "{missing:?}");
@@ -201,7 +204,7 @@ fn tapes_lie_beside_the_configuration_and_have_an_end() {
     let tapes = record("file = \"a.tape\"\n");
     assert!(tapes.file.ends_with("a.tape") && tapes.file != Path::new("a.tape"));
     assert_eq!((tapes.size_max, tapes.segments), (256 << 20, 4));
-    let tapes = record("file = \"/x/a\"\nsize = \"1MiB\"\nsegments = 2\n");
+    let tapes = record("file = \"/tmp/a.tape\"\nsize = \"1MiB\"\nsegments = 2\n");
     assert_eq!((tapes.size_max, tapes.segments), (1 << 20, 2));
     assert!(load_text(INTERFACE).unwrap().settings.record.is_none());
 }

@@ -8,3 +8,4 @@ mod quickstart;
 mod rules;
 mod run;
 mod usage;
+mod written;

@@ -11,6 +11,12 @@ pub(crate) const BODY_LEN_MAX: usize = 1 << 24;
 
 use super::TapeError;
 
+/// Whether a file that begins like this is a tape, of whatever version. Less than its first 14 bytes
+/// are not enough to say so.
+pub fn is_tape(start: &[u8]) -> bool {
+    start.starts_with(MAGIC)
+}
+
 /// What stands before the first frame.
 pub(crate) fn preamble() -> Vec<u8> {
     [MAGIC, &VERSION.to_le_bytes()].concat()

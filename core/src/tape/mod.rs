@@ -46,6 +46,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 pub(crate) use entry::{Head, Input, Member, Output};
+pub use frame::is_tape;
 pub(crate) use recorder::Recorder;
 pub use replay::{Difference, Replay, Step, TapeEnd};
 

@@ -53,8 +53,9 @@ impl Scene {
     fn new(size_max: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let to = CaptureFile { file: directory.path().join("a.pcap"), size_max };
-        // What was there before.
-        fs::write(&to.file, "old").unwrap();
+        // What was there before: an older capture.
+        let section = b"\x0a\x0d\x0d\x0a\x1c\0\0\0\x4d\x3c\x2b\x1a old";
+        fs::write(&to.file, section).unwrap();
         fs::set_permissions(&to.file, Permissions::from_mode(0o644)).unwrap();
         Self { capture: Capture::create(to, START).unwrap(), directory, peers: peers() }
     }
