@@ -27,8 +27,8 @@ pub(crate) const QUEUED_PACKETS_MAX: usize = 64;
 /// Addresses of one endpoint that are tried in turn.
 pub(crate) const ENDPOINT_ADDRESSES_MAX: usize = 8;
 
-/// Datagrams from peers that may wait for the embedder, in bytes.
-pub(crate) const DATAGRAMS_LEN_MAX: usize = 1 << 20;
+/// Datagrams from peers that may wait for the embedder, in bytes. A peer that is alone has half.
+pub(crate) const DATAGRAMS_LEN_MAX: usize = 2 << 20;
 
 /// Segments that one TCP flow may send before the next has its turn.
 pub(crate) const SEGMENTS_PER_TURN: usize = 64;

@@ -1,10 +1,14 @@
 //! Datagrams on their way from peers to the embedder: one bounded queue in one buffer.
+//!
+//! A peer may have as much of it as is left when its datagram is in. One that is alone has half,
+//! two have a third each, and however many there are the next one finds room.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::action::{Datagram, FlowId, Travel};
+use crate::action::{Datagram, FlowId, PeerId, Travel};
 use crate::limits::DATAGRAMS_LEN_MAX;
+use crate::stack::shares::Holdings;
 
 /// What an empty queue keeps of its buffer.
 const IDLE_CAPACITY: usize = 16 << 10;
@@ -14,6 +18,7 @@ const IDLE_ENTRIES: usize = 256;
 
 #[derive(Debug)]
 struct Entry {
+    peer: PeerId,
     flow: FlowId,
     remote: SocketAddr,
     travel: Travel,
@@ -27,6 +32,13 @@ pub(crate) struct Datagrams {
     bytes: Vec<u8>,
     head: usize,
     entries: VecDeque<Entry>,
+    held: Holdings,
+}
+
+/// What a datagram takes. Its entry costs too: no flood of empty datagrams may grow the queue
+/// without a bound.
+const fn cost(len: usize) -> usize {
+    len + size_of::<Entry>()
 }
 
 /// There is no room for the datagram.
@@ -36,6 +48,7 @@ pub(crate) struct QueueFull;
 impl Datagrams {
     pub(crate) fn push(
         &mut self,
+        peer: PeerId,
         flow: FlowId,
         remote: SocketAddr,
         travel: Travel,
@@ -45,13 +58,15 @@ impl Datagrams {
             self.bytes.clear();
             self.head = 0;
         }
-        // An entry costs too: no flood of empty datagrams may grow the queue without a bound.
-        let cost = self.bytes.len() + (self.entries.len() + 1) * size_of::<Entry>();
-        if cost + payload.len() > DATAGRAMS_LEN_MAX {
+        let len = payload.len();
+        let used = self.bytes.len() + self.entries.len() * size_of::<Entry>();
+        let left = DATAGRAMS_LEN_MAX.saturating_sub(used + cost(len));
+        if self.held.of(peer) + cost(len) > left {
             return Err(QueueFull);
         }
+        self.held.add(peer, cost(len));
         self.bytes.extend_from_slice(payload);
-        self.entries.push_back(Entry { flow, remote, travel, len: payload.len() });
+        self.entries.push_back(Entry { peer, flow, remote, travel, len });
         Ok(())
     }
 
@@ -74,10 +89,11 @@ impl Datagrams {
 
     /// Takes the next datagram.
     pub(crate) fn pop(&mut self) -> Option<Datagram<'_>> {
-        let Some(Entry { flow, remote, travel, len }) = self.entries.pop_front() else {
+        let Some(Entry { peer, flow, remote, travel, len }) = self.entries.pop_front() else {
             self.rest();
             return None;
         };
+        self.held.take(peer, cost(len));
         let start = self.head;
         self.head += len;
         Some(Datagram { flow, remote, travel, payload: &self.bytes[start..self.head] })
@@ -102,6 +118,10 @@ mod tests {
 
     const TRAVEL: Travel = Travel { hop_limit: 63, fragmenting: Fragmenting::Allowed };
 
+    fn push(queue: &mut Datagrams, payload: &[u8]) -> Result<(), QueueFull> {
+        queue.push(PeerId::first(0), FLOW, remote(), TRAVEL, payload)
+    }
+
     fn remote() -> SocketAddr {
         "192.0.2.1:53".parse().unwrap()
     }
@@ -110,7 +130,7 @@ mod tests {
     fn datagrams_keep_their_order_and_bounds() {
         let mut queue = Datagrams::default();
         for payload in [&b"one"[..], b"", b"three"] {
-            queue.push(FLOW, remote(), TRAVEL, payload).unwrap();
+            push(&mut queue, payload).unwrap();
         }
         let mut seen = Vec::new();
         while let Some(datagram) = queue.pop() {
@@ -120,18 +140,31 @@ mod tests {
     }
 
     #[test]
+    fn however_many_peers_fill_the_queue_the_next_one_finds_room() {
+        let mut queue = Datagrams::default();
+        for slot in 0..10 {
+            let peer = PeerId::first(slot);
+            let mut push = || queue.push(peer, FLOW, remote(), TRAVEL, &[0; 1000]);
+            let count = std::iter::from_fn(|| push().ok()).count();
+            assert!(count > 0, "peer {slot} of many");
+        }
+        while queue.pop().is_some() {}
+        assert_eq!(queue.held.most(), None);
+    }
+
+    #[test]
     fn the_queue_is_bounded_even_for_empty_datagrams() {
         for payload in [&[][..], &[0; 1000]] {
             let mut queue = Datagrams::default();
             let mut taken = 0;
-            while queue.push(FLOW, remote(), TRAVEL, payload).is_ok() {
+            while push(&mut queue, payload).is_ok() {
                 taken += 1;
                 assert!(taken < DATAGRAMS_LEN_MAX);
             }
             assert!(taken > 100);
             while queue.pop().is_some() {}
             assert!(queue.bytes.capacity() <= IDLE_CAPACITY);
-            assert!(queue.push(FLOW, remote(), TRAVEL, payload).is_ok());
+            assert!(push(&mut queue, payload).is_ok());
         }
     }
 }

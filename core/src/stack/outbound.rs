@@ -103,7 +103,7 @@ impl Stack {
         let mapping = self.flows.get_mut(id).and_then(|flow| flow.mapping_mut());
         let Some(mapping) = mapping else { return };
         let remote = mapping.handle_outbound(key.inner, *destination, &self.mappings, now);
-        if self.datagrams.push(id, remote, packet.onward(), payload).is_err() {
+        if self.datagrams.push(key.peer, id, remote, packet.onward(), payload).is_err() {
             outlet.count(Counter::DropQueueFull);
         }
     }

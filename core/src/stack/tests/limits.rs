@@ -217,6 +217,24 @@ fn at_the_limit_the_mapping_nearest_to_its_end_makes_room() {
 }
 
 #[test]
+fn the_queue_of_datagrams_is_shared_among_peers() {
+    let mut world = World::new();
+    let to = "192.0.2.1:1000";
+    let (alice, bob) = (format!("{ALICE_IP}:1"), format!("{BOB_IP}:1"));
+    for (peer, from) in [(ALICE, &alice), (BOB, &bob)] {
+        world.receive(peer, &udp(from, to, b"first"));
+        world.offered();
+    }
+    world.datagrams();
+    for _ in 0..2_000 {
+        world.receive(ALICE, &udp(&alice, to, &[1; 1380]));
+    }
+    assert!(world.count(Counter::DropQueueFull) > 0);
+    world.receive(BOB, &udp(&bob, to, b"mine"));
+    assert_eq!(world.datagrams().last().map(|(.., payload)| &payload[..]), Some(&b"mine"[..]));
+}
+
+#[test]
 fn a_flood_leaves_no_memory_behind_although_an_older_flow_stays() {
     let mut world = World::with(|parts| parts.limits.udp_flows = 20_000);
     let (mut old, flow) = Client::connect(&mut world, &format!("{ALICE_IP}:1"), "192.0.2.1:80");
