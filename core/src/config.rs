@@ -109,7 +109,7 @@ pub struct Tcp {
     pub receive_buffer: usize,
     /// Bytes of each flow's send ring (host to peer).
     pub send_buffer: usize,
-    /// How long the embedder's connect may take.
+    /// How long the embedder's connect may take: by default about as long as that of a kernel.
     pub connect_timeout: Duration,
     /// How long an established flow may stay silent (RFC 5382, REQ-5).
     pub idle_timeout: Duration,
@@ -126,7 +126,7 @@ impl Default for Tcp {
         Self {
             receive_buffer: 1 << 20,
             send_buffer: 1 << 20,
-            connect_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(120),
             idle_timeout: Duration::from_secs(2 * 3600 + 4 * 60),
             half_open_timeout: Duration::from_secs(10),
             keepalive: Duration::from_secs(75),

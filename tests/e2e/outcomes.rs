@@ -164,7 +164,7 @@ fn silence(lab: &Lab, job: Job) -> Result<()> {
         let start = Instant::now();
         let connected = tcp::try_connect(&tunnel.row.near, tunnel.target(family, PORT))?;
         let kind = connected.err().context("connected to a host that is silent")?.kind();
-        ensure!(kind == ErrorKind::ConnectionRefused, "{kind:?} and not a reset");
+        ensure!(kind == ErrorKind::HostUnreachable, "{kind:?} where nobody answered");
         ensure!(start.elapsed() >= TIMEOUT, "told after {:?} already", start.elapsed());
     }
     chain.was_met()

@@ -62,16 +62,29 @@ impl Stack {
             | Refusal::Prohibited
             | Refusal::Exhausted => Counter::OpenRefused,
         });
-        let (key, destination) = (flow.key, flow.meta.destination);
-        let syn = flow.tcp().and_then(|tcp| match tcp.stage() {
-            Stage::Offered(syn) => Some(syn.clone()),
-            Stage::Live(_) => None,
-        });
-        match syn {
-            Some(mut syn) => self.refuse_syn(&key, &mut syn, refusal, outlet, now),
-            None => self.refuse_mapping(id, destination, refusal, outlet, now),
+        let destination = flow.meta.destination;
+        if self.is_offered(id) {
+            self.refuse_offer(id, refusal, outlet, now);
+        } else {
+            self.refuse_mapping(id, destination, refusal, outlet, now);
         }
         self.remove(id);
+    }
+
+    /// Answers the SYN of an offer.
+    pub(super) fn refuse_offer(
+        &mut self,
+        id: FlowId,
+        refusal: Refusal,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) {
+        let Some(flow) = self.flows.get(id) else { return };
+        let key = flow.key;
+        if let Some(Stage::Offered(syn)) = flow.tcp().map(TcpFlow::stage) {
+            let mut syn = syn.clone();
+            self.refuse_syn(&key, &mut syn, refusal, outlet, now);
+        }
     }
 
     fn refuse_syn(
@@ -84,10 +97,12 @@ impl Stack {
     ) {
         let answer = match refusal {
             Refusal::Refused => self.tcp.refused,
-            Refusal::TimedOut | Refusal::Exhausted | Refusal::Protected => RefusedAnswer::Reset,
-            Refusal::HostUnreachable | Refusal::NetworkUnreachable | Refusal::Prohibited => {
-                RefusedAnswer::Icmp
-            }
+            Refusal::Exhausted | Refusal::Protected => RefusedAnswer::Reset,
+            // A host that is silent has refused nothing.
+            Refusal::TimedOut
+            | Refusal::HostUnreachable
+            | Refusal::NetworkUnreachable
+            | Refusal::Prohibited => RefusedAnswer::Icmp,
         };
         match answer {
             RefusedAnswer::Reset => {

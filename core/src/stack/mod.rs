@@ -47,7 +47,7 @@ use ipnet::IpNet;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::action::{Abort, Action, Datagram, FlowId, FlowMeta, Identity, PeerId, Target};
+use crate::action::{Abort, Action, Datagram, FlowId, FlowMeta, Identity, PeerId, Refusal, Target};
 use crate::bucket::{Bucket, Rate};
 use crate::config;
 use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, SCRATCH_LEN};
@@ -356,7 +356,7 @@ impl Stack {
             }
             Next::Over => {
                 if self.is_offered(id) {
-                    self.send_reset(id, outlet);
+                    self.refuse_offer(id, Refusal::TimedOut, outlet, now);
                 }
                 self.remove(id);
             }

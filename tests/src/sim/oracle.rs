@@ -305,8 +305,11 @@ impl Oracle {
         let since = |at| local.saturating_duration_since(at);
         let has_cause = match abort {
             Abort::Reset => self.may_be_reset(id, plan, now),
+            // At a limit a connect is given up without a word.
             Abort::TimedOut if id.end == 0 => {
-                plan.is_rough && !end.is_open && since(end.opened_at) >= TUNNEL_CONNECT
+                (plan.is_rough || plan.is_tight)
+                    && !end.is_open
+                    && since(end.opened_at) >= TUNNEL_CONNECT
             }
             Abort::TimedOut if end.is_open => {
                 plan.is_rough && since(end.opened_at) >= tcp.half_open_timeout
@@ -319,11 +322,14 @@ impl Oracle {
                 let over = other.over.map(|(over, _)| over);
                 matches!(
                     over,
-                    Some(Over::Refused(
-                        Refusal::HostUnreachable
-                            | Refusal::NetworkUnreachable
-                            | Refusal::Prohibited
-                    ))
+                    Some(
+                        Over::Refused(
+                            Refusal::TimedOut
+                                | Refusal::HostUnreachable
+                                | Refusal::NetworkUnreachable
+                                | Refusal::Prohibited
+                        ) | Over::Aborted(Abort::TimedOut)
+                    )
                 )
             }),
             Abort::Idle => since(end.active_at) >= tcp.idle_timeout.min(STALL),

@@ -211,6 +211,8 @@ fn host(dice: &mut Dice, mtu_min: u64, is_tight: bool) -> HostPlan {
         receive_buffer: dice.pick(&buffers),
         send_buffer: dice.pick(&buffers),
         keepalive: dice.pick(&[secs(10), secs(75)]),
+        // Less than who opens has the patience for.
+        connect_timeout: secs(10),
         idle_timeout: if dice.chance(100) { secs(40) } else { Tcp::default().idle_timeout },
         ..Tcp::default()
     };
