@@ -254,8 +254,9 @@ fn a_stale_connection_at_the_far_end_does_not_confuse_a_new_one() {
     reply.sequence = 77;
     reply.acknowledgement = syn.end().wrapping_add(1_000_000);
     world.send(0, &reply.bytes());
-    let reset = segments(&mut world, 0).pop().unwrap();
+    let [reset, again] = &segments(&mut world, 0)[..] else { panic!("a reset and a SYN are due") };
     assert!(reset.has(RST) && reset.sequence == reply.acknowledgement);
+    assert!(again.has(SYN) && again.sequence == syn.sequence);
     reply.flags = SYN | ACK;
     reply.acknowledgement = syn.end();
     world.send(0, &reply.bytes());

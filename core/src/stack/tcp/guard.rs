@@ -377,6 +377,11 @@ impl Guard {
             let due = self.initiator && segment.ack() && segment.ack_number() == self.send_next;
             return if due { Admission::Reset } else { Admission::Drop };
         }
+        let is_mistaken = segment.ack() && segment.ack_number() != self.send_next;
+        if self.initiator && is_mistaken {
+            // smoltcp resets what the far end remembers (RFC 9293, section 3.10.7.3).
+            self.recovery.handle_mistaken();
+        }
         if segment.syn() {
             match window_scale(segment) {
                 Some(shift) => self.far_shift = shift,

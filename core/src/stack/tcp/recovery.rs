@@ -2,12 +2,13 @@
 //!
 //! smoltcp repeats one segment for three duplicate acknowledgements, and else waits for a timeout
 //! of a second and more. That leaves a connection idle whenever two segments of one window are
-//! lost. Here are two more reasons to go back to what is not acknowledged:
+//! lost. Here are more reasons to go back to what is not acknowledged:
 //!
 //! - a partial acknowledgement: what was repeated has arrived, and the next segment is missing too
 //!   (RFC 6582, section 3.2);
 //! - nothing was acknowledged for about two round trips and a delayed acknowledgement (the probe
-//!   timeout of RFC 8985, section 7.2), doubled each time.
+//!   timeout of RFC 8985, section 7.2), doubled each time;
+//! - the far end took a SYN for part of an earlier connection.
 
 use std::time::Duration;
 
@@ -68,6 +69,12 @@ impl Recovery {
             self.recover_to = Some(sent_to);
         }
         is_loss
+    }
+
+    /// The far end answered our SYN with what it remembers of an earlier connection, and is told to
+    /// forget that: the SYN is sent again, unless that did not help.
+    pub(crate) const fn handle_mistaken(&mut self) {
+        self.must_go_back |= self.went_back_at.is_none();
     }
 
     /// What was sent is too large for the path: nothing of it can be waited for.
@@ -150,6 +157,15 @@ mod tests {
         recovery.handle_too_big();
         assert!(recovery.take_go_back(ROUND_TRIP, at(101)));
         assert!(!recovery.take_go_back(ROUND_TRIP, at(102)), "once");
+    }
+
+    #[test]
+    fn what_was_taken_for_an_earlier_connection_is_sent_again_once() {
+        let mut recovery = Recovery::default();
+        recovery.handle_mistaken();
+        assert!(recovery.take_go_back(None, at(1)));
+        recovery.handle_mistaken();
+        assert!(!recovery.take_go_back(None, at(2)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst};
+use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst, Syn};
 
 use super::tcp::take_syn;
 use super::*;
@@ -130,6 +130,34 @@ fn sequence_numbers_of_accepted_connections_rise() {
         world.sent();
         world.wait(Duration::from_secs(61));
     }
+}
+
+/// RFC 9293, section 3.5.1: a connection that only the far end remembers. It was ours before we
+/// started again, and what the far end says of it is reset; the SYN that follows is a new one's.
+#[test]
+fn a_server_that_remembers_what_we_forgot_is_asked_again_at_once() {
+    let mut world = World::new();
+    let flow = open(&mut world, SERVER);
+    world.actions();
+    let (mut server, begin) = take_syn(&mut world);
+    server.acknowledged = begin + 77_777;
+    let remembered = server.segment(Ack, &[]);
+    world.receive(ALICE, &remembered);
+    world.actions();
+    let answers = server.received(&mut world);
+    let controls: Vec<_> = answers.iter().map(|answer| answer.control).collect();
+    assert_eq!(controls, [Rst, Syn], "within the same moment");
+    assert_eq!(answers[0].sequence, begin + 77_777);
+    assert_eq!(answers[1].sequence, begin);
+
+    // A far end that does not listen to resets is not asked again and again.
+    world.receive(ALICE, &remembered);
+    world.actions();
+    let controls: Vec<_> = server.received(&mut world).iter().map(|one| one.control).collect();
+    assert_eq!(controls, [Rst]);
+
+    world.receive(ALICE, &server.syn_ack(begin + 1));
+    assert_eq!(world.actions(), [Action::Established(flow)]);
 }
 
 /// A DNS server answers the port that asked it last: a late answer must not find a new client.
