@@ -37,12 +37,13 @@ pub struct Interface {
 /// Where a peer is reached.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Endpoint {
-    /// A fixed address.
+    /// A fixed address. A link-local one has the scope id of the link (RFC 4007).
     Address(SocketAddr),
     /// A name that the embedder resolves when asked by
     /// [`Action::Resolve`](crate::Action::Resolve).
     Name {
-        /// A DNS name.
+        /// A DNS name, or a link-local address with the name of an interface, `fe80::1%eth0`: the
+        /// scope id that this stands for is another one when the interface comes back.
         host: String,
         /// A UDP port.
         port: u16,
@@ -53,6 +54,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
+            Self::Name { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
         }
     }
@@ -409,6 +411,13 @@ mod tests {
             mappings: Mappings::default(),
             limits: Limits::default(),
         }
+    }
+
+    #[test]
+    fn an_endpoint_is_shown_as_it_is_written() {
+        let name = |host: &str| Endpoint::Name { host: host.into(), port: 7 }.to_string();
+        assert_eq!(name("vpn.example.com"), "vpn.example.com:7");
+        assert_eq!(name("fe80::1%eth0"), "[fe80::1%eth0]:7");
     }
 
     #[test]

@@ -24,6 +24,7 @@
 //! do a turn blocks.
 //!
 //! ```
+//! use std::net::IpAddr;
 //! use std::time::Duration;
 //! use slipwire_core::config::{Interface, Mappings, Parts, Peer, Tcp};
 //! use slipwire_core::{Config, Limits, PrivateKey, PublicKey};
@@ -43,7 +44,7 @@
 //! };
 //! let config = Config::new(parts).map_err(|errors| format!("{errors:?}"))?;
 //! let settings = Settings {
-//!     listen: vec!["127.0.0.1".parse()?],
+//!     listen: vec!["127.0.0.1".parse::<IpAddr>()?.into()],
 //!     forwards: vec![Forward {
 //!         name: "web".into(),
 //!         protocol: ForwardProtocol::Tcp,
@@ -118,5 +119,7 @@ pub use capture::Capture;
 pub use driver::Driver;
 pub use error::{FileError, StartError};
 pub use host::proxy::{PROXY_PEER_NAME, PROXY_PUBLIC_KEY};
-pub use settings::{CaptureFile, Forward, ForwardProtocol, Page, Settings, TapeFiles};
+pub use settings::{
+    CaptureFile, Forward, ForwardProtocol, ListenAddress, Page, Settings, TapeFiles,
+};
 pub use udp::Offloads;

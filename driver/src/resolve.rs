@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -99,11 +99,20 @@ impl Resolver {
 
 fn resolve(host: &str, port: u16) -> Vec<SocketAddr> {
     match (host, port).to_socket_addrs() {
-        Ok(addresses) => addresses.collect(),
+        Ok(addresses) => addresses.map(plainest).collect(),
         Err(error) => {
             log::debug!("{host}: {error}");
             Vec::new()
         }
+    }
+}
+
+/// An IPv4 address that is mapped into IPv6, as some hosts files have them, is an IPv4 address.
+fn plainest(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        v4 @ IpAddr::V4(_) => SocketAddr::new(v4, address.port()),
+        // With its scope id.
+        IpAddr::V6(_) => address,
     }
 }
 
@@ -116,6 +125,19 @@ mod tests {
         let addresses = resolve("localhost", 51820);
         assert!(!addresses.is_empty());
         assert!(addresses.iter().all(|a| a.ip().is_loopback() && a.port() == 51820));
+    }
+
+    #[test]
+    fn a_link_local_address_has_the_scope_id_of_its_interface() {
+        let index = nix::net::if_::if_nametoindex("lo").unwrap();
+        let expected = format!("[fe80::1%{index}]:7").parse().unwrap();
+        assert_eq!(resolve("fe80::1%lo", 7), [expected]);
+        assert!(resolve("fe80::1%nowhere", 7).is_empty());
+    }
+
+    #[test]
+    fn a_mapped_address_is_one_of_ipv4() {
+        assert_eq!(resolve("::ffff:192.0.2.1", 7), ["192.0.2.1:7".parse().unwrap()]);
     }
 
     #[test]

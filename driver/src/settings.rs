@@ -1,7 +1,7 @@
 //! What the driver needs to know beside core's configuration: everything that is about this host.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::PathBuf;
 
 use slipwire_core::{FlowMeta, IdleRings};
@@ -12,7 +12,7 @@ use crate::private_file::{self, Kind};
 /// The host's side of a configuration.
 pub struct Settings {
     /// Addresses of this host at which WireGuard is spoken; by default every one, IPv4 and IPv6.
-    pub listen: Vec<IpAddr>,
+    pub listen: Vec<ListenAddress>,
     /// The UDP port for that, the same at every address; without it any that is free.
     pub port: Option<u16>,
     /// Local ports that lead into the tunnel.
@@ -32,7 +32,10 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            listen: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            listen: vec![
+                IpAddr::from(Ipv4Addr::UNSPECIFIED).into(),
+                IpAddr::from(Ipv6Addr::UNSPECIFIED).into(),
+            ],
             port: None,
             forwards: Vec::new(),
             services: Vec::new(),
@@ -54,6 +57,40 @@ impl fmt::Debug for Settings {
             .field("capture", &self.capture)
             .field("record", &self.record)
             .finish()
+    }
+}
+
+/// An address of this host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ListenAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// The interface of a link-local address (RFC 4007); 0 for all others.
+    pub scope_id: u32,
+}
+
+impl ListenAddress {
+    /// The address with a port.
+    pub(crate) fn socket(self, port: u16) -> SocketAddr {
+        match self.ip {
+            IpAddr::V4(v4) => SocketAddrV4::new(v4, port).into(),
+            IpAddr::V6(v6) => SocketAddrV6::new(v6, port, 0, self.scope_id).into(),
+        }
+    }
+}
+
+impl From<IpAddr> for ListenAddress {
+    fn from(ip: IpAddr) -> Self {
+        Self { ip, scope_id: 0 }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.scope_id {
+            0 => self.ip.fmt(f),
+            scope_id => write!(f, "{}%{scope_id}", self.ip),
+        }
     }
 }
 

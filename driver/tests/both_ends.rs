@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -111,7 +111,7 @@ fn page(meta: &FlowMeta) -> Vec<u8> {
 
 /// A gateway with a page at port 80, and a client with forwards to ports 80 and 81 of it.
 fn both_ends() -> (End, End) {
-    let local = || vec!["127.0.0.1".parse().unwrap()];
+    let local = || vec!["127.0.0.1".parse::<IpAddr>().unwrap().into()];
     let gateway = Gateway {
         rules: vec![Rule { ports: vec![80..=80], ..Rule::any(RuleAction::Serve) }],
         default: DefaultAction::Relay,

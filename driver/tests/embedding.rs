@@ -1,7 +1,7 @@
 //! A driver beside other things in one thread.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd as _;
@@ -34,7 +34,7 @@ fn config() -> Config {
 }
 
 fn settings() -> Settings {
-    Settings { listen: vec!["127.0.0.1".parse().unwrap()], ..Settings::default() }
+    Settings { listen: vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into()], ..Settings::default() }
 }
 
 /// A driver that has done all there is to do.

@@ -1,11 +1,12 @@
 //! Endpoints by name: resolved at the start, when the name begins to exist, and again when the
-//! address behind it has changed.
+//! address behind it has changed. And those on a link by the link's name.
 
 use std::{fs, path::PathBuf, thread, time::Duration};
 
 use anyhow::Result;
 use slipwire_tests::{
     lab::Lab,
+    net::add_addresses,
     tunnel::{Job, Plan, Side, Tunnel, WIREGUARD_PORT},
 };
 
@@ -23,7 +24,9 @@ pub(crate) fn tests() -> Vec<Test> {
     let late = Test::each(forward, "name_that_resolves_later_brings_the_tunnel_up", late);
     let moved = Test::each(forward, "name_is_resolved_again_when_the_peer_has_moved", moved);
     let moved = moved.into_iter().map(Test::slow);
-    known.into_iter().chain(late).chain(moved).collect()
+    let all = &[Job::Gateway, Job::Forward, Job::BothEnds];
+    let local = Test::each(all, "tunnel_over_link_local_addresses_comes_up", link_local);
+    known.into_iter().chain(late).chain(moved).chain(local).collect()
 }
 
 /// The file that slipwire sees as `/etc/hosts`; it is rewritten in place, as it is mounted there.
@@ -80,4 +83,12 @@ fn moved(lab: &Lab, job: Job) -> Result<()> {
     names.set(&format!("10.1.0.9 {NAME}"))?;
     thread::sleep(Duration::from_secs(1));
     comes_up(&tunnel, Duration::from_secs(200))
+}
+
+/// At first the link is there and the peer's address is not.
+fn link_local(lab: &Lab, job: Job) -> Result<()> {
+    let endpoint = Some(format!("[fe80::1%out]:{WIREGUARD_PORT}"));
+    let tunnel = Tunnel::start(lab, Plan { endpoint, keepalive: 5, ..Plan::new(job) })?;
+    add_addresses(&tunnel.row.mid, "out", ["fe80::1/64"])?;
+    comes_up(&tunnel, LIMIT)
 }

@@ -1,14 +1,17 @@
 //! The values of networks: addresses, prefixes, sockets, endpoints.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 use slipwire_core::IpNet;
 use slipwire_core::config::Endpoint;
+use slipwire_driver::ListenAddress;
 use toml::de::DeValue;
 
 use super::fault::{At, Problem, Report};
+use super::place::{Example, Host, Place, is_single_host};
 use super::section::{Section, Value};
 use super::value::text;
+use super::zone;
 
 /// An address with the prefix of its network; one alone stands for itself, as wg takes it.
 fn net(text: &str, example: &str) -> Result<IpNet, Problem> {
@@ -101,22 +104,42 @@ impl At<Prefix> {
     }
 }
 
-impl Value for IpAddr {
+impl Value for ListenAddress {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
         const EXAMPLE: &str = "\"0.0.0.0\" or \"::\" or an address of this machine";
         let text = text(value, EXAMPLE)?;
-        text.parse().map_err(|_| {
-            Problem::new(format!("{text:?} is no IP address"), format!("write {EXAMPLE}"))
-        })
+        let wrong = |why: &str| {
+            Problem::new(format!("{text:?} is no IP address{why}"), format!("write {EXAMPLE}"))
+        };
+        if text.parse::<SocketAddr>().is_ok() {
+            return Err(wrong(" alone: the port is listen_port"));
+        }
+        let host = Host::read(text).map_err(|problem| match text.contains('%') {
+            true => problem,
+            false => wrong(""),
+        })?;
+        host.check_zone()?;
+        match host {
+            Host::Address(ip) => Ok(ip.into()),
+            Host::Zoned(ip, zone) => Ok(Self { ip: ip.into(), scope_id: zone::scope_id(zone)? }),
+            Host::Name(_) => Err(wrong("")),
+        }
     }
 }
 
-fn socket(value: &DeValue<'_>, example: &str) -> Result<SocketAddr, Problem> {
-    let text = text(value, example)?;
-    text.parse().map_err(|_| {
-        let what = format!("{text:?} is no IP address with a port");
-        Problem::new(what, format!("write it as {example}"))
+/// The address of a place, which is no name here.
+fn address(place: &Place<'_>, example: Example) -> Result<SocketAddr, Problem> {
+    place.resolve()?.ok_or_else(|| {
+        let what = "this is a name, where only addresses have a place";
+        Problem::new(what, format!("write it as {}", example.text))
     })
+}
+
+/// Where a socket of this host is or connects to: a link-local address says on which link.
+fn host_socket(value: &DeValue<'_>, example: Example) -> Result<SocketAddr, Problem> {
+    let place = Place::read(text(value, example.text)?, example)?;
+    place.host.check_zone()?;
+    address(&place, example)
 }
 
 /// Where a forward listens; port 0 takes any free one.
@@ -125,58 +148,85 @@ pub(super) struct ListenSocket(pub(super) SocketAddr);
 
 impl Value for ListenSocket {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
-        socket(value, "\"127.0.0.1:8080\" or \"[::1]:8080\"").map(Self)
+        const EXAMPLE: Example =
+            Example { text: "\"127.0.0.1:8080\" or \"[::1]:8080\"", port: 8080 };
+        host_socket(value, EXAMPLE).map(Self)
     }
 }
 
-/// Where a forward leads.
+/// Where a forward leads, inside the tunnel, which is one link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InnerSocket(pub(super) SocketAddr);
+
+impl Value for InnerSocket {
+    fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
+        const EXAMPLE: Example =
+            Example { text: "\"192.168.4.2:80\" or \"[fd77::2]:80\"", port: 80 };
+        let place = Place::read(text(value, EXAMPLE.text)?, EXAMPLE)?;
+        if let Host::Zoned(address, zone) = place.host {
+            let what =
+                format!("{zone} is an interface of this host, and this is inside the tunnel");
+            return Err(Problem::new(what, format!("write \"[{address}]:{}\"", place.port)));
+        }
+        address(&place, EXAMPLE).and_then(|to| with_port(to, EXAMPLE)).map(Self)
+    }
+}
+
+/// Where a redirect leads, from this host.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TargetSocket(pub(super) SocketAddr);
 
 impl Value for TargetSocket {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
-        const EXAMPLE: &str = "\"192.168.4.2:80\" or \"[fd77::2]:80\"";
-        let target = socket(value, EXAMPLE)?;
-        if target.port() == 0 {
-            let what = format!("{target} has no port to lead to");
-            return Err(Problem::new(what, format!("write it as {EXAMPLE}")));
-        }
-        Ok(Self(target))
+        const EXAMPLE: Example =
+            Example { text: "\"127.0.0.1:8443\" or \"unix:/run/web.sock\"", port: 8443 };
+        host_socket(value, EXAMPLE).and_then(|to| with_port(to, EXAMPLE)).map(Self)
     }
+}
+
+/// An address to send to: its port is not 0.
+fn with_port(to: SocketAddr, example: Example) -> Result<SocketAddr, Problem> {
+    if to.port() == 0 {
+        let what = format!("{to} has no port to lead to");
+        return Err(Problem::new(what, format!("write it as {}", example.text)));
+    }
+    Ok(to)
 }
 
 impl Value for Endpoint {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
-        const EXAMPLE: &str = "\"vpn.example.com:51820\" or \"192.0.2.1:51820\"";
-        let text = text(value, EXAMPLE)?;
-        endpoint(text).ok_or_else(|| {
-            Problem::new(format!("{text:?} is no host:port"), format!("write it as {EXAMPLE}"))
-        })
+        const EXAMPLE: Example = Example {
+            text: "\"vpn.example.com:51820\" or \"192.0.2.1:51820\" or \"[2001:db8::1]:51820\"",
+            port: 51820,
+        };
+        let place = Place::read(text(value, EXAMPLE.text)?, EXAMPLE)?;
+        place.host.check_zone()?;
+        let Place { host, port } = &place;
+        if *port == 0 {
+            return Err(Problem::new("nobody can be called at port 0", "ports are 1 to 65535"));
+        }
+        match host {
+            Host::Address(address) if !is_single_host(*address) => {
+                let what = format!("{address} is no address of a single host");
+                Err(Problem::new(what, format!("write it as {}", EXAMPLE.text)))
+            }
+            Host::Address(address) => Ok(Self::Address(SocketAddr::new(*address, *port))),
+            // An interface that goes and comes back has another number then: its name is looked up
+            // whenever the peer does not answer, as other names are.
+            Host::Zoned(address, zone) => match zone::number(zone) {
+                Some(id) => Ok(Self::Address(SocketAddrV6::new(*address, *port, 0, id).into())),
+                None => Ok(Self::Name { host: format!("{address}%{zone}"), port: *port }),
+            },
+            Host::Name(name) => Ok(Self::Name { host: (*name).to_owned(), port: *port }),
+        }
     }
 }
 
-fn endpoint(text: &str) -> Option<Endpoint> {
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        let usable = address.port() != 0 && !address.ip().is_unspecified();
-        return usable.then_some(Endpoint::Address(address));
-    }
-    let (host, port) = text.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|port| *port != 0)?;
-    is_host_name(host).then(|| Endpoint::Name { host: host.to_owned(), port })
-}
-
-/// Whether a text can be a DNS name (RFC 1123, section 2.1), or one of a hosts file: those may
-/// hold underscores too. A name whose last label is all digits is an address gone wrong.
-fn is_host_name(text: &str) -> bool {
-    let name = text.strip_suffix('.').unwrap_or(text);
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
-    };
-    let numeric = |label: &str| label.chars().all(|c| c.is_ascii_digit());
-    name.len() <= 253 && name.split('.').all(label) && !name.rsplit('.').next().is_none_or(numeric)
+/// What speaks against an endpoint for now: it is on a link that is not there.
+pub(super) fn missing_link(endpoint: &Endpoint) -> Option<Problem> {
+    let Endpoint::Name { host, .. } = endpoint else { return None };
+    let (_, zone) = host.split_once('%')?;
+    zone::scope_id(zone).err()
 }
 
 #[cfg(test)]
@@ -189,30 +239,55 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_an_address_or_a_name() {
-        let address = "192.0.2.1:51820".parse().unwrap();
-        assert_eq!(endpoint("192.0.2.1:51820"), Some(Endpoint::Address(address)));
-        assert_eq!(endpoint("[2001:db8::1]:1").unwrap().to_string(), "[2001:db8::1]:1");
-        let name = Endpoint::Name { host: "vpn.example.com".into(), port: 51820 };
-        assert_eq!(endpoint("vpn.example.com:51820"), Some(name));
-        for bad in [
-            "",
-            ":1",
-            "vpn",
-            "vpn:",
-            "vpn:0",
-            "vpn:70000",
-            "a b:1",
-            "-a:1",
-            "a..b:1",
-            "1.2.3:4",
-            "256.1.1.1:5",
-            "2001:db8::1",
-            "0.0.0.0:1",
-            "1.2.3.4:0",
-            "http://a:1",
-        ] {
-            assert_eq!(endpoint(bad), None, "{bad}");
+        let endpoint = |text: &str| read::<Endpoint>(text);
+        let address = |text: &str| Ok(Endpoint::Address(text.parse().unwrap()));
+        assert_eq!(endpoint("192.0.2.1:51820"), address("192.0.2.1:51820"));
+        assert_eq!(endpoint("[::ffff:192.0.2.1]:51820"), address("192.0.2.1:51820"));
+        assert_eq!(endpoint("[2001:db8::1]:1"), address("[2001:db8::1]:1"));
+        assert_eq!(endpoint("[fe80::1%7]:1"), address("[fe80::1%7]:1"));
+        let name = |host: &str| Ok(Endpoint::Name { host: host.into(), port: 51820 });
+        assert_eq!(endpoint("vpn.example.com:51820"), name("vpn.example.com"));
+        assert_eq!(endpoint("[fe80::1%eth0]:51820"), name("fe80::1%eth0"));
+        assert_eq!(endpoint("[fe80::1%eth0]:51820").unwrap().to_string(), "[fe80::1%eth0]:51820");
+        for bad in ["vpn:0", "1.2.3.4:0", "0.0.0.0:1", "224.0.0.1:1", "255.255.255.255:1"] {
+            assert!(endpoint(bad).is_err(), "{bad}");
         }
+        let problem = endpoint("[fe80::1]:51820").unwrap_err();
+        assert!(problem.what.contains("link-local") && problem.mend.contains("fe80::1%eth0"));
+    }
+
+    #[test]
+    fn a_link_that_is_not_there_is_said() {
+        let missing = |text: &str| missing_link(&read::<Endpoint>(text).unwrap());
+        assert!(missing("[fe80::1%nowhere9]:1").unwrap().what.contains("nowhere9"));
+        assert_eq!(missing("[fe80::1%lo]:1"), None);
+        assert_eq!(missing("vpn:1"), None);
+    }
+
+    #[test]
+    fn sockets_of_this_host_are_on_a_link_if_they_are_link_local() {
+        let lo = zone::scope_id("lo").unwrap();
+        let on_lo = format!("[fe80::1%{lo}]:80");
+        for address in ["[fe80::1%lo]:80", on_lo.as_str()] {
+            assert_eq!(read::<ListenSocket>(address).unwrap().0.to_string(), on_lo);
+            assert_eq!(read::<TargetSocket>(address).unwrap().0.to_string(), on_lo);
+        }
+        let listen = ListenAddress { ip: "fe80::1".parse().unwrap(), scope_id: lo };
+        assert_eq!(read("fe80::1%lo"), Ok(listen));
+        assert!(read::<ListenSocket>("[fe80::1]:80").unwrap_err().what.contains("link-local"));
+        assert!(read::<TargetSocket>("[fe80::1]:80").unwrap_err().what.contains("link-local"));
+        assert!(read::<ListenAddress>("fe80::1").unwrap_err().what.contains("link-local"));
+        assert!(read::<ListenAddress>("127.0.0.1:7").unwrap_err().what.contains("listen_port"));
+        assert!(read::<ListenAddress>("localhost").is_err());
+        let mapped = read::<ListenAddress>("::ffff:127.0.0.1").unwrap();
+        assert_eq!(mapped, IpAddr::from([127, 0, 0, 1]).into());
+    }
+
+    #[test]
+    fn inside_the_tunnel_there_is_one_link() {
+        assert_eq!(read::<InnerSocket>("[fe80::2]:80").unwrap().0.to_string(), "[fe80::2]:80");
+        let problem = read::<InnerSocket>("[fe80::2%eth0]:80").unwrap_err();
+        assert_eq!(problem.mend, "write \"[fe80::2]:80\"");
     }
 
     #[test]
@@ -255,7 +330,7 @@ mod tests {
     fn a_forward_needs_addresses_and_a_port_to_lead_to() {
         assert!(read::<ListenSocket>("127.0.0.1:0").is_ok());
         assert!(read::<ListenSocket>("localhost:80").is_err());
-        assert!(read::<TargetSocket>("[::1]:80").is_ok());
-        assert!(read::<TargetSocket>("10.0.0.1:0").is_err());
+        assert!(read::<InnerSocket>("[fd00::1]:80").is_ok());
+        assert!(read::<InnerSocket>("10.0.0.1:0").is_err());
     }
 }

@@ -6,7 +6,7 @@ use slipwire_core::config::Parts;
 use slipwire_driver::{Forward, ForwardProtocol};
 use toml::de::DeTable;
 
-use super::address::{ListenSocket, TargetSocket};
+use super::address::{InnerSocket, ListenSocket};
 use super::fault::{At, Problem, Report};
 use super::schema;
 use super::section::Section;
@@ -44,7 +44,7 @@ fn table(section: &Section<'_>, report: &mut Report) -> Option<ForwardTable> {
     let name = section.optional("name", report);
     let protocol = section.optional("protocol", report);
     let listen = section.required::<ListenSocket>("listen", "listen = \"127.0.0.1:8080\"", report);
-    let to = section.required::<TargetSocket>("to", "to = \"192.168.4.2:80\"", report);
+    let to = section.required::<InnerSocket>("to", "to = \"192.168.4.2:80\"", report);
     let (listen, to) = (listen?, to?);
     let forward = Forward {
         name: name.map_or_else(|| listen.value.0.to_string(), |name: At<Name>| name.value.0),

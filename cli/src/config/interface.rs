@@ -1,9 +1,8 @@
 //! `[interface]`: this end of the tunnel.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use slipwire_core::config::{self, MTU_IPV6_MIN, MTU_MAX};
 use slipwire_core::{IpNet, PrivateKey};
+use slipwire_driver::{ListenAddress, Settings};
 use toml::de::DeTable;
 
 use super::address::OwnAddress;
@@ -22,7 +21,7 @@ const DEFAULT_MTU: u16 = 1420;
 pub(super) struct InterfaceTable {
     pub(super) name: String,
     pub(super) listen_port: Option<u16>,
-    pub(super) listen_addresses: Vec<IpAddr>,
+    pub(super) listen_addresses: Vec<ListenAddress>,
     pub(super) interface: config::Interface,
     /// Whether nothing about the tunnel addresses had to be reported.
     pub(super) addresses_sound: bool,
@@ -71,7 +70,7 @@ fn stand_in() -> InterfaceTable {
     InterfaceTable {
         name: DEFAULT_NAME.to_owned(),
         listen_port: None,
-        listen_addresses: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+        listen_addresses: Settings::default().listen,
         interface: config::Interface {
             private_key: PrivateKey::from_entropy([0; slipwire_core::KEY_LEN]),
             addresses: Vec::new(),
@@ -97,9 +96,9 @@ fn mtu(section: &Section<'_>, report: &mut Report) -> u16 {
     written.min(MTU_MAX)
 }
 
-fn listen_addresses(section: &Section<'_>, report: &mut Report) -> Option<Vec<IpAddr>> {
+fn listen_addresses(section: &Section<'_>, report: &mut Report) -> Option<Vec<ListenAddress>> {
     let key = "listen_address";
-    let At { value: list, offset } = section.list::<IpAddr>(key, report)?;
+    let At { value: list, offset } = section.list::<ListenAddress>(key, report)?;
     let mut addresses = Vec::with_capacity(list.len());
     for At { value, offset } in list {
         if addresses.contains(&value) {

@@ -19,6 +19,7 @@ mod interface;
 mod options;
 mod path;
 mod peer;
+mod place;
 mod rule;
 pub(crate) mod schema;
 mod secret;
@@ -26,6 +27,7 @@ mod section;
 mod source;
 mod value;
 mod written;
+mod zone;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use slipwire_core::config::{self, Endpoint};
 use slipwire_core::{IpNet, PeerConflict, PublicKey};
 use toml::de::DeTable;
 
-use super::address::Prefix;
+use super::address::{self, Prefix};
 use super::fault::{At, Problem, Report};
 use super::schema;
 use super::secret::{self, Surroundings};
@@ -77,6 +77,12 @@ fn table(
         report.warning(section.offset_of(ALLOWED_IPS), section.path(ALLOWED_IPS), problem);
     }
     let endpoint = section.optional::<Endpoint>("endpoint", report);
+    if let Some(At { value, offset }) = &endpoint
+        && let Some(Problem { what, mend }) = address::missing_link(value)
+    {
+        let problem = Problem::new(format!("{what} yet"), mend);
+        report.warning(*offset, section.path("endpoint"), problem);
+    }
     let keepalive = section.optional::<Keepalive>(KEEPALIVE, report);
 
     let At { value: public_key, offset: public_key_offset } = key?;

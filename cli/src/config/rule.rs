@@ -298,9 +298,7 @@ impl Value for Target {
                 Err(Problem::new(what, "Unix sockets have short paths: move it"))
             }
             Some(path) => Ok(Self::Unix(path.into())),
-            None => TargetSocket::read(value)
-                .map(|target| Self::Address(target.0))
-                .map_err(|problem| Problem { mend: format!("write it as {EXAMPLE}"), ..problem }),
+            None => TargetSocket::read(value).map(|target| Self::Address(target.0)),
         }
     }
 }

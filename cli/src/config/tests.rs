@@ -129,7 +129,7 @@ fn the_smallest_file_has_the_documented_defaults() {
     let parts = configuration.engine.parts();
     assert_eq!(configuration.interface_name, "slip0");
     assert_eq!(configuration.settings.port, None);
-    let wildcards: [IpAddr; 2] = ["0.0.0.0".parse().unwrap(), "::".parse().unwrap()];
+    let wildcards = ["0.0.0.0", "::"].map(|address| address.parse::<IpAddr>().unwrap().into());
     assert_eq!(configuration.settings.listen, wildcards);
     assert_eq!(configuration.log_level, LevelFilter::Info);
     assert_eq!(parts.interface.mtu, 1420);
@@ -221,7 +221,7 @@ fn every_fault_is_reported_in_the_order_of_the_file() {
         "slipwire.toml:8: peer.allowed_ips: \"10.0.0.0/33\" is no address with a prefix; ",
         "slipwire.toml:8: peer.allowed_ips: 10.77.0.1 is our own tunnel address; ",
         "slipwire.toml:9: forward.to: missing; add `to = \"192.168.4.2:80\"` below [[forward]]",
-        "slipwire.toml:10: forward.listen: \"x\" is no IP address with a port; ",
+        "slipwire.toml:10: forward.listen: \"x\" has no port; ",
         "slipwire.toml:12: log.level: expected a string, found an integer; ",
     ];
     assert_eq!(faults.len(), starts.len(), "{faults:#?}");

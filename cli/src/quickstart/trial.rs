@@ -82,7 +82,7 @@ fn launch(
         to,
     };
     let settings = Settings {
-        listen: vec![unspecified_like(endpoint.ip())],
+        listen: vec![unspecified_like(endpoint.ip()).into()],
         port: None,
         forwards: vec![forward],
         ..Settings::default()

@@ -1,7 +1,7 @@
 //! Getting the WireGuard sockets from the system.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 
 use mio::{Interest, Registry};
 use rustix::io::Errno;
@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::socket::TunnelSocket;
 use crate::error::StartError;
+use crate::settings::ListenAddress;
 use crate::token::Origin;
 
 /// Asked for each way. Most systems give less; whatever they give is fine.
@@ -19,7 +20,7 @@ const ATTEMPTS: usize = 16;
 
 /// Binds a socket for each address, all to the same port.
 pub(crate) fn bind_all(
-    addresses: &[IpAddr],
+    addresses: &[ListenAddress],
     port: Option<u16>,
     registry: &Registry,
 ) -> Result<Vec<TunnelSocket>, StartError> {
@@ -49,12 +50,12 @@ fn adopt(socket: UdpSocket, index: usize, registry: &Registry) -> io::Result<Tun
 }
 
 fn bind_each(
-    addresses: &[IpAddr],
+    addresses: &[ListenAddress],
     mut port: u16,
 ) -> Result<Vec<(SocketAddr, UdpSocket)>, StartError> {
     let mut sockets = Vec::with_capacity(addresses.len());
-    for ip in addresses {
-        let address = SocketAddr::new(*ip, port);
+    for address in addresses {
+        let address = address.socket(port);
         let failed = |error| StartError::Tunnel { address, error };
         match bind(address) {
             Ok(socket) => {
@@ -96,17 +97,19 @@ fn is_family_missing(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     use super::*;
 
-    const BOTH: [IpAddr; 2] =
-        [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+    fn listen(ip: impl Into<IpAddr>) -> ListenAddress {
+        ip.into().into()
+    }
 
     #[test]
     fn both_ip_versions_share_a_free_port() {
         let poll = mio::Poll::new().unwrap();
-        let sockets = bind_all(&BOTH, None, poll.registry()).unwrap();
+        let both = [listen(Ipv4Addr::UNSPECIFIED), listen(Ipv6Addr::UNSPECIFIED)];
+        let sockets = bind_all(&both, None, poll.registry()).unwrap();
         let port = sockets[0].local().port();
         assert_ne!(port, 0);
         assert!(sockets.iter().all(|socket| socket.local().port() == port));
@@ -117,7 +120,8 @@ mod tests {
         let poll = mio::Poll::new().unwrap();
         let taken = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let _socket = UdpSocket::bind(taken).unwrap();
-        let error = bind_all(&[taken.ip()], Some(taken.port()), poll.registry()).unwrap_err();
+        let error =
+            bind_all(&[listen(taken.ip())], Some(taken.port()), poll.registry()).unwrap_err();
         assert_eq!(error.to_string(), format!("{taken} (WireGuard): address in use"));
     }
 

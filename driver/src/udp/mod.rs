@@ -28,6 +28,7 @@ use self::socket::TunnelSocket;
 use crate::batch::ReceiveBuffers;
 use crate::error::StartError;
 use crate::incidents::Incidents;
+use crate::settings::ListenAddress;
 
 /// Trains sent before the loop looks at anything else.
 const TRAINS_PER_FLUSH: usize = 32;
@@ -75,7 +76,7 @@ impl Progress {
 impl Tunnel {
     /// Binds a socket for each address, all to the same port.
     pub(crate) fn bind(
-        addresses: &[IpAddr],
+        addresses: &[ListenAddress],
         port: Option<u16>,
         registry: &Registry,
     ) -> Result<Self, StartError> {
@@ -94,7 +95,7 @@ impl Tunnel {
 
     /// Whether there is a socket that can send to `address`.
     pub(crate) fn reaches(&self, address: SocketAddr) -> bool {
-        self.addresses().any(|local| local.is_ipv4() == address.is_ipv4())
+        self.addresses().any(|local| is_way(local, address))
     }
 
     pub(crate) fn offloads(&self) -> Offloads {
@@ -219,13 +220,13 @@ impl Tunnel {
     }
 }
 
-/// The socket for a destination: of its IP version, and bound to the source if one is.
+/// The socket for a destination: of its IP version and link, and bound to the source if one is.
 fn route(
     sockets: &mut [TunnelSocket],
     destination: SocketAddr,
     source: Option<IpAddr>,
 ) -> Option<&mut TunnelSocket> {
-    let fits = |socket: &TunnelSocket| socket.local().is_ipv4() == destination.is_ipv4();
+    let fits = |socket: &TunnelSocket| is_way(socket.local(), destination);
     let bound_to =
         |ip: IpAddr| sockets.iter().position(|socket| fits(socket) && socket.local().ip() == ip);
     let index = source.and_then(bound_to).or_else(|| {
@@ -233,4 +234,31 @@ fn route(
         wildcard.or_else(|| sockets.iter().position(fits))
     })?;
     sockets.get_mut(index)
+}
+
+/// Whether datagrams for a destination can leave from a socket that is bound to `local`: one at a
+/// link-local address is bound to that link (RFC 4007).
+fn is_way(local: SocketAddr, destination: SocketAddr) -> bool {
+    match (local, destination) {
+        (SocketAddr::V4(_), SocketAddr::V4(_)) => true,
+        (SocketAddr::V6(local), SocketAddr::V6(destination)) => {
+            local.scope_id() == 0 || local.scope_id() == destination.scope_id()
+        }
+        (SocketAddr::V4(_), SocketAddr::V6(_)) | (SocketAddr::V6(_), SocketAddr::V4(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_socket_at_a_link_local_address_leads_to_that_link_alone() {
+        let is_way = |local: &str, destination: &str| {
+            super::is_way(local.parse().unwrap(), destination.parse().unwrap())
+        };
+        assert!(is_way("[::]:1", "[fe80::2%7]:1") && is_way("[::]:1", "[2001:db8::1]:1"));
+        assert!(is_way("[fe80::1%7]:1", "[fe80::2%7]:1"));
+        assert!(!is_way("[fe80::1%7]:1", "[fe80::2%8]:1"));
+        assert!(!is_way("[fe80::1%7]:1", "[2001:db8::1]:1"));
+        assert!(!is_way("0.0.0.0:1", "[2001:db8::1]:1") && is_way("0.0.0.0:1", "192.0.2.1:1"));
+    }
 }
