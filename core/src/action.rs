@@ -172,8 +172,9 @@ pub enum Action {
     /// A TCP flow whose send ring was full has room again: read the host again and call
     /// [`Engine::send`](crate::Engine::send).
     Writable(FlowId),
-    /// The rings of a TCP flow held bytes, and have been empty for two seconds: whoever wants their
-    /// memory for others asks [`Engine::idle_rings`](crate::Engine::idle_rings).
+    /// The rings of a TCP flow held bytes, and have been empty for two seconds, or just now where
+    /// memory is short: whoever can give it back to the system asks for it by
+    /// [`Engine::lend_idle_rings`](crate::Engine::lend_idle_rings).
     Idle(FlowId),
     /// The peer ended its direction and the host has been given every byte: shut down writing.
     Shutdown(FlowId),
@@ -216,7 +217,7 @@ impl IdleRings<'_> {
         Self { addresses, _engine: PhantomData }
     }
 
-    /// The exposed addresses of both rings. They were allocated by the global allocator, hold
+    /// The exposed addresses of both rings, whose pages are to be given back. They were allocated by the global allocator, hold
     /// initialized bytes, and may hold any others afterwards, which is what makes it sound to have
     /// the system replace whole pages of them (`madvise`, `MADV_DONTNEED`).
     pub fn addresses(&self) -> [Range<usize>; 2] {

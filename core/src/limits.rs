@@ -144,9 +144,10 @@ pub struct Limits {
     /// embedder knows how many descriptors there are
     /// ([`Config::limit_sockets`](crate::Config::limit_sockets)).
     pub sockets: usize,
-    /// What one peer may have of each of the above.
+    /// What one peer may have of each of the above, and of what others leave of `memory`.
     pub per_peer: Share,
-    /// Bytes buffered for all TCP flows.
+    /// Bytes for what waits in TCP flows: the pages of rings that were touched and not
+    /// [given back](crate::Engine::lend_idle_rings) yet.
     pub memory: usize,
 }
 

@@ -453,7 +453,7 @@ impl Driver {
             Action::Writable(flow) => self.host.writable(flow),
             Action::Idle(flow) => {
                 if let Some(give_back) = self.give_back
-                    && let Some(rings) = self.engine.idle_rings(flow)
+                    && let Some(rings) = self.engine.lend_idle_rings(flow, now)
                 {
                     give_back(&rings);
                 }

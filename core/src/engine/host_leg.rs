@@ -132,10 +132,17 @@ impl Engine {
         result
     }
 
-    /// Where the rings of a TCP flow are in memory, if they are empty: see
-    /// [`Action::Idle`](crate::Action::Idle).
-    pub fn idle_rings(&mut self, flow: FlowId) -> Option<IdleRings<'_>> {
-        self.stack.idle_rings(flow).map(IdleRings::new)
+    /// Lends the memory of a TCP flow's rings, if they are empty, to be given back to the system
+    /// (see [`Action::Idle`](crate::Action::Idle)): it does not count to `memory` of
+    /// [`Limits`](crate::Limits) any more, until bytes come to it again.
+    pub fn lend_idle_rings(&mut self, flow: FlowId, now: Instant) -> Option<IdleRings<'_>> {
+        self.advance(now);
+        self.note(|| Input::RingsGivenBack(flow));
+        let addresses = self.stack.give_back_rings(flow);
+        if let Some(tape) = &mut self.tape {
+            tape.output(Output::Known(addresses.is_some()));
+        }
+        addresses.map(IdleRings::new)
     }
 
     /// The host leg of a TCP flow ended in good order (read returned nothing): what is in the send

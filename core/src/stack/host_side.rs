@@ -12,7 +12,7 @@ use crate::stack::mapping::Mapping;
 use crate::stack::packet::{Packet, write_icmp, write_udp};
 use crate::stack::peer_side::new_meta;
 use crate::stack::policy::Offer;
-use crate::stack::tcp::{self, Connection, Ends, Exit, Rings, Stage, TcpFlow};
+use crate::stack::tcp::{self, Addresses, Connection, Ends, Exit, Stage, TcpFlow};
 use crate::stack::{Outlet, Stack};
 use crate::stats::Counter;
 use crate::time::Instant;
@@ -191,9 +191,10 @@ impl Stack {
         fill: impl FnOnce(&mut [u8]) -> (usize, R),
         now: Instant,
     ) -> Result<R, NoFlow> {
-        let room = self.memory.room();
-        let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()).ok_or(NoFlow)?;
-        let result = tcp.send(fill, room, now).ok_or(NoFlow)?;
+        let flow = self.flows.get_mut(id).ok_or(NoFlow)?;
+        let allowance = self.memory.allowance(flow.key.peer);
+        let tcp = flow.tcp_mut().ok_or(NoFlow)?;
+        let result = tcp.send(fill, allowance, now).ok_or(NoFlow)?;
         self.account(id);
         self.make_ready(id);
         Ok(result)
@@ -213,12 +214,13 @@ impl Stack {
         Ok(result)
     }
 
-    /// Where the rings of a TCP flow are, if nothing in them is needed.
-    pub(crate) fn idle_rings(&self, id: FlowId) -> Option<Rings> {
-        match self.flows.get(id)?.tcp()?.stage() {
-            Stage::Live(connection) => connection.idle_rings().cloned(),
-            Stage::Offered(_) => None,
-        }
+    /// Where the rings of a TCP flow are, if nothing in them is needed: their pages count as given
+    /// back.
+    pub(crate) fn give_back_rings(&mut self, id: FlowId) -> Option<Addresses> {
+        let connection = self.flows.get_mut(id)?.tcp_mut()?.connection_mut()?;
+        let addresses = connection.give_back_rings()?;
+        self.account(id);
+        Some(addresses)
     }
 
     /// The host leg of a TCP flow ended in good order.

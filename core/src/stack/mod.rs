@@ -163,7 +163,7 @@ impl Stack {
             sequence_numbers: SequenceNumbers::new((rng.next_u64(), rng.next_u64())),
             fragments: Fragments::new(hash_key),
             coalescer: Coalescer::default(),
-            memory: Memory::new(setup.limits.memory),
+            memory: Memory::new(setup.limits.memory, setup.limits.per_peer),
             ready: VecDeque::new(),
             blocked: VecDeque::new(),
             tcp_timers: Timers::default(),
@@ -230,8 +230,8 @@ impl Stack {
         self.fragments.handle_timeout(now);
         self.time_waits.handle_timeout(now);
         self.ports.handle_timeout(now);
-        if self.memory.must_shed(now) {
-            self.shed(outlet);
+        if let Some(peer) = self.memory.take_shed(now) {
+            self.shed(peer, outlet);
         }
         while let Some(slot) = self.tcp_timers.pop_due(now) {
             if let Some(id) = self.flows.current(slot) {
@@ -266,12 +266,15 @@ impl Stack {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Ends the flow that holds the most bytes. It looks at every flow, which is why it is done so
-    /// rarely.
-    fn shed(&mut self, outlet: &mut dyn Outlet) {
-        let held = |id: FlowId| self.flows.get(id)?.tcp().map(TcpFlow::accounted);
-        let ids = self.flows.ids();
-        let Some(id) = ids.into_iter().max_by_key(|id| held(*id)) else { return };
+    /// Ends the flow of a peer that holds the most bytes. One whose bytes nobody needs goes last:
+    /// they are about to be given back. It looks at every flow, which is why it is done so rarely.
+    fn shed(&mut self, peer: PeerId, outlet: &mut dyn Outlet) {
+        let held = |id: &FlowId| {
+            let tcp = self.flows.get(*id).filter(|flow| flow.key.peer == peer)?.tcp()?;
+            Some((tcp.needs_rings(), tcp.accounted()))
+        };
+        let ids = self.flows.ids().into_iter().filter(|id| held(id).is_some());
+        let Some(id) = ids.max_by_key(held) else { return };
         outlet.count(Counter::LimitReached);
         self.abort(id, Abort::Limit, outlet);
     }
@@ -297,9 +300,11 @@ impl Stack {
 
     /// Brings the account of a flow up to date.
     fn account(&mut self, id: FlowId) {
-        if let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let peer = flow.key.peer;
+        if let Some(tcp) = flow.tcp_mut() {
             let before = tcp.accounted();
-            self.memory.account(before, tcp.take_account());
+            self.memory.account(peer, before, tcp.take_account());
         }
     }
 
@@ -333,12 +338,13 @@ impl Stack {
     fn service(&mut self, id: FlowId, outlet: &mut dyn Outlet, now: Instant) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.ready = false;
+        let peer = flow.key.peer;
         let Some(tcp) = flow.tcp_mut() else { return };
         let mut exit = Exit { outlet, scratch: &mut self.scratch };
-        let may_fill = self.memory.room() > 0;
-        let next = tcp.service(id, &self.tcp, may_fill, &mut self.actions, &mut exit, now);
-        if !may_fill && tcp.starves() {
-            self.memory.handle_starved(id, now);
+        let allowance = self.memory.allowance(peer);
+        let next = tcp.service(id, &self.tcp, allowance, &mut self.actions, &mut exit, now);
+        if tcp.starves(allowance) {
+            self.memory.handle_starved(peer, id, now);
         }
         self.account(id);
         match next {
@@ -422,7 +428,8 @@ impl Stack {
         }
         match flow.kind {
             FlowKind::Tcp(tcp) => {
-                self.memory.account(tcp.accounted(), 0);
+                self.memory.account(flow.key.peer, tcp.accounted(), 0);
+                self.memory.forget(flow.key.peer, id);
                 if matches!(tcp.stage(), Stage::Offered(_)) {
                     self.flows.leave_half_open(flow.key.peer);
                 }

@@ -248,7 +248,9 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()) else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let peer = flow.key.peer;
+        let Some(tcp) = flow.tcp_mut() else { return };
         match tcp.stage() {
             Stage::Offered(syn) => {
                 // A repeated SYN is the same attempt; a reset takes it back.
@@ -260,12 +262,12 @@ impl Stack {
                     self.remove(id);
                 }
             }
-            Stage::Live(_) => {
+            Stage::Live(connection) => {
                 let segment = TcpPacket::new_unchecked(packet.transport_bytes());
-                let len = segment.payload().len();
-                if len > 0 && len > self.memory.room() {
+                let growth = connection.growth(&segment);
+                if growth > 0 && growth > self.memory.room(peer) {
                     outlet.count(Counter::DropMemory);
-                    return self.memory.handle_full(now);
+                    return self.memory.handle_held_up(peer, now);
                 }
                 let mut exit = Exit { outlet, scratch: &mut self.scratch };
                 tcp.handle_segment(packet, &mut exit, now);

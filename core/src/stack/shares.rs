@@ -19,6 +19,11 @@ struct Held {
 }
 
 impl Holdings {
+    /// What all hold.
+    pub(crate) const fn total(&self) -> usize {
+        self.total
+    }
+
     /// What one peer holds.
     pub(crate) fn of(&self, peer: PeerId) -> usize {
         self.by_peer.get(peer.slot()).map_or(0, |held| held.amount)

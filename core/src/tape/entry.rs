@@ -109,6 +109,8 @@ pub(crate) enum Input<'a> {
     },
     /// No more packets follow at once.
     TrainEnd,
+    /// The pages of a flow's rings were given back.
+    RingsGivenBack(FlowId),
 }
 
 /// What a stack says. Bytes are told by their CRC-32.

@@ -304,6 +304,10 @@ impl<'a> Replay<'a> {
                 let lent = stack.receive(*flow, take, now).unwrap_or(Output::Lent(None));
                 stage.script.expect(&lent);
             }
+            Input::RingsGivenBack(flow) => {
+                let is_known = stack.give_back_rings(*flow).is_some();
+                stage.script.expect(&Output::Known(is_known));
+            }
             Input::HostEnded(flow) => stack.handle_shutdown(*flow),
             Input::Aborted(flow) => stack.handle_aborted(*flow, &mut stage),
             Input::Datagram { flow, remote, payload } => {

@@ -42,6 +42,7 @@ pub(crate) fn input(input: &Input<'_>) -> String {
         Input::OpenUdp(target) => format!("a client opens udp {target}"),
         Input::Send { flow, bytes } => format!("{flow:?}: {} bytes from the host", bytes.len()),
         Input::Receive { flow, len } => format!("{flow:?}: the host takes {len} bytes"),
+        Input::RingsGivenBack(flow) => format!("{flow:?}: pages of its rings are given back"),
         Input::HostEnded(flow) => format!("{flow:?}: the host has ended"),
         Input::Aborted(flow) => format!("{flow:?}: the host has failed"),
         Input::Datagram { flow, remote, payload } => {
@@ -59,6 +60,7 @@ pub(crate) const fn flow_of_input(input: &Input<'_>) -> Option<FlowId> {
         | Input::Refused { flow, .. }
         | Input::Send { flow, .. }
         | Input::Receive { flow, .. }
+        | Input::RingsGivenBack(flow)
         | Input::HostEnded(flow)
         | Input::Aborted(flow)
         | Input::Datagram { flow, .. }

@@ -230,7 +230,7 @@ impl Run {
                     self.good.over = true;
                 }
             }
-            Action::Idle(flow) => drop(self.world.engine.idle_rings(flow)),
+            Action::Idle(flow) => drop(self.world.engine.lend_idle_rings(flow, now)),
             Action::Resolve(peer) => self.world.engine.handle_resolved(peer, &[], now),
         }
     }

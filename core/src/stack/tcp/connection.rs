@@ -5,23 +5,22 @@
 //! socket for every packet.
 
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
 use std::time::Duration;
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
 use smoltcp::time::Instant as EngineInstant;
-use smoltcp::wire::{
-    HardwareAddress, IpAddress, IpCidr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
-};
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, TcpControl, TcpPacket, TcpSeqNumber};
 
 use crate::action::PeerId;
 use crate::config;
 use crate::path_mtu::PathMtu;
 use crate::stack::Outlet;
-use crate::stack::packet::{self, Packet};
+use crate::stack::packet::Packet;
+use crate::stack::tcp::bare::send_standing;
 use crate::stack::tcp::device::{Blueprint, Device};
 use crate::stack::tcp::guard::{Admission, Guard, Standing, Uncounted};
+use crate::stack::tcp::rings::{Addresses, Rings, ring_len};
 use crate::stack::tcp::sequence;
 use crate::stats::Counter;
 use crate::time::Instant;
@@ -68,7 +67,7 @@ pub(crate) struct Connection {
     path_mtu: PathMtu,
     sockets: SocketSet<'static>,
     handle: SocketHandle,
-    /// Where the socket has its rings.
+    /// What the socket's rings have of memory.
     rings: Rings,
     guard: Guard,
     /// Over, and the far end knows, or gone: smoltcp's timers have nothing left to do, and must
@@ -77,14 +76,6 @@ pub(crate) struct Connection {
     /// How far smoltcp's clock is ahead of ours. Moving it on is the only way to make its
     /// retransmission timer fire when we know better than it does.
     ahead: Duration,
-}
-
-/// The addresses of a flow's two rings.
-pub(crate) type Rings = [Range<usize>; 2];
-
-fn addresses(ring: &[u8]) -> Range<usize> {
-    let Range { start, end } = ring.as_ptr_range();
-    start.expose_provenance()..end.expose_provenance()
 }
 
 /// What IPv4 and TCP add to what a segment carries.
@@ -100,13 +91,6 @@ impl std::fmt::Debug for Connection {
             .field("guard", &self.guard)
             .finish_non_exhaustive()
     }
-}
-
-/// Capacities of 2^k - 1 bytes: smoltcp scales the window of its SYN-ACK after the fact, and with
-/// any other capacity the scaled window would reach past the end of the ring.
-const fn ring_len(configured: usize) -> usize {
-    let bits = usize::BITS - configured.leading_zeros();
-    if configured.is_power_of_two() { configured - 1 } else { (1 << (bits - 1)) - 1 }
 }
 
 /// An interface that owns `address` and nothing else.
@@ -182,7 +166,7 @@ impl Connection {
         let interface = new_interface(ends.local.ip(), mtu, seed, at);
         // Zeroed pages of the allocator: reserved, and touched only when bytes come.
         let (receive_ring, send_ring) = (vec![0; receive_len], vec![0; ring_len(tcp.send_buffer)]);
-        let rings = [addresses(&receive_ring), addresses(&send_ring)];
+        let rings = Rings::new(&receive_ring, &send_ring);
         let mut socket = tcp::Socket::new(
             tcp::SocketBuffer::new(receive_ring),
             tcp::SocketBuffer::new(send_ring),
@@ -243,7 +227,7 @@ impl Connection {
             return Ok(());
         }
         match self.guard.handle_received(packet.transport_bytes_mut(), now) {
-            Admission::Pass => {}
+            Admission::Pass => self.rings.handle_received(self.guard.take_arrived()),
             Admission::Drop => {
                 exit.outlet.count(Counter::DropTcpGuard);
                 return Ok(());
@@ -376,11 +360,30 @@ impl Connection {
         if self.phase() == Phase::Opening {
             return Some(fill(&mut []).1);
         }
+        let (queued, mut filled) = (self.socket().send_queue(), 0);
         let clamped = |room: &mut [u8]| {
             let (len, result) = fill(room);
-            (len.min(room.len()), result)
+            filled = len.min(room.len());
+            (filled, result)
         };
-        self.socket_mut().send(clamped).ok()
+        let result = self.socket_mut().send(clamped).ok();
+        self.rings.handle_sent(queued, filled);
+        result
+    }
+
+    /// Bytes that the send ring may take if no more than `room` may become resident.
+    pub(crate) fn send_room(&self, room: usize) -> usize {
+        self.rings.send_room(self.socket().send_queue(), room)
+    }
+
+    /// Bytes that would become resident with this segment.
+    pub(crate) fn growth(&self, segment: &TcpPacket<&[u8]>) -> usize {
+        self.rings.growth(self.guard.news(segment))
+    }
+
+    /// Bytes of both rings that are resident.
+    pub(crate) const fn resident(&self) -> usize {
+        self.rings.resident()
     }
 
     /// Lends the front of the receive ring.
@@ -401,14 +404,18 @@ impl Connection {
     }
 
     /// Bytes in both rings.
-    pub(crate) fn buffered(&self) -> usize {
+    fn buffered(&self) -> usize {
         self.socket().send_queue() + self.socket().recv_queue()
     }
 
-    /// Where the rings are, if nothing in them is needed any more: no bytes, and none that arrived
-    /// behind a gap.
-    pub(crate) fn idle_rings(&self) -> Option<&Rings> {
-        (self.buffered() == 0 && !self.guard.has_gap()).then_some(&self.rings)
+    /// Whether the rings hold something that is needed, perhaps behind a gap.
+    pub(crate) fn needs_rings(&self) -> bool {
+        self.buffered() > 0 || self.guard.has_gap()
+    }
+
+    /// Where the rings are, for their pages to be given back, if nothing in them is needed.
+    pub(crate) fn give_back_rings(&mut self) -> Option<Addresses> {
+        (!self.needs_rings()).then(|| self.rings.give_back())
     }
 
     /// Whether everything before `sequence` has arrived, and nothing from there on.
@@ -455,45 +462,5 @@ impl Connection {
     /// The sequence number of a segment that was in flight, as an ICMP error quotes it.
     pub(crate) fn sent(&self, sequence: TcpSeqNumber) -> bool {
         self.guard.in_flight(sequence)
-    }
-}
-
-/// Sends an acknowledgement (or, with `control`, a reset) of where a connection stands.
-pub(crate) fn send_standing(
-    ends: Ends,
-    standing: Standing,
-    control: TcpControl,
-    exit: &mut Exit<'_>,
-) {
-    let acknowledgement = Some(standing.acknowledgement);
-    send_bare(ends, standing.sequence, acknowledgement, standing.window, control, exit);
-}
-
-/// Sends a segment without data.
-pub(super) fn send_bare(
-    ends: Ends,
-    sequence: TcpSeqNumber,
-    acknowledgement: Option<TcpSeqNumber>,
-    window: u16,
-    control: TcpControl,
-    exit: &mut Exit<'_>,
-) {
-    let segment = TcpRepr {
-        src_port: ends.local.port(),
-        dst_port: ends.remote.port(),
-        control,
-        seq_number: sequence,
-        ack_number: acknowledgement,
-        window_len: window,
-        window_scale: None,
-        max_seg_size: None,
-        sack_permitted: false,
-        sack_ranges: [None; 3],
-        timestamp: None,
-        payload: &[],
-    };
-    let (source, destination) = (ends.local.ip(), ends.remote.ip());
-    if let Some(len) = packet::write_tcp(exit.scratch, source, destination, &segment) {
-        exit.outlet.send(ends.peer, exit.scratch, len);
     }
 }

@@ -69,6 +69,8 @@ pub(crate) struct Guard {
     received_to: TcpSeqNumber,
     /// The end of everything that arrived, with gaps or without.
     arrived_to: TcpSeqNumber,
+    /// Bytes by which that has moved since [`take_arrived`](Self::take_arrived).
+    arrived: usize,
     /// The end of the window that was offered.
     offered_to: TcpSeqNumber,
     /// Bytes of the window that was last offered.
@@ -127,6 +129,7 @@ impl Guard {
             receive_next: zero,
             received_to: zero,
             arrived_to: zero,
+            arrived: 0,
             offered_to: zero,
             window_len: 0,
             far_shift: 0,
@@ -163,6 +166,22 @@ impl Guard {
     /// Whether everything before `sequence` has arrived, and nothing from there on.
     pub(crate) fn waits_for(&self, sequence: TcpSeqNumber) -> bool {
         self.synchronized && sequence == self.received_to && !self.has_gap()
+    }
+
+    /// Bytes between the end of everything that arrived and that of a segment.
+    pub(crate) fn news(&self, segment: &TcpPacket<&[u8]>) -> usize {
+        let len = segment.payload().len();
+        let end = segment.seq_number() + len;
+        if self.synchronized && len > 0 && end > self.arrived_to {
+            end - self.arrived_to
+        } else {
+            0
+        }
+    }
+
+    /// Bytes that arrived behind everything before them, and gaps that they left.
+    pub(crate) const fn take_arrived(&mut self) -> usize {
+        std::mem::replace(&mut self.arrived, 0)
     }
 
     /// Whether something is missing before what has arrived.
@@ -311,7 +330,8 @@ impl Guard {
         if start <= self.received_to && end > self.received_to {
             self.received_to = end.min(edge);
         }
-        if end > self.arrived_to {
+        if length > 0 && end.min(edge) > self.arrived_to {
+            self.arrived += end.min(edge) - self.arrived_to;
             self.arrived_to = end.min(edge);
         }
         let stale = acknowledgement < self.acknowledged;

@@ -1,14 +1,16 @@
 //! TCP flows: what the embedder is told of a connection, and when it is over.
 //!
-//! [`connection`] is the engine, [`guard`] stands before it, [`path`] measures, [`device`] carries
-//! packets, [`sequence`] says where sequence numbers begin, and [`time_wait`] answers for
-//! connections that have ended.
+//! [`connection`] is the engine, [`guard`] stands before it, [`path`] measures, [`rings`] counts
+//! what is resident, [`device`] carries packets, [`sequence`] says where sequence numbers begin,
+//! [`bare`] answers what is for no connection, and [`time_wait`] for those that have ended.
 
+mod bare;
 mod connection;
 mod device;
 mod guard;
 mod path;
 mod recovery;
+mod rings;
 mod sequence;
 mod time_wait;
 
@@ -17,18 +19,21 @@ use std::time::Duration;
 
 use smoltcp::wire::{TcpControl, TcpPacket, TcpSeqNumber};
 
+pub(crate) use bare::send_standing;
 use connection::WasReset;
-pub(crate) use connection::{Connection, Ends, Exit, Phase, Rings, send_standing};
+pub(crate) use connection::{Connection, Ends, Exit, Phase};
 pub(crate) use guard::Standing;
+pub(crate) use rings::Addresses;
 pub(crate) use sequence::SequenceNumbers;
 pub(crate) use time_wait::{Straggler, TimeWaits};
 
 use crate::action::{Abort, Action, FlowId};
 use crate::config;
 use crate::limits::{
-    SEGMENTS_PER_TURN, TCP_REST_MIN, TCP_RINGS_IDLE, TCP_STALL_TIMEOUT, TCP_TUNNEL_CONNECT_TIMEOUT,
+    SEGMENTS_PER_TURN, TCP_REST_MIN, TCP_STALL_TIMEOUT, TCP_TUNNEL_CONNECT_TIMEOUT,
 };
 use crate::stack::flow::FlowKey;
+use crate::stack::memory::Allowance;
 use crate::stack::packet::Packet;
 use crate::time::Instant;
 
@@ -45,9 +50,9 @@ pub(crate) struct TcpFlow {
     started_at: Instant,
     /// When the far end last said something, or bytes last moved between the embedder and a ring.
     active_at: Instant,
-    /// The bytes in its rings, when they were last counted.
+    /// Bytes of its rings that were resident when they were last counted.
     accounted: usize,
-    /// Whether bytes were in its rings since their pages were last given back.
+    /// Whether bytes were in its rings since the embedder was told that they hold none.
     has_touched: bool,
 }
 
@@ -120,7 +125,7 @@ impl TcpFlow {
         }
     }
 
-    /// The bytes in its rings, when they were last counted.
+    /// Bytes of its rings that were resident when they were last counted.
     pub(crate) const fn accounted(&self) -> usize {
         self.accounted
     }
@@ -130,21 +135,23 @@ impl TcpFlow {
         self.active_at
     }
 
-    /// Counts the bytes in its rings.
+    /// Counts what is resident of its rings.
     pub(crate) fn take_account(&mut self) -> usize {
-        self.accounted = match &self.stage {
-            Stage::Offered(_) => 0,
-            Stage::Live(connection) => connection.buffered(),
-        };
-        self.has_touched |= self.accounted > 0;
+        let Stage::Live(connection) = &self.stage else { return self.accounted };
+        self.accounted = connection.resident();
+        self.has_touched |= connection.needs_rings();
         self.accounted
     }
 
-    /// When its rings will have held nothing for a while.
-    fn rings_idle_at(&self) -> Option<Instant> {
-        let Stage::Live(connection) = &self.stage else { return None };
-        let is_idle = self.has_touched && connection.idle_rings().is_some();
-        is_idle.then(|| self.active_at + TCP_RINGS_IDLE)
+    /// When its rings will have held nothing for this long.
+    fn rings_idle_at(&self, rest: Duration) -> Option<Instant> {
+        let is_idle = self.has_touched && !self.needs_rings();
+        is_idle.then(|| self.active_at + rest)
+    }
+
+    /// Whether its rings hold something that is needed.
+    pub(crate) fn needs_rings(&self) -> bool {
+        self.connection().is_some_and(Connection::needs_rings)
     }
 
     /// Whether the far end has nothing more to do with it, though what it sent may not have been
@@ -217,8 +224,11 @@ impl TcpFlow {
 
     /// Whether the embedder waits for room that only the memory of all flows can give; said once,
     /// until it is [relieved](Self::relieve).
-    pub(crate) fn starves(&mut self) -> bool {
-        let newly = self.told.full && !self.told.starved;
+    pub(crate) fn starves(&mut self, allowance: Allowance) -> bool {
+        let lacks_memory = self.connection().is_some_and(|connection| {
+            connection.has_room() && connection.send_room(allowance.room) == 0
+        });
+        let newly = lacks_memory && self.told.full && !self.told.starved;
         self.told.starved |= newly;
         newly
     }
@@ -228,17 +238,18 @@ impl TcpFlow {
         self.told.starved = false;
     }
 
-    /// Lends at most `limit` bytes of the send ring to the embedder; `None` if there is no ring.
+    /// Lends the send ring to the embedder, as far as it is allowed; `None` if there is no ring.
     pub(crate) fn send<R>(
         &mut self,
         fill: impl FnOnce(&mut [u8]) -> (usize, R),
-        limit: usize,
+        allowance: Allowance,
         now: Instant,
     ) -> Option<R> {
         if self.host_end != HostEnd::Sending || self.was_reset {
             return None;
         }
         let Stage::Live(connection) = &mut self.stage else { return None };
+        let limit = connection.send_room(allowance.room);
         let (mut full, mut moved) = (false, 0);
         let result = connection.send(|room| {
             let len = room.len().min(limit);
@@ -277,13 +288,12 @@ impl TcpFlow {
         result
     }
 
-    /// Sends what is due, tells the embedder what is new, and says what is left to do. It is told
-    /// of room in the send ring only if that `may_fill`.
+    /// Sends what is due, tells the embedder what is new, and says what is left to do.
     pub(crate) fn service(
         &mut self,
         id: FlowId,
         config: &config::Tcp,
-        may_fill: bool,
+        allowance: Allowance,
         actions: &mut VecDeque<Action>,
         exit: &mut Exit<'_>,
         now: Instant,
@@ -311,7 +321,7 @@ impl TcpFlow {
             self.host_end = HostEnd::Passed;
         }
         let more = connection.transmit(SEGMENTS_PER_TURN, exit, now);
-        self.tell(id, may_fill, actions);
+        self.tell(id, allowance, actions);
         if let Some(end) = self.end() {
             actions.push_back(match end {
                 End::Complete => Action::Closed(id),
@@ -323,7 +333,7 @@ impl TcpFlow {
             return Next::Again;
         }
         let mut deadline = deadline;
-        if let Some(at) = self.rings_idle_at() {
+        if let Some(at) = self.rings_idle_at(allowance.rest) {
             if at <= now {
                 self.has_touched = false;
                 actions.push_back(Action::Idle(id));
@@ -342,7 +352,7 @@ impl TcpFlow {
     }
 
     /// Tells the embedder what it does not know yet.
-    fn tell(&mut self, id: FlowId, may_fill: bool, actions: &mut VecDeque<Action>) {
+    fn tell(&mut self, id: FlowId, allowance: Allowance, actions: &mut VecDeque<Action>) {
         let Stage::Live(connection) = &self.stage else { return };
         let phase = connection.phase();
         if phase == Phase::Opening {
@@ -361,7 +371,7 @@ impl TcpFlow {
             self.told.shut_down = true;
             actions.push_back(Action::Shutdown(id));
         }
-        if self.told.full && may_fill && connection.has_room() {
+        if self.told.full && connection.has_room() && connection.send_room(allowance.room) > 0 {
             self.told.full = false;
             actions.push_back(Action::Writable(id));
         }
@@ -407,7 +417,7 @@ pub(crate) fn refuse_segment(ends: Ends, segment: &TcpPacket<&[u8]>, exit: &mut 
     } else {
         (TcpSeqNumber(0), Some(segment.seq_number() + segment.segment_len()))
     };
-    connection::send_bare(ends, sequence, acknowledgement, 0, TcpControl::Rst, exit);
+    bare::send_bare(ends, sequence, acknowledgement, 0, TcpControl::Rst, exit);
 }
 
 /// Answers a SYN that was kept with a reset.

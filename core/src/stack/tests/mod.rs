@@ -4,6 +4,7 @@ mod icmp;
 mod idle;
 mod lifecycle;
 mod limits;
+mod memory;
 mod meta;
 mod overlay;
 mod peers;

@@ -581,29 +581,3 @@ fn a_flight_is_held_to_what_the_path_delivered() {
     assert!(largest > 64 << 10, "{largest}: the windows did open");
     assert!(largest < 192 << 10, "{largest} bytes at once");
 }
-
-#[test]
-fn rfc6888_req_5_at_the_limit_of_memory_nothing_more_is_buffered_and_who_holds_most_goes_first() {
-    let mut world = World::with(|parts| {
-        parts.limits.memory = 1 << 20;
-        parts.tcp.send_buffer = 1 << 20;
-    });
-    let (mut small, small_flow) = Client::connect(&mut world, "10.0.0.2:40001", HOST);
-    let (_, large_flow) = Client::connect(&mut world, "10.0.0.2:40002", HOST);
-    write_all(&mut world, small_flow, &[1; 1000]);
-    let written = write_all(&mut world, large_flow, &[2; 1 << 20]);
-    assert_eq!(written, (1 << 20) - 1000, "what is left, to the byte");
-    assert_eq!(write_all(&mut world, small_flow, b"more"), 0);
-    world.actions();
-    world.sent();
-    small.send(&mut world, Ack, b"no room for this");
-    assert_eq!(world.count(Counter::DropMemory), 1);
-    assert!(world.actions().is_empty());
-    world.wait(Duration::from_secs(1));
-    let actions = world.actions();
-    assert!(actions.contains(&Action::Aborted(large_flow, Abort::Limit)), "{actions:?}");
-    assert!(actions.contains(&Action::Writable(small_flow)), "{actions:?}");
-    assert_eq!(write_all(&mut world, small_flow, b"more"), 4);
-    world.wait(Duration::from_secs(5));
-    assert!(world.stack.meta(small_flow).is_some(), "nobody else has to go");
-}
