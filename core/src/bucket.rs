@@ -48,11 +48,6 @@ impl Bucket {
         has_token
     }
 
-    /// Fills the bucket.
-    pub(crate) fn fill(&mut self) {
-        *self = Self::default();
-    }
-
     fn after_taking(&self, rate: Rate, now: Instant) -> Instant {
         self.paid_until.max(now) + rate.interval
     }

@@ -90,9 +90,11 @@ pub(crate) const HANDSHAKES_PER_SOURCE_RATE: u32 = 20;
 pub(crate) const HANDSHAKES_UNPROVEN_RATE: u32 = 500;
 /// Source addresses whose handshake messages are counted at the same time.
 pub(crate) const HANDSHAKE_SOURCES_MAX: usize = 1024;
-/// Sessions granted to one peer that it has not confirmed with data: a burst. boringtun keeps the
-/// last 8 sessions, and the one in use must stay among them.
-pub(crate) const UNCONFIRMED_SESSIONS_BURST: u32 = 5;
+/// Initiations of one peer that are answered, at about five Diffie-Hellmans each: a burst and a
+/// rate for each second. A peer that means well sends one each 5 s.
+pub(crate) const PEER_INITIATIONS_BURST: u32 = 5;
+/// See [`PEER_INITIATIONS_BURST`].
+pub(crate) const PEER_INITIATIONS_RATE: u32 = 4;
 
 const _: () = assert!(PACKET_LEN_MAX + 15 < SCRATCH_LEN, "the tunnel pads in place");
 const _: () = assert!(FRAGMENTED_PEER_MAX < FRAGMENTED_MAX);
@@ -101,7 +103,6 @@ const _: () = assert!(TRAIN_LEN_MAX < SCRATCH_LEN);
 const _: () = assert!(TRAIN_LEN_MAX <= DATAGRAM_LEN_MAX && DATAGRAM_LEN_MAX < SCRATCH_LEN);
 const _: () = assert!(TRAINS_MAX >= TRAINS_RESERVED + 2, "one train fills while another drains");
 const _: () = assert!(TRAINS_IDLE <= TRAINS_OPEN_MAX && TRAINS_OPEN_MAX <= TRAINS_MAX);
-const _: () = assert!(UNCONFIRMED_SESSIONS_BURST < 8, "boringtun keeps 8 sessions of a peer");
 
 /// A share of a limit, in percent: 1 to 100.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -70,6 +70,11 @@ pub(super) fn sender_index(message: &[u8]) -> Option<u32> {
     Some(u32::from_le_bytes(message.get(4..8)?.try_into().ok()?))
 }
 
+/// The session at our end that a response answers.
+pub(super) fn receiver_index(response: &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(response.get(8..12)?.try_into().ok()?))
+}
+
 /// The ways from a datagram to a peer. Trees, because their cost can't be raised from outside.
 #[derive(Debug, Default)]
 pub(super) struct Demux {

@@ -11,8 +11,8 @@
 //! What packets carry, beyond their version, length and source, is the stack's; sending the trains
 //! and resolving names is the embedder's.
 //!
-//! Not done, as boringtun does not: jitter of retransmissions, and a new session after 2^60
-//! messages (none gets there within the three minutes that a session lives).
+//! Not done, as boringtun does not: a new session after 2^60 messages (none gets there within the
+//! three minutes that a session lives).
 
 mod admission;
 mod allowed_ips;
@@ -452,7 +452,8 @@ impl Tunnel {
     ) -> Option<R> {
         let peer = self.peers.get_mut(id)?;
         let plaintext = &mut self.plaintext;
-        let mut wire = Wire { plaintext, scratch: &mut self.scratch, egress, stats, now };
+        let (scratch, rng) = (&mut self.scratch, &mut self.rng);
+        let mut wire = Wire { plaintext, scratch, egress, stats, rng, now };
         let result = act(peer, &mut wire);
         self.arm(id);
         Some(result)

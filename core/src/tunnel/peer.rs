@@ -15,7 +15,7 @@ use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
 
 use super::carriage::Carriage;
-use super::demux::{is_initiation, sender_index};
+use super::demux::{is_initiation, receiver_index, sender_index};
 use super::endpoint::{Endpoint, Resolution, Way};
 use super::inner::holds_its_header;
 use super::supervisor::{Rise, Supervisor};
@@ -23,7 +23,7 @@ use super::wire::{Path, Wire, deliver};
 use crate::action::Identity;
 use crate::bucket::{Bucket, Rate};
 use crate::config;
-use crate::limits::{QUEUED_PACKETS_MAX, UNCONFIRMED_SESSIONS_BURST};
+use crate::limits::{PEER_INITIATIONS_BURST, PEER_INITIATIONS_RATE, QUEUED_PACKETS_MAX};
 use crate::stats::Counter;
 use crate::time::{Instant, earlier};
 
@@ -33,8 +33,11 @@ pub(super) const DATA_OVERHEAD: usize = 32;
 const UNANSWERED_ASK: u32 = 3;
 /// The peer counts as lost after so many.
 const UNANSWERED_LOST: u32 = 3;
-/// Sessions that the peer does not use: see [`UNCONFIRMED_SESSIONS_BURST`].
-const UNCONFIRMED_SESSIONS: Rate = Rate::new(UNCONFIRMED_SESSIONS_BURST, Duration::from_secs(30));
+/// Sessions that the peer may ask for.
+const INITIATIONS: Rate = Rate::per_second(PEER_INITIATIONS_BURST, PEER_INITIATIONS_RATE);
+/// Sessions that boringtun keeps of one peer: one that is new takes the place of the one with the
+/// same index modulo this.
+const SESSIONS_KEPT: u32 = 8;
 
 /// A decrypted packet, at the start of [`Wire::plaintext`].
 pub(super) struct Inner {
@@ -49,7 +52,9 @@ pub(super) struct Peer {
     endpoint: Endpoint,
     carriage: Carriage,
     supervisor: Supervisor,
-    unconfirmed: Bucket,
+    initiations: Bucket,
+    /// The last session that boringtun has numbered.
+    newest_index: u32,
     /// Packets given to boringtun while there was no session.
     queued: usize,
 }
@@ -82,7 +87,8 @@ impl Peer {
             carriage: Carriage::new(Arc::clone(&identity), mtu),
             identity,
             supervisor: Supervisor::new(keepalive, now),
-            unconfirmed: Bucket::default(),
+            initiations: Bucket::default(),
+            newest_index: 0,
             queued: 0,
         }
     }
@@ -131,17 +137,19 @@ impl Peer {
 impl Peer {
     /// Takes an initiation that claims to be of this peer, and answers it.
     pub(super) fn handle_initiation(&mut self, path: Path, datagram: &[u8], wire: &mut Wire<'_>) {
-        if !self.unconfirmed.has_token(UNCONFIRMED_SESSIONS, wire.now) {
+        if !self.initiations.has_token(INITIATIONS, wire.now) {
             wire.stats.count(Counter::DropHandshakeRate);
             return;
         }
         self.refresh(wire);
+        self.spare_session(wire);
         match self.tunn.decapsulate(Some(path.source.ip()), datagram, wire.scratch) {
             TunnResult::WriteToNetwork(response) => {
                 let len = response.len();
                 let index = sender_index(response).unwrap_or_default();
                 // Taken only now, so that nobody else uses up the peer's share.
-                self.unconfirmed.take(UNCONFIRMED_SESSIONS, wire.now);
+                self.initiations.take(INITIATIONS, wire.now);
+                self.newest_index = index;
                 self.supervisor.granted(index, wire.now);
                 self.follow(path);
                 self.emit(len, self.endpoint.way(), wire);
@@ -156,13 +164,25 @@ impl Peer {
         }
     }
 
+    /// Keeps the session in use from being pushed out by one that the peer asks for, and may never
+    /// use, as when our answers are lost: asks the peer itself, which takes the number in question.
+    fn spare_session(&mut self, wire: &mut Wire<'_>) {
+        let next = self.newest_index.wrapping_add(1);
+        let in_use = self.supervisor.session_index();
+        if in_use.is_some_and(|index| index % SESSIONS_KEPT == next % SESSIONS_KEPT) {
+            let result = self.tunn.format_handshake_initiation(wire.scratch, true);
+            self.say(written(&result), wire);
+        }
+    }
+
     /// Takes an answer to our initiation.
     pub(super) fn handle_response(&mut self, path: Path, datagram: &[u8], wire: &mut Wire<'_>) {
         self.refresh(wire);
         match self.tunn.decapsulate(Some(path.source.ip()), datagram, wire.scratch) {
             TunnResult::WriteToNetwork(keepalive) => {
                 let len = keepalive.len();
-                self.supervisor.answered(wire.now);
+                let index = receiver_index(datagram).unwrap_or_default();
+                self.supervisor.answered(index, wire.now);
                 self.follow(path);
                 self.emit(len, self.endpoint.way(), wire);
                 self.use_new_session(wire);
@@ -220,7 +240,6 @@ impl Peer {
         });
         self.follow(path);
         if self.supervisor.received(index, wire.now) {
-            self.unconfirmed.fill();
             self.use_new_session(wire);
         } else {
             self.hear();
@@ -323,7 +342,9 @@ impl Peer {
     /// Lets time pass.
     pub(super) fn handle_timeout(&mut self, wire: &mut Wire<'_>) {
         self.endpoint.handle_timeout(wire.now);
-        self.look_at_timers(wire);
+        if !self.supervisor.is_held(wire.now) {
+            self.look_at_timers(wire);
+        }
         self.supervisor.handle_timeout(wire.now);
         self.keep_alive(wire);
     }
@@ -395,7 +416,8 @@ impl Peer {
         let Some(len) = written else { return };
         let way = if is_initiation(&wire.scratch[..len]) {
             self.prepare_initiation();
-            self.supervisor.initiated(wire.now);
+            self.newest_index = sender_index(&wire.scratch[..len]).unwrap_or_default();
+            self.supervisor.initiated(wire.rng, wire.now);
             self.endpoint.handshake_way()
         } else {
             self.endpoint.way()

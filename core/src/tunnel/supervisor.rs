@@ -5,14 +5,19 @@
 //!
 //! - when boringtun's timers are due: often while data flows or a handshake is under way, else
 //!   when a session comes of age; never for an idle peer;
-//! - when to start a handshake: for persistent keepalive always, for traffic as long as it asks,
-//!   after each failure with a longer pause up to a cap;
+//! - when to start a handshake: for traffic as long as it asks, and for persistent keepalive always,
+//!   alone with a longer pause after each failure, up to a cap;
+//! - how much later than boringtun would an initiation is sent again, so that peers that began
+//!   together do not go on together;
 //! - when a persistent keepalive is due (boringtun is told of none);
 //! - whether the peer counts as up or as lost.
 //!
 //! It sends nothing and knows no addresses: both are the peer's.
 
 use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::RngCore as _;
 
 use crate::time::{Instant, earlier};
 
@@ -26,6 +31,8 @@ const BUSY_TICK: Duration = Duration::from_secs(1);
 const BUSY_FOR: Duration = Duration::from_secs(16);
 /// REKEY_TIMEOUT of the WireGuard paper: when an initiation is sent again.
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// REKEY_TIMEOUT_JITTER: how much later it may be (section 6.1 of the paper), in milliseconds.
+const JITTER_MAX_MS: u64 = 333;
 /// REKEY_AFTER_TIME: when the initiator of a session in use wants a new one.
 const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 /// REJECT_AFTER_TIME less what a new handshake takes: when receiving alone is reason enough.
@@ -34,7 +41,7 @@ const REKEY_ON_RECEIVE: Duration = Duration::from_secs(165);
 const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 /// REKEY_ATTEMPT_TIME: how long traffic keeps asking for a handshake.
 const ASKED_FOR: Duration = Duration::from_secs(90);
-/// The pause after boringtun gave up doubles from here ...
+/// The second pause after boringtun gave up; the first is none, and the next ones double ...
 const PAUSE_MIN: Duration = Duration::from_secs(5);
 /// ... up to here.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -51,6 +58,7 @@ enum Role {
 struct Session {
     since: Instant,
     role: Role,
+    index: u32,
 }
 
 /// A session that the peer asked for and has not used yet.
@@ -58,6 +66,15 @@ struct Session {
 struct Grant {
     since: Instant,
     index: u32,
+}
+
+/// An initiation whose answer is awaited.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    /// When boringtun would send another one, could it look at its timers.
+    retry_from: Instant,
+    /// When it may.
+    retry_at: Instant,
 }
 
 /// What it means that the peer was heard.
@@ -76,16 +93,17 @@ pub(super) enum Rise {
 pub(super) struct Supervisor {
     keepalive: Option<Duration>,
     looked_at: Instant,
-    /// When the last initiation left, while its answer is awaited.
-    initiated_at: Option<Instant>,
+    attempt: Option<Attempt>,
     /// Initiations since the peer was last heard.
     unanswered: u32,
     session: Option<Session>,
     grant: Option<Grant>,
     /// When traffic last asked for the peer.
     asked_at: Option<Instant>,
-    /// No handshake is started before.
+    /// No handshake is started before ...
     retry_at: Instant,
+    /// ... and for keepalive alone not before this.
+    resume_at: Instant,
     pause: Duration,
     /// The last data, either way.
     data_at: Instant,
@@ -101,13 +119,14 @@ impl Supervisor {
         Self {
             keepalive,
             looked_at: now,
-            initiated_at: None,
+            attempt: None,
             unanswered: 0,
             session: None,
             grant: None,
             asked_at: None,
             retry_at: now,
-            pause: PAUSE_MIN,
+            resume_at: now,
+            pause: Duration::ZERO,
             data_at: now,
             traffic_at: now,
             was_up: false,
@@ -126,26 +145,29 @@ impl Supervisor {
     }
 
     /// An initiation leaves.
-    pub(super) fn initiated(&mut self, now: Instant) {
-        self.initiated_at = Some(now);
+    pub(super) fn initiated(&mut self, rng: &mut ChaCha20Rng, now: Instant) {
+        let retry_from = now + REKEY_TIMEOUT;
+        let jitter = Duration::from_millis(rng.next_u64() % (JITTER_MAX_MS + 1));
+        self.attempt = Some(Attempt { retry_from, retry_at: retry_from + jitter });
         self.unanswered = self.unanswered.saturating_add(1);
     }
 
     /// boringtun has given up, and forgotten every session.
     pub(super) fn expired(&mut self, now: Instant) {
-        let tried = self.initiated_at.take().is_some();
+        let tried = self.attempt.take().is_some();
         let had_session = self.session.take().is_some();
         self.grant = None;
         if tried || had_session {
-            self.retry_at = now + self.pause;
-            self.pause = (self.pause * 2).min(PAUSE_MAX);
+            self.retry_at = self.retry_at.max(now);
+            self.resume_at = now + self.pause;
+            self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
         }
     }
 
-    /// The peer answered our initiation.
-    pub(super) fn answered(&mut self, now: Instant) {
-        self.initiated_at = None;
-        self.use_session(Session { since: now, role: Role::Initiator });
+    /// The peer answered our initiation, which opened the session of this index.
+    pub(super) fn answered(&mut self, index: u32, now: Instant) {
+        self.attempt = None;
+        self.use_session(Session { since: now, role: Role::Initiator, index });
         self.data_at = now;
         self.traffic_at = now;
     }
@@ -153,7 +175,7 @@ impl Supervisor {
     /// The peer's initiation was answered with a session of this index. boringtun leaves its own
     /// handshake then.
     pub(super) fn granted(&mut self, index: u32, now: Instant) {
-        self.initiated_at = None;
+        self.attempt = None;
         self.grant = Some(Grant { since: now, index });
         self.retry_at = self.retry_at.max(now + REKEY_TIMEOUT);
     }
@@ -164,7 +186,7 @@ impl Supervisor {
         self.traffic_at = now;
         let confirmed = self.grant.take_if(|grant| grant.index == index);
         if let Some(Grant { since, .. }) = confirmed {
-            self.use_session(Session { since, role: Role::Responder });
+            self.use_session(Session { since, role: Role::Responder, index });
         }
         confirmed.is_some()
     }
@@ -179,7 +201,7 @@ impl Supervisor {
     /// The peer was heard: something that only it can have sent, now.
     pub(super) fn heard(&mut self) -> Rise {
         self.unanswered = 0;
-        self.pause = PAUSE_MIN;
+        self.pause = Duration::ZERO;
         let was_up = std::mem::replace(&mut self.was_up, true);
         let was_lost = std::mem::replace(&mut self.is_lost, false);
         match (was_up, was_lost) {
@@ -212,7 +234,7 @@ impl Supervisor {
         self.grant.take_if(|grant| is_old(grant.since));
         self.asked_at.take_if(|at| *at + ASKED_FOR <= now);
         // Had boringtun still waited for an answer, it would have sent another initiation.
-        self.initiated_at.take_if(|at| *at + REKEY_TIMEOUT <= now);
+        self.attempt.take_if(|attempt| attempt.retry_at <= now);
     }
 }
 
@@ -220,12 +242,25 @@ impl Supervisor {
 impl Supervisor {
     /// Whether boringtun must look at its timers before it is given anything.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
-        self.looked_at + CLOCK_TICK <= now
+        self.looked_at + CLOCK_TICK <= now && !self.is_held(now)
+    }
+
+    /// Whether boringtun must not look at its timers: it would send an initiation again, which is
+    /// to be later. That a session is over has to be seen nevertheless.
+    pub(super) fn is_held(&self, now: Instant) -> bool {
+        let is_early = |attempt: Attempt| attempt.retry_from <= now && now < attempt.retry_at;
+        let is_alive = |session: Session| now < session.since + REJECT_AFTER_TIME;
+        self.attempt.is_some_and(is_early) && self.session.is_none_or(is_alive)
     }
 
     /// Initiations since the peer was last heard.
     pub(super) const fn unanswered(&self) -> u32 {
         self.unanswered
+    }
+
+    /// The index of the session in use.
+    pub(super) fn session_index(&self) -> Option<u32> {
+        self.session.map(|session| session.index)
     }
 
     /// When the session in use was agreed on.
@@ -247,7 +282,7 @@ impl Supervisor {
     /// Whether the session is so old that a keepalive has to ask for a new one: boringtun does so
     /// for data only, and a tunnel that carries none would be cut off for a moment.
     pub(super) fn is_rekey_due(&self, now: Instant) -> bool {
-        self.initiated_at.is_none()
+        self.attempt.is_none()
             && self.session.is_some_and(|session| {
                 session.role == Role::Initiator && session.since + REKEY_AFTER_TIME <= now
             })
@@ -255,16 +290,21 @@ impl Supervisor {
 
     /// When a handshake has to be started, if the peer is reachable.
     pub(super) fn handshake_start(&self) -> Option<Instant> {
+        if self.session.is_some() || self.attempt.is_some() {
+            return None;
+        }
         let asked = self.asked_at.is_some_and(|at| self.retry_at < at + ASKED_FOR);
-        let wanted = self.keepalive.is_some() || asked;
-        (wanted && self.session.is_none() && self.initiated_at.is_none()).then_some(self.retry_at)
+        let for_traffic = asked.then_some(self.retry_at);
+        let for_keepalive = self.keepalive.map(|_| self.retry_at.max(self.resume_at));
+        earlier(for_traffic, for_keepalive)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let handshake = self.initiated_at.map(|at| at + REKEY_TIMEOUT);
+        let retry = self.attempt.map(|attempt| attempt.retry_at);
         let session = self.session.map(|session| self.session_deadline(session));
-        earlier(earlier(handshake, session), self.keepalive_deadline())
+        let session = if session.is_some_and(|at| self.is_held(at)) { retry } else { session };
+        earlier(earlier(retry, session), self.keepalive_deadline())
     }
 
     fn keepalive_deadline(&self) -> Option<Instant> {
@@ -286,6 +326,8 @@ impl Supervisor {
 
 #[cfg(test)]
 mod tests {
+    use rand_chacha::rand_core::SeedableRng as _;
+
     use super::*;
 
     const fn at(seconds: u64) -> Instant {
@@ -300,6 +342,10 @@ mod tests {
         Supervisor::new(Some(Duration::from_secs(25)), at(0))
     }
 
+    fn rng() -> ChaCha20Rng {
+        ChaCha20Rng::from_seed([1; 32])
+    }
+
     #[test]
     fn an_idle_peer_has_no_deadline() {
         assert_eq!((idle().deadline(), idle().handshake_start()), (None, None));
@@ -311,8 +357,8 @@ mod tests {
         assert!(supervisor.is_handshake_due(at(0)));
         let mut now = at(0);
         let mut pauses = Vec::new();
-        for _ in 0..5 {
-            supervisor.initiated(now);
+        for _ in 0..6 {
+            supervisor.initiated(&mut rng(), now);
             assert!(supervisor.handshake_start().is_none());
             now += Duration::from_secs(90);
             supervisor.expired(now);
@@ -320,7 +366,7 @@ mod tests {
             pauses.push(start.saturating_duration_since(now).as_secs());
             now = start;
         }
-        assert_eq!(pauses, [5, 10, 20, 30, 30]);
+        assert_eq!(pauses, [0, 5, 10, 20, 30, 30]);
     }
 
     #[test]
@@ -328,10 +374,10 @@ mod tests {
         let mut supervisor = idle();
         supervisor.asked(at(10));
         assert!(supervisor.is_handshake_due(at(10)));
-        supervisor.initiated(at(10));
+        supervisor.initiated(&mut rng(), at(10));
         supervisor.expired(at(50));
-        assert!(supervisor.is_handshake_due(at(55)), "asked 40 seconds ago");
-        supervisor.initiated(at(55));
+        assert!(supervisor.is_handshake_due(at(50)), "asked 40 seconds ago");
+        supervisor.initiated(&mut rng(), at(55));
         supervisor.expired(at(145));
         assert_eq!(supervisor.handshake_start(), None);
     }
@@ -340,7 +386,7 @@ mod tests {
     fn traffic_of_long_ago_asks_for_nothing() {
         let mut supervisor = idle();
         supervisor.asked(at(0));
-        supervisor.answered(at(0));
+        supervisor.answered(1, at(0));
         supervisor.looked(at(181));
         supervisor.handle_timeout(at(181));
         assert_eq!((supervisor.session_since(), supervisor.handshake_start()), (None, None));
@@ -349,7 +395,7 @@ mod tests {
     #[test]
     fn a_silent_session_is_looked_at_when_it_comes_of_age() {
         let mut supervisor = idle();
-        supervisor.answered(at(0));
+        supervisor.answered(1, at(0));
         let mut looks = Vec::new();
         while let Some(due) = supervisor.deadline() {
             assert!(looks.len() < 30, "{looks:?}");
@@ -364,7 +410,7 @@ mod tests {
     #[test]
     fn keepalives_keep_their_interval_after_any_traffic() {
         let mut supervisor = kept_alive();
-        supervisor.answered(at(0));
+        supervisor.answered(1, at(0));
         supervisor.moved_data(at(20));
         assert!(!supervisor.is_keepalive_due(at(44)) && supervisor.is_keepalive_due(at(45)));
         supervisor.sent_keepalive(at(45));
@@ -375,7 +421,7 @@ mod tests {
     #[test]
     fn a_granted_session_counts_once_the_peer_uses_it() {
         let mut supervisor = idle();
-        supervisor.initiated(at(0));
+        supervisor.initiated(&mut rng(), at(0));
         supervisor.granted(7, at(1));
         assert_eq!((supervisor.session_since(), supervisor.deadline()), (None, None));
         assert!(!supervisor.received(6, at(2)));
@@ -385,9 +431,35 @@ mod tests {
     }
 
     #[test]
+    fn an_initiation_is_sent_again_up_to_a_third_of_a_second_later() {
+        let mut rng = rng();
+        let mut waits = Vec::new();
+        for _ in 0..100 {
+            let mut supervisor = idle();
+            supervisor.initiated(&mut rng, at(0));
+            let due = supervisor.deadline().unwrap();
+            assert!(!supervisor.is_held(at(4)) && !supervisor.is_held(due));
+            assert!(due == at(5) || supervisor.is_held(at(5)));
+            waits.push(due.saturating_duration_since(at(5)).as_millis());
+        }
+        waits.sort_unstable();
+        assert!(waits[10] < 100 && waits[90] > 233 && waits[99] <= 333, "{waits:?}");
+    }
+
+    #[test]
+    fn a_session_that_is_over_is_seen_while_an_initiation_waits() {
+        let mut supervisor = idle();
+        supervisor.initiated(&mut rng(), at(175));
+        assert!(supervisor.is_held(at(180)));
+        supervisor.answered(1, at(0));
+        supervisor.initiated(&mut rng(), at(175));
+        assert!(!supervisor.is_held(at(180)));
+    }
+
+    #[test]
     fn a_peer_is_lost_once_and_comes_back_once() {
         let mut supervisor = idle();
-        supervisor.initiated(at(0));
+        supervisor.initiated(&mut rng(), at(0));
         assert!(supervisor.lost() && !supervisor.lost());
         assert_eq!(supervisor.unanswered(), 1);
         assert_eq!(supervisor.heard(), Rise::First);

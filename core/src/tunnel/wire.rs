@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use rand_chacha::ChaCha20Rng;
+
 use crate::egress::{Egress, Reservation};
 use crate::stats::{Counter, Stats};
 use crate::time::Instant;
@@ -14,6 +16,7 @@ pub(super) struct Wire<'a> {
     pub(super) scratch: &'a mut [u8],
     pub(super) egress: &'a mut Egress,
     pub(super) stats: &'a mut Stats,
+    pub(super) rng: &'a mut ChaCha20Rng,
     pub(super) now: Instant,
 }
 

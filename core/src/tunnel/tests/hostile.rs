@@ -274,7 +274,7 @@ fn initiations_without_data_do_not_evict_the_session_in_use() {
     let mut initiations = Vec::new();
     for step in 0..20_u64 {
         let mut data = packet(inner_address(0), inner_address(1), 1, 100);
-        let at = now + seconds(5 * step);
+        let at = now + seconds(6 * step);
         twin.handle_timeout(&mut egress, &mut stats, at);
         twin.send(PeerId::first(0), &mut data, 100, &mut egress, &mut stats, at);
         while let Some(train) = egress.front() {

@@ -34,6 +34,50 @@ fn a_lost_confirmation_is_made_up_for() {
     assert_eq!(net.ends[1].numbers(), [2]);
 }
 
+/// WireGuard asks each 5 s, and whoever hears it again has to answer at once: also after it has
+/// granted many sessions that nobody could use, and whether or not the asking began anew meanwhile.
+#[test]
+fn an_outage_of_one_direction_ends_when_it_ends() {
+    let configs = [config(0, vec![kept_alive(1)]), config(1, vec![peer(0)])];
+    for outage in (20..300).step_by(7) {
+        for restarts in [true, false] {
+            let mut net = Net::new(configs.clone());
+            net.run(seconds(10));
+            assert!(net.is_up(0));
+            if restarts {
+                net.restart(1, &configs[1]);
+            }
+            let until = net.now + seconds(outage);
+            net.loses = Box::new(move |now, datagram| datagram.source == outer(1) && now < until);
+            while net.now < until + seconds(6) {
+                net.send(0, 1, 0);
+                net.run(Duration::from_millis(50));
+            }
+            net.clear_received();
+            net.send(0, 1, 1);
+            net.send(1, 0, 2);
+            net.run(seconds(1));
+            assert_eq!(net.ends[0].numbers(), [2], "{outage} s, restarts: {restarts}");
+            assert_eq!(net.ends[1].numbers(), [1], "{outage} s, restarts: {restarts}");
+        }
+    }
+}
+
+/// The peer's messages arrive all the time, and it has a session to send them by.
+#[test]
+fn a_session_in_use_outlives_any_number_of_answers_that_are_lost() {
+    let mut net = Net::connected();
+    net.loses = Box::new(|_, datagram| datagram.source == outer(1));
+    net.clear_received();
+    for number in 0..1000 {
+        net.send(0, 1, number);
+        net.run(Duration::from_millis(100));
+    }
+    let responses = net.sent.iter().filter(|(_, datagram)| datagram.is_response()).count();
+    assert!(responses > 12, "{responses}");
+    assert!(net.ends[1].numbers() == (0..1000).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_peer_that_is_away_for_an_hour_comes_back_by_itself() {
     let mut net = Net::new([config(0, vec![kept_alive(1)]), config(1, vec![peer(0)])]);

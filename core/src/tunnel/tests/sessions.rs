@@ -43,6 +43,15 @@ fn handshakes_that_cross_leave_both_ends_connected() {
 }
 
 #[test]
+fn what_waits_for_handshakes_that_cross_is_carried_both_ways() {
+    let mut net = Net::new([config(0, vec![kept_alive(1)]), config(1, vec![kept_alive(0)])]);
+    net.send(0, 1, 0);
+    net.send(1, 0, 0);
+    net.run(seconds(1));
+    assert_eq!((net.ends[0].numbers(), net.ends[1].numbers()), (vec![0], vec![0]));
+}
+
+#[test]
 fn a_preshared_key_has_to_match() {
     let with_key = |end: usize, key: u8| {
         let preshared_key = Some(PresharedKey::from_entropy([key; 32]));
