@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::action::PeerId;
 use crate::stack::flow::KeyedState;
+use crate::stack::shares::Holdings;
 use crate::time::Instant;
 
 /// How long datagrams are remembered at least (RFC 4787, REQ-5: two minutes or more).
@@ -19,8 +20,6 @@ const DATAGRAMS_GENERATION: Duration = Duration::from_secs(150);
 const CONNECTIONS_GENERATION: Duration = Duration::from_secs(2 * 60 * 60 + 4 * 60);
 /// Conversations of each protocol that are remembered, in each of two generations.
 const CONVERSATIONS_MAX: usize = 8_192;
-/// Those that one peer's packets made.
-const CONVERSATIONS_PEER_MAX: usize = CONVERSATIONS_MAX / 2;
 
 /// The protocols whose conversations are remembered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,8 +134,9 @@ struct Conversation {
     standing: Standing,
 }
 
-/// The conversations of a protocol. When there are too many, the older half is forgotten; those of
-/// a peer with too many are not remembered.
+/// The conversations of a protocol. When there are too many, the older half is forgotten. A peer may
+/// have as many as are left then, of others none is remembered: one that is alone has half, two have a
+/// third each, and however many are greedy nothing of anybody else is forgotten for them.
 #[derive(Debug)]
 struct Register {
     current: Generation,
@@ -187,11 +187,11 @@ impl Register {
     /// Looks at each and keeps those that are to stay. In whichever order, for each is judged by
     /// itself.
     fn each(&mut self, mut stays: impl FnMut(&mut Conversation) -> bool) {
-        for Generation { by_pair, count } in [&mut self.current, &mut self.previous] {
+        for Generation { by_pair, made } in [&mut self.current, &mut self.previous] {
             by_pair.retain(|_, conversation| {
                 let stays = stays(conversation);
-                if !stays && let Some(count) = count.get_mut(&conversation.maker) {
-                    *count -= 1;
+                if !stays {
+                    made.take(conversation.maker, 1);
                 }
                 stays
             });
@@ -203,17 +203,17 @@ impl Register {
 #[derive(Debug)]
 struct Generation {
     by_pair: HashMap<Pair, Conversation, KeyedState>,
-    count: HashMap<PeerId, usize, KeyedState>,
+    /// How many each peer's packets made.
+    made: Holdings,
 }
 
 impl Generation {
     fn new(hasher: KeyedState) -> Self {
-        let (by_pair, count) = (HashMap::with_hasher(hasher), HashMap::with_hasher(hasher));
-        Self { by_pair, count }
+        Self { by_pair: HashMap::with_hasher(hasher), made: Holdings::default() }
     }
 
     fn successor(&self) -> Self {
-        Self::new(*self.count.hasher())
+        Self::new(*self.by_pair.hasher())
     }
 
     /// Puts a conversation in the place of an earlier one of its pair, or adds it, unless its maker
@@ -223,9 +223,9 @@ impl Generation {
             *earlier = Conversation { maker: earlier.maker, ..conversation };
             return;
         }
-        let count = self.count.entry(conversation.maker).or_default();
-        if *count < CONVERSATIONS_PEER_MAX {
-            *count += 1;
+        let left = CONVERSATIONS_MAX.saturating_sub(self.by_pair.len());
+        if self.made.of(conversation.maker) < left {
+            self.made.add(conversation.maker, 1);
             self.by_pair.insert(pair, conversation);
         }
     }
@@ -299,10 +299,26 @@ mod tests {
     }
 
     #[test]
+    fn two_peers_that_talk_to_everybody_end_no_conversation_of_a_third() {
+        const CAROL: PeerId = PeerId::first(2);
+        let mut conversations = conversations();
+        begin(&mut conversations, CAROL, 1, 0);
+        for n in 2..4 * CONVERSATIONS_MAX {
+            let peer = [ALICE, BOB][n % 2];
+            if !find(&mut conversations, n, n + 1, 0) {
+                begin(&mut conversations, peer, n, n + 1);
+            }
+        }
+        assert!(find(&mut conversations, 0, 1, 0));
+        begin(&mut conversations, CAROL, 100_000, 0);
+        assert!(find(&mut conversations, 100_000, 0, 0));
+    }
+
+    #[test]
     fn what_is_forgotten_is_in_nobodys_share() {
         let mut conversations = conversations();
         for round in 0..3 {
-            for n in 0..CONVERSATIONS_PEER_MAX {
+            for n in 0..CONVERSATIONS_MAX / 2 {
                 begin(&mut conversations, ALICE, n, n + 1);
             }
             assert!(find(&mut conversations, 0, 1, 0), "{round}");
