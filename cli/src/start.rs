@@ -20,31 +20,37 @@ pub(crate) fn start(
 ) -> Result<Driver, Failure> {
     let seed = entropy::secret_bytes()?;
     let settings = Settings { give_back: Some(memory::return_pages), ..settings };
-    Driver::new(engine, settings, *seed).map_err(|error| {
-        let (line, key, mend): (_, _, Cow<'_, str>) = match &error {
-            StartError::Tunnel { error, .. } => {
-                (origin.listen_line, "interface.listen_port", mend_tunnel(error.kind()).into())
-            }
-            StartError::NoListenAddress => (
-                origin.listen_line,
-                "interface.listen_address",
-                mend_tunnel(ErrorKind::AddrNotAvailable).into(),
-            ),
-            StartError::Forward { index, error, .. } => {
-                let line = origin.forward_lines.get(*index).copied().unwrap_or(1);
-                (line, "forward.listen", mend_forward(error.kind()).into())
-            }
-            StartError::Capture { error, .. } => {
-                (origin.capture_line, "capture.file", config::mend_file(error).into())
-            }
-            StartError::Record { error, .. } => {
-                (origin.record_line, "record.file", config::mend_file(error).into())
-            }
-            StartError::System { .. } => return Failure::System(format!("slipwire: {error}")),
-        };
-        let file = origin.file.display();
-        Failure::System(format!("{file}:{line}: {key}: {error}; {mend}"))
+    Driver::new(engine, settings, *seed).map_err(|errors| {
+        let lines: Vec<_> = errors.iter().map(|error| describe(error, origin)).collect();
+        Failure::System(lines.join("\n"))
     })
+}
+
+/// One error in a line, with the line of the file that asked for it.
+fn describe(error: &StartError, origin: &Origin) -> String {
+    let (line, key, mend): (_, _, Cow<'_, str>) = match error {
+        StartError::Tunnel { error, .. } => {
+            (origin.listen_line, "interface.listen_port", mend_tunnel(error.kind()).into())
+        }
+        StartError::NoListenAddress => (
+            origin.listen_line,
+            "interface.listen_address",
+            mend_tunnel(ErrorKind::AddrNotAvailable).into(),
+        ),
+        StartError::Forward { index, error, .. } => {
+            let line = origin.forward_lines.get(*index).copied().unwrap_or(1);
+            (line, "forward.listen", mend_forward(error.kind()).into())
+        }
+        StartError::Capture { error, .. } => {
+            (origin.capture_line, "capture.file", config::mend_file(error).into())
+        }
+        StartError::Record { error, .. } => {
+            (origin.record_line, "record.file", config::mend_file(error).into())
+        }
+        StartError::System { .. } => return format!("slipwire: {error}"),
+    };
+    let file = origin.file.display();
+    format!("{file}:{line}: {key}: {error}; {mend}")
 }
 
 fn mend_tunnel(kind: ErrorKind) -> &'static str {

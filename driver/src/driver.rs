@@ -14,7 +14,7 @@ use slipwire_core::{Action, Config, Engine, Identity, IdleRings, Instant, PeerCo
 
 use crate::addresses::HostAddresses;
 use crate::capture::Capture;
-use crate::error::StartError;
+use crate::error::{StartError, StartErrors};
 use crate::host::Host;
 use crate::host::batches::Batches;
 use crate::listen::{self, Listener};
@@ -70,17 +70,22 @@ impl Driver {
     /// It raises the process's soft limit of open files to the hard one.
     ///
     /// # Errors
-    /// What the system refused, and why.
-    pub fn new(mut config: Config, settings: Settings, seed: [u8; 32]) -> Result<Self, StartError> {
+    /// What the system refused, and why; of listeners all that it refused.
+    pub fn new(
+        mut config: Config,
+        settings: Settings,
+        seed: [u8; 32],
+    ) -> Result<Self, StartErrors> {
         let system = |what| move |error| StartError::System { what, error };
         let files_max = descriptors::raise_limit();
         let poll = Poll::new().map_err(system("epoll"))?;
         let registry = poll.registry().try_clone().map_err(system("epoll"))?;
         let resolver = Resolver::new(&registry).map_err(system("eventfd"))?;
 
-        let tunnel = Tunnel::bind(&settings.listen, settings.port, &registry)?;
         let mut forwards = settings.forwards;
-        let listeners = listen::bind_all(&forwards, &registry)?;
+        let tunnel = Tunnel::bind(&settings.listen, settings.port, &registry);
+        let listeners = listen::bind_all(&forwards, &registry);
+        let (tunnel, listeners) = StartErrors::both(tunnel, listeners)?;
         for (forward, listener) in forwards.iter_mut().zip(&listeners) {
             forward.listen = listener.local();
         }

@@ -117,7 +117,7 @@ mod udp;
 
 pub use capture::Capture;
 pub use driver::Driver;
-pub use error::{FileError, StartError};
+pub use error::{FileError, StartError, StartErrors};
 pub use host::proxy::{PROXY_PEER_NAME, PROXY_PUBLIC_KEY};
 pub use settings::{
     CaptureFile, Forward, ForwardProtocol, ListenAddress, Page, Settings, TapeFiles,

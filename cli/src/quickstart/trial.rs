@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 
 use slipwire_core::config::{Config, Endpoint, Interface, Mappings, Parts, Peer, Tcp};
 use slipwire_core::{IpNet, Limits, PrivateKey};
-use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings, StartError};
+use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings, StartError, StartErrors};
 
 use super::page;
 use crate::entropy;
@@ -59,9 +59,7 @@ pub(crate) fn start(
     })?;
     let to = SocketAddr::new(page, page::PORT);
     match launch(config.clone(), endpoint, USUAL_PORT, to)? {
-        Err(StartError::Forward { error, .. }) if error.kind() == ErrorKind::AddrInUse => {
-            launch(config, endpoint, 0, to)?
-        }
+        Err(errors) if errors.iter().any(is_taken) => launch(config, endpoint, 0, to)?,
         result => result,
     }
     .map_err(|error| {
@@ -69,12 +67,16 @@ pub(crate) fn start(
     })
 }
 
+fn is_taken(error: &StartError) -> bool {
+    matches!(error, StartError::Forward { error, .. } if error.kind() == ErrorKind::AddrInUse)
+}
+
 fn launch(
     config: Config,
     endpoint: SocketAddr,
     port: u16,
     to: SocketAddr,
-) -> Result<Result<Driver, StartError>, Failure> {
+) -> Result<Result<Driver, StartErrors>, Failure> {
     let forward = Forward {
         name: "trial".to_owned(),
         protocol: ForwardProtocol::Tcp,

@@ -52,6 +52,30 @@ fn a_taken_forward_port_exits_with_3_and_names_its_line() {
 }
 
 #[test]
+fn all_that_is_taken_is_named_at_once() {
+    let wireguard = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = wireguard.local_addr().unwrap().port();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let one = configuration(&format!("listen_port = {port}"), &address.to_string());
+    let other = format!("127.0.0.1:{port}");
+    let second =
+        format!("[[forward]]\nprotocol = \"udp\"\nlisten = \"{other}\"\nto = \"10.77.0.2:53\"\n");
+    let ended = slipwire(directory_with(&format!("{one}{second}")).path(), &["run"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let starts = [
+        format!("slipwire.toml:5: interface.listen_port: 127.0.0.1:{port} (WireGuard): "),
+        format!("slipwire.toml:10: forward.listen: {address} (forward "),
+        format!("slipwire.toml:14: forward.listen: {other} (forward "),
+    ];
+    let lines: Vec<_> = ended.stderr.lines().collect();
+    assert_eq!(lines.len(), starts.len(), "{ended:?}");
+    for (line, start) in lines.iter().zip(&starts) {
+        assert!(line.starts_with(start) && line.contains("; end the program"), "{line}");
+    }
+}
+
+#[test]
 fn one_line_says_ready_within_a_second() {
     let directory = directory_with(&configuration("name = \"wg7\"", "127.0.0.1:0"));
     let start = Instant::now();

@@ -17,7 +17,7 @@ use slipwire_core::Instant;
 
 use self::tcp::TcpForward;
 use self::udp::UdpForward;
-use crate::error::StartError;
+use crate::error::{StartError, StartErrors};
 use crate::settings::{Forward, ForwardProtocol};
 use crate::token::Origin;
 
@@ -28,11 +28,11 @@ pub(crate) enum Listener {
     Udp(UdpForward),
 }
 
-/// Binds every forward.
+/// Binds every forward, or says of each that can't be bound why.
 pub(crate) fn bind_all(
     forwards: &[Forward],
     registry: &Registry,
-) -> Result<Vec<Listener>, StartError> {
+) -> Result<Vec<Listener>, StartErrors> {
     let bind = |(index, forward): (usize, &Forward)| {
         Listener::bind(forward, index, registry).map_err(|error| StartError::Forward {
             index,
@@ -41,7 +41,7 @@ pub(crate) fn bind_all(
             error,
         })
     };
-    forwards.iter().enumerate().map(bind).collect()
+    StartErrors::all_of(forwards.iter().enumerate().map(bind))
 }
 
 impl Listener {
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_forward_whose_port_is_taken_is_named() {
+    fn every_forward_whose_port_is_taken_is_named() {
         let poll = mio::Poll::new().unwrap();
         for protocol in [ForwardProtocol::Tcp, ForwardProtocol::Udp] {
             let forward = |listen| Forward {
@@ -97,9 +97,19 @@ mod tests {
             let taken = first[0].local();
             assert_ne!(taken.port(), 0);
             let free = forward("127.0.0.1:0".parse().unwrap());
-            let error = bind_all(&[free, forward(taken)], poll.registry()).unwrap_err();
-            assert!(matches!(error, StartError::Forward { index: 1, .. }));
-            assert_eq!(error.to_string(), format!("{taken} (forward web): address in use"));
+            let (good, bad) = (free, forward(taken));
+            let forwards = [bad.clone(), good, bad];
+            let errors = bind_all(&forwards, poll.registry()).unwrap_err();
+            let places: Vec<_> = errors
+                .iter()
+                .map(|error| match error {
+                    StartError::Forward { index, .. } => *index,
+                    other => panic!("{other}"),
+                })
+                .collect();
+            assert_eq!(places, [0, 2]);
+            let line = format!("{taken} (forward web): address in use");
+            assert_eq!(errors.to_string(), format!("{line}\n{line}"));
         }
     }
 }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::socket::TunnelSocket;
-use crate::error::StartError;
+use crate::error::{StartError, StartErrors};
 use crate::settings::ListenAddress;
 use crate::token::Origin;
 
@@ -23,23 +23,25 @@ pub(crate) fn bind_all(
     addresses: &[ListenAddress],
     port: Option<u16>,
     registry: &Registry,
-) -> Result<Vec<TunnelSocket>, StartError> {
+) -> Result<Vec<TunnelSocket>, StartErrors> {
     let mut attempts = if port.is_some() { 1 } else { ATTEMPTS };
     let sockets = loop {
         attempts -= 1;
         match bind_each(addresses, port.unwrap_or(0)) {
-            Err(StartError::Tunnel { error, .. })
-                if attempts > 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(errors) if attempts > 0 && errors.iter().any(is_taken) => {}
             result => break result?,
         }
     };
-    sockets
-        .into_iter()
-        .enumerate()
-        .map(|(index, (address, socket))| {
-            adopt(socket, index, registry).map_err(|error| StartError::Tunnel { address, error })
-        })
-        .collect()
+    if sockets.is_empty() {
+        return Err(StartError::NoListenAddress.into());
+    }
+    StartErrors::all_of(sockets.into_iter().enumerate().map(|(index, (address, socket))| {
+        adopt(socket, index, registry).map_err(|error| StartError::Tunnel { address, error })
+    }))
+}
+
+fn is_taken(error: &StartError) -> bool {
+    matches!(error, StartError::Tunnel { error, .. } if error.kind() == io::ErrorKind::AddrInUse)
 }
 
 fn adopt(socket: UdpSocket, index: usize, registry: &Registry) -> io::Result<TunnelSocket> {
@@ -49,28 +51,28 @@ fn adopt(socket: UdpSocket, index: usize, registry: &Registry) -> io::Result<Tun
     TunnelSocket::new(socket)
 }
 
+/// Binds each address of an IP version that the kernel has; without a port to that of the first.
 fn bind_each(
     addresses: &[ListenAddress],
     mut port: u16,
-) -> Result<Vec<(SocketAddr, UdpSocket)>, StartError> {
-    let mut sockets = Vec::with_capacity(addresses.len());
-    for address in addresses {
+) -> Result<Vec<(SocketAddr, UdpSocket)>, StartErrors> {
+    let sockets = addresses.iter().filter_map(|address| {
         let address = address.socket(port);
-        let failed = |error| StartError::Tunnel { address, error };
-        match bind(address) {
-            Ok(socket) => {
-                let bound = socket.local_addr().map_err(failed)?;
+        let bound = bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+        match bound {
+            Ok((bound, socket)) => {
                 port = bound.port();
-                sockets.push((bound, socket));
+                Some(Ok((bound, socket)))
             }
             // A kernel without IPv6 is no reason not to speak IPv4, and the other way round.
             Err(error) if addresses.len() > 1 && is_family_missing(&error) => {
                 log::info!("no WireGuard at {address}: {error}");
+                None
             }
-            Err(error) => return Err(failed(error)),
+            Err(error) => Some(Err(StartError::Tunnel { address, error })),
         }
-    }
-    if sockets.is_empty() { Err(StartError::NoListenAddress) } else { Ok(sockets) }
+    });
+    StartErrors::all_of(sockets)
 }
 
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
@@ -126,9 +128,24 @@ mod tests {
     }
 
     #[test]
+    fn every_address_that_is_not_ours_is_named() {
+        let poll = mio::Poll::new().unwrap();
+        // RFC 5737: nobody has these.
+        let foreign =
+            ["198.51.100.1", "198.51.100.2"].map(|ip| listen(ip.parse::<IpAddr>().unwrap()));
+        let addresses = [foreign[0], listen(Ipv4Addr::LOCALHOST), foreign[1]];
+        let errors = bind_all(&addresses, Some(9), poll.registry()).unwrap_err();
+        assert_eq!(
+            errors.to_string(),
+            "198.51.100.1:9 (WireGuard): not an address of this host\n\
+             198.51.100.2:9 (WireGuard): not an address of this host"
+        );
+    }
+
+    #[test]
     fn nowhere_to_listen_is_an_error() {
         let poll = mio::Poll::new().unwrap();
         let error = bind_all(&[], None, poll.registry()).unwrap_err();
-        assert!(matches!(error, StartError::NoListenAddress));
+        assert_eq!(error.to_string(), StartError::NoListenAddress.to_string());
     }
 }

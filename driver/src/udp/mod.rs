@@ -26,7 +26,7 @@ use slipwire_core::{Engine, Instant, Transmit};
 pub(crate) use self::socket::Received;
 use self::socket::TunnelSocket;
 use crate::batch::ReceiveBuffers;
-use crate::error::StartError;
+use crate::error::StartErrors;
 use crate::incidents::Incidents;
 use crate::settings::ListenAddress;
 
@@ -79,7 +79,7 @@ impl Tunnel {
         addresses: &[ListenAddress],
         port: Option<u16>,
         registry: &Registry,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, StartErrors> {
         Ok(Self {
             sockets: bind::bind_all(addresses, port, registry)?,
             buffers: ReceiveBuffers::new(),
