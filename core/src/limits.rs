@@ -60,8 +60,12 @@ pub(crate) const TIME_WAIT: Duration = Duration::from_secs(30);
 pub(crate) const TIME_WAITS_MAX: usize = 8_192;
 /// Targets of local clients of which is remembered which port is next.
 pub(crate) const PORT_POOLS_MAX: usize = 16_384;
-/// Hosts that a UDP mapping remembers having sent to.
-pub(crate) const CONTACTS_MAX: usize = 64;
+/// Hosts that a mapping remembers having sent to, half of which are sure to be the latest.
+pub(crate) const CONTACTS_MAX: usize = 8_192;
+/// The latest of them that it remembers whatever others do.
+pub(crate) const CONTACTS_MIN: usize = 64;
+/// What all mappings remember, of which each peer has a share, before they remember just that.
+pub(crate) const CONTACTS_TOTAL_MAX: usize = 1 << 18;
 /// The largest IP packet: that of IPv6, whose length leaves its header out.
 pub(crate) const PACKET_LEN_MAX: usize = 40 + 65_535;
 /// How long the fragments of a packet wait for each other (RFC 8200 allows 60 s, Linux 30 s).
@@ -97,6 +101,7 @@ pub(crate) const PEER_INITIATIONS_BURST: u32 = 5;
 pub(crate) const PEER_INITIATIONS_RATE: u32 = 4;
 
 const _: () = assert!(PACKET_LEN_MAX + 15 < SCRATCH_LEN, "the tunnel pads in place");
+const _: () = assert!(CONTACTS_MIN < CONTACTS_MAX / 2 && CONTACTS_MAX < CONTACTS_TOTAL_MAX);
 const _: () = assert!(FRAGMENTED_PEER_MAX < FRAGMENTED_MAX);
 const _: () = assert!(FRAGMENTED_LEN_PEER_MAX < FRAGMENTED_LEN_MAX);
 const _: () = assert!(TRAIN_LEN_MAX < SCRATCH_LEN);

@@ -85,6 +85,8 @@ counters! {
     DropNoFlow => "drop_no_flow",
     /// A datagram from a host that the mapping's filter does not admit.
     DropFiltered => "drop_filtered",
+    /// Times that a mapping has forgotten hosts that it had sent to, for there were too many.
+    ContactsForgotten => "contacts_forgotten",
     /// A datagram too large for the tunnel.
     DropTooBig => "drop_too_big",
     /// A datagram that found the queue to the embedder full.

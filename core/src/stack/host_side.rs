@@ -249,10 +249,7 @@ impl Stack {
         let flow = self.flows.get_mut(id).ok_or(NoFlow)?;
         let key = flow.key;
         let mapping = flow.mapping_mut().ok_or(NoFlow)?;
-        if mapping.is_client() {
-            mapping.handle_client_traffic(now);
-        }
-        if !mapping.admits(remote) {
+        if !mapping.handle_inbound(remote, now) {
             outlet.count(Counter::DropFiltered);
             return Ok(());
         }

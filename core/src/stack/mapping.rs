@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::{Filtering, Mappings};
-use crate::limits::CONTACTS_MAX;
 use crate::path_mtu::PathMtu;
+use crate::stack::contacts::Contacts;
 use crate::time::Instant;
 
 /// The DNS port, whose mappings are short-lived.
@@ -26,23 +26,39 @@ pub(crate) struct Mapping {
 #[derive(Debug)]
 enum Kind {
     /// A peer's UDP socket or echo sequence: it speaks with any host (RFC 4787, REQ-1).
-    Gateway { contacts: Contacts, filtering: Filtering },
+    Gateway { contacts: Contacts, filtering: Filtering, use_by_hosts: UseByHosts },
     /// Datagrams of a peer that a rule gives one target, wherever they were meant for.
     Redirected { target: SocketAddr },
     /// A local client of the embedder: it speaks with one target in the tunnel.
     Client,
 }
 
+/// Whether what hosts send keeps a mapping open (RFC 4787, REQ-6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum UseByHosts {
+    /// It does: the peer has asked for it, for nobody else is let in.
+    Refreshes,
+    /// It does not.
+    Ignored,
+}
+
 impl Mapping {
     /// A peer's UDP mapping.
     pub(crate) fn udp(config: &Mappings, now: Instant) -> Self {
-        let kind = Kind::Gateway { contacts: Contacts::default(), filtering: config.udp_filtering };
+        let filtering = config.udp_filtering;
+        let use_by_hosts = match filtering {
+            // Anybody could keep it open.
+            Filtering::EndpointIndependent => UseByHosts::Ignored,
+            Filtering::Address | Filtering::AddressAndPort => UseByHosts::Refreshes,
+        };
+        let kind = Kind::Gateway { contacts: Contacts::default(), filtering, use_by_hosts };
         Self::new(kind, config.dns_idle_timeout, now)
     }
 
     /// A peer's echo mapping. Replies come from the address that was asked.
     pub(crate) fn echo(config: &Mappings, now: Instant) -> Self {
-        let kind = Kind::Gateway { contacts: Contacts::default(), filtering: Filtering::Address };
+        let (filtering, use_by_hosts) = (Filtering::Address, UseByHosts::Ignored);
+        let kind = Kind::Gateway { contacts: Contacts::default(), filtering, use_by_hosts };
         Self::new(kind, config.icmp_idle_timeout, now)
     }
 
@@ -81,18 +97,19 @@ impl Mapping {
 
     /// Notes a datagram of the peer (RFC 4787, REQ-6: outbound traffic refreshes), and says who
     /// the embedder is to be told that it is about: the host that it goes to, or for a local client
-    /// the one that it comes from.
+    /// the one that it comes from. See [`Contacts::note`] for `contacts_max`.
     pub(crate) fn handle_outbound(
         &mut self,
         source: SocketAddr,
         destination: SocketAddr,
         config: &Mappings,
+        contacts_max: impl FnOnce() -> usize,
         now: Instant,
     ) -> SocketAddr {
         self.active_at = now;
         match &mut self.kind {
             Kind::Gateway { contacts, .. } => {
-                contacts.note(destination);
+                contacts.note(destination, contacts_max);
                 if destination.port() != DNS_PORT && destination.port() != 0 {
                     self.timeout = config.udp_idle_timeout;
                 }
@@ -103,36 +120,50 @@ impl Mapping {
         }
     }
 
-    /// Notes a datagram to a local client's target.
-    pub(crate) const fn handle_client_traffic(&mut self, now: Instant) {
-        self.active_at = now;
+    /// Takes a datagram of a host, if it may go to the peer. Says whether it may.
+    pub(crate) fn handle_inbound(&mut self, remote: SocketAddr, now: Instant) -> bool {
+        if !self.admits(remote) {
+            return false;
+        }
+        match &mut self.kind {
+            Kind::Gateway { contacts, filtering, use_by_hosts: UseByHosts::Refreshes } => {
+                contacts.use_by(remote, *filtering);
+                self.active_at = now;
+            }
+            Kind::Gateway { use_by_hosts: UseByHosts::Ignored, .. } => {}
+            Kind::Redirected { .. } | Kind::Client => self.active_at = now,
+        }
+        true
     }
 
-    /// Forgets the hosts that the peer may not send to any more.
-    pub(crate) fn retain(&mut self, mut may: impl FnMut(SocketAddr) -> bool) {
+    /// Forgets the hosts that the peer may not send to any more. Says how many.
+    pub(crate) fn retain(&mut self, may: impl FnMut(SocketAddr) -> bool) -> usize {
         match &mut self.kind {
-            Kind::Gateway { contacts, .. } => contacts.0.retain(|remote| may(*remote)),
-            Kind::Redirected { .. } | Kind::Client => {}
+            Kind::Gateway { contacts, .. } => contacts.retain(may),
+            Kind::Redirected { .. } | Kind::Client => 0,
         }
     }
 
-    /// Whether there is a host that the peer has sent to.
-    pub(crate) const fn has_contacts(&self) -> bool {
+    /// How many hosts it remembers that the peer has sent to.
+    pub(crate) fn contacts(&self) -> usize {
         match &self.kind {
-            Kind::Gateway { contacts, .. } => !contacts.0.is_empty(),
+            Kind::Gateway { contacts, .. } => contacts.len(),
+            Kind::Redirected { .. } | Kind::Client => 0,
+        }
+    }
+
+    /// Whether there is a host that the peer may send to.
+    pub(crate) fn has_contacts(&self) -> bool {
+        match &self.kind {
+            Kind::Gateway { contacts, .. } => contacts.len() > 0,
             Kind::Redirected { .. } | Kind::Client => true,
         }
-    }
-
-    /// Whether the embedder opened it for a local client.
-    pub(crate) const fn is_client(&self) -> bool {
-        matches!(self.kind, Kind::Client)
     }
 
     /// Whether a datagram of `remote` may go to the peer (RFC 4787, section 5).
     pub(crate) fn admits(&self, remote: SocketAddr) -> bool {
         match &self.kind {
-            Kind::Gateway { contacts, filtering } => contacts.admit(remote, *filtering),
+            Kind::Gateway { contacts, filtering, .. } => contacts.admit(remote, *filtering),
             Kind::Redirected { target } => *target == remote,
             Kind::Client => true,
         }
@@ -141,7 +172,7 @@ impl Mapping {
     /// Whether the peer has sent to `remote` lately.
     pub(crate) fn has_sent_to(&self, remote: SocketAddr) -> bool {
         match &self.kind {
-            Kind::Gateway { contacts, .. } => contacts.0.contains(&remote),
+            Kind::Gateway { contacts, .. } => contacts.contain(remote),
             Kind::Redirected { target } => *target == remote,
             Kind::Client => false,
         }
@@ -150,33 +181,6 @@ impl Mapping {
     /// When the mapping ends unless it is used.
     pub(crate) fn deadline(&self) -> Instant {
         self.active_at + self.timeout
-    }
-}
-
-/// The hosts that a mapping has sent to, latest first.
-#[derive(Debug, Default)]
-struct Contacts(Vec<SocketAddr>);
-
-impl Contacts {
-    fn note(&mut self, remote: SocketAddr) {
-        if self.0.first() == Some(&remote) {
-            return;
-        }
-        match self.0.iter().position(|known| *known == remote) {
-            Some(at) => self.0[..=at].rotate_right(1),
-            None => {
-                self.0.truncate(CONTACTS_MAX - 1);
-                self.0.insert(0, remote);
-            }
-        }
-    }
-
-    fn admit(&self, remote: SocketAddr, filtering: Filtering) -> bool {
-        match filtering {
-            Filtering::EndpointIndependent => true,
-            Filtering::Address => self.0.iter().any(|known| known.ip() == remote.ip()),
-            Filtering::AddressAndPort => self.0.contains(&remote),
-        }
     }
 }
 
@@ -205,7 +209,7 @@ mod tests {
     fn rfc4787_req_8_filtering_is_as_configured() {
         let admitted = |filtering| {
             let (mut mapping, config) = mapping(filtering);
-            mapping.handle_outbound(peer(), host("192.0.2.1:1000"), &config, at(0));
+            mapping.handle_outbound(peer(), host("192.0.2.1:1000"), &config, || 64, at(0));
             ["192.0.2.1:1000", "192.0.2.1:2000", "192.0.2.2:1000"]
                 .map(|remote| mapping.admits(host(remote)))
         };
@@ -217,12 +221,26 @@ mod tests {
     #[test]
     fn rfc4787_req_5_only_dns_mappings_are_short_lived() {
         let (mut mapping, config) = mapping(Filtering::Address);
-        mapping.handle_outbound(peer(), host("192.0.2.1:53"), &config, at(10));
+        mapping.handle_outbound(peer(), host("192.0.2.1:53"), &config, || 64, at(10));
         assert_eq!(mapping.deadline(), at(40));
-        mapping.handle_outbound(peer(), host("192.0.2.1:123"), &config, at(20));
+        mapping.handle_outbound(peer(), host("192.0.2.1:123"), &config, || 64, at(20));
         assert_eq!(mapping.deadline(), at(320));
-        mapping.handle_outbound(peer(), host("192.0.2.1:53"), &config, at(30));
+        mapping.handle_outbound(peer(), host("192.0.2.1:53"), &config, || 64, at(30));
         assert_eq!(mapping.deadline(), at(330));
+    }
+
+    #[test]
+    fn rfc4787_req_6_what_the_filter_admits_keeps_a_mapping_unless_it_admits_everybody() {
+        let deadline = |filtering| {
+            let (mut mapping, config) = mapping(filtering);
+            mapping.handle_outbound(peer(), host("192.0.2.1:123"), &config, || 64, at(0));
+            assert!(mapping.handle_inbound(host("192.0.2.1:123"), at(200)));
+            mapping.handle_inbound(host("192.0.2.2:123"), at(250));
+            mapping.deadline()
+        };
+        assert_eq!(deadline(Filtering::EndpointIndependent), at(300));
+        assert_eq!(deadline(Filtering::Address), at(500));
+        assert_eq!(deadline(Filtering::AddressAndPort), at(500));
     }
 
     #[test]
@@ -233,17 +251,5 @@ mod tests {
             Mapping::redirected(host(destination), target, &config, at(0)).deadline()
         };
         assert_eq!([deadline("192.0.2.1:53"), deadline("192.0.2.1:123")], [at(30), at(300)]);
-    }
-
-    #[test]
-    fn contacts_are_bounded_and_the_latest_are_kept() {
-        let (mut mapping, config) = mapping(Filtering::Address);
-        let remote = |n: usize| host(&format!("10.0.{}.{}:9", n / 250, n % 250 + 1));
-        for n in 0..CONTACTS_MAX + 1 {
-            mapping.handle_outbound(peer(), remote(0), &config, at(0));
-            mapping.handle_outbound(peer(), remote(n), &config, at(0));
-        }
-        assert!(mapping.admits(remote(0)) && mapping.admits(remote(CONTACTS_MAX)));
-        assert!(!mapping.admits(remote(1)));
     }
 }

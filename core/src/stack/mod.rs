@@ -12,6 +12,7 @@
 mod admission;
 mod claims;
 mod coalescer;
+mod contacts;
 mod conversations;
 mod datagrams;
 mod flow;
@@ -69,6 +70,7 @@ use ports::Ports;
 pub use protected::readings;
 use reassembly::Fragments;
 pub(crate) use setup::Setup;
+use shares::Holdings;
 use tcp::{Exit, Next, SequenceNumbers, Stage, TcpFlow, TimeWaits};
 
 /// Who owns an inner address, by the longest matching prefix.
@@ -131,6 +133,8 @@ pub(crate) struct Stack {
     claims: Claims,
     external_ports: ExternalPorts,
     conversations: Conversations,
+    /// The hosts that mappings remember.
+    contacts: Holdings,
     actions: VecDeque<Action>,
     datagrams: Datagrams,
     icmp_errors: Vec<Bucket>,
@@ -171,6 +175,7 @@ impl Stack {
             claims: Claims::default(),
             external_ports: ExternalPorts::default(),
             conversations: Conversations::new(hash_key),
+            contacts: Holdings::default(),
             actions: VecDeque::new(),
             datagrams: Datagrams::default(),
             icmp_errors: Vec::new(),
@@ -435,6 +440,7 @@ impl Stack {
                 }
             }
             FlowKind::Mapping(mapping) => {
+                self.contacts.take(flow.key.peer, mapping.contacts());
                 if let Some(port) = mapping.external_port {
                     self.external_ports.remove(Version::of(flow.key.inner.ip()), port);
                 }

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use crate::action::{Action, FlowId, Protocol, Target};
+use crate::limits::{CONTACTS_MAX, CONTACTS_MIN, CONTACTS_TOTAL_MAX};
 use crate::stack::flow::{FlowKey, FlowKind};
 use crate::stack::icmp::Reason;
 use crate::stack::mapping::Mapping;
@@ -100,9 +101,22 @@ impl Stack {
         now: Instant,
     ) {
         let Outbound { key, destination, packet, payload, .. } = datagram;
-        let mapping = self.flows.get_mut(id).and_then(|flow| flow.mapping_mut());
+        let Self { flows, contacts, mappings, .. } = self;
+        let per_peer = flows.limits().per_peer;
+        let mapping = flows.get_mut(id).and_then(|flow| flow.mapping_mut());
         let Some(mapping) = mapping else { return };
-        let remote = mapping.handle_outbound(key.inner, *destination, &self.mappings, now);
+        let before = mapping.contacts();
+        let contacts_max = || {
+            let has_room = contacts.has_room(key.peer, CONTACTS_TOTAL_MAX, per_peer);
+            if has_room { CONTACTS_MAX / 2 } else { CONTACTS_MIN }
+        };
+        let remote = mapping.handle_outbound(key.inner, *destination, mappings, contacts_max, now);
+        let after = mapping.contacts();
+        if after < before {
+            outlet.count(Counter::ContactsForgotten);
+        }
+        contacts.take(key.peer, before.saturating_sub(after));
+        contacts.add(key.peer, after.saturating_sub(before));
         if self.datagrams.push(key.peer, id, remote, packet.onward(), payload).is_err() {
             outlet.count(Counter::DropQueueFull);
         }

@@ -52,7 +52,7 @@ impl Stack {
 
     /// Whether packets still go where they went when the flow was opened, and come from there.
     fn keeps_its_way(&mut self, id: FlowId, outlet: &dyn Outlet) -> bool {
-        let Self { flows, policy, .. } = self;
+        let Self { flows, policy, contacts, .. } = self;
         let Some(flow) = flows.get_mut(id) else { return true };
         let (key, destination) = (flow.key, flow.meta.destination);
         let inner_owner = outlet.route(key.inner.ip()).map(|route| route.peer);
@@ -65,7 +65,7 @@ impl Stack {
         };
         match &mut flow.kind {
             FlowKind::Mapping(mapping) if key.outer.is_none() => {
-                mapping.retain(leaves_here);
+                contacts.take(key.peer, mapping.retain(leaves_here));
                 mapping.has_contacts()
             }
             FlowKind::Mapping(_) | FlowKind::Tcp(_) => {
@@ -84,7 +84,7 @@ impl Stack {
 
     /// Whether a flow may go on as it is.
     fn stands(&mut self, id: FlowId) -> bool {
-        let Self { flows, policy, own_addresses, external_ports, .. } = self;
+        let Self { flows, policy, own_addresses, external_ports, contacts, .. } = self;
         let Some(flow) = flows.get_mut(id) else { return true };
         if flow.meta.target == Target::Client {
             return true;
@@ -100,13 +100,14 @@ impl Stack {
         match &mut flow.kind {
             // It speaks with many hosts, each of which was judged by itself.
             FlowKind::Mapping(mapping) if key.outer.is_none() => {
-                mapping.retain(|remote| match decide(remote) {
+                let forgotten = mapping.retain(|remote| match decide(remote) {
                     Verdict::Offer(offer) => offer.is_relay(remote),
                     Verdict::Protected => {
                         external_ports.contain(remote) && policy.is_host_address(remote.ip())
                     }
                     Verdict::Reject | Verdict::NoPeer | Verdict::Drop => false,
                 });
+                contacts.take(key.peer, forgotten);
                 mapping.has_contacts()
             }
             FlowKind::Mapping(_) | FlowKind::Tcp(_) => match decide(destination) {

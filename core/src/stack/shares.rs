@@ -57,6 +57,11 @@ impl Holdings {
         (most.amount > 0).then_some((most.peer, most.amount))
     }
 
+    /// Whether a peer may hold one more of `limit` without anybody giving way.
+    pub(crate) fn has_room(&self, peer: PeerId, limit: usize, share: Share) -> bool {
+        self.total < limit && self.of(peer) < share.of(limit)
+    }
+
     /// Who has to give something up before `newcomer` may hold one more of `limit`; `None` if there
     /// is room. It is another peer only if that one is not worse off than the newcomer afterwards,
     /// or two that hold the same would take from each other for ever.

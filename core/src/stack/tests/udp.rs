@@ -3,6 +3,7 @@
 use super::*;
 use crate::action::{Fragmenting, NoFlow, Refusal};
 use crate::config::Filtering;
+use crate::limits::{CONTACTS_MIN, CONTACTS_TOTAL_MAX, Share};
 use crate::rules::{ProxyProtocol, RedirectTarget};
 use crate::stack::fragmentation;
 
@@ -53,7 +54,7 @@ fn rfc4787_req_8_unknown_hosts_are_filtered() {
 }
 
 #[test]
-fn rfc4787_req_5_and_6_idle_mappings_end_and_outbound_traffic_keeps_them() {
+fn rfc4787_req_5_and_6_idle_mappings_end_and_traffic_of_either_way_keeps_them() {
     let mut world = World::new();
     let packet = udp(CLIENT, "192.0.2.1:1000", b"x");
     world.receive(ALICE, &packet);
@@ -63,13 +64,78 @@ fn rfc4787_req_5_and_6_idle_mappings_end_and_outbound_traffic_keeps_them() {
         assert!(world.actions().is_empty());
         world.receive(ALICE, &packet);
     }
+    // A feed that is only listened to.
+    for _ in 0..5 {
+        world.wait(Duration::from_secs(299));
+        assert!(world.actions().is_empty());
+        reply(&mut world, flow, "192.0.2.1:1000", b"news").unwrap();
+    }
     for _ in 0..3 {
         world.wait(Duration::from_secs(99));
-        reply(&mut world, flow, "192.0.2.1:1000", b"inbound does not").unwrap();
+        reply(&mut world, flow, "192.0.2.2:1000", b"nobody asked").unwrap();
     }
     world.wait(Duration::from_secs(3));
     assert_eq!(world.actions(), [Action::Closed(flow)]);
     assert_eq!(reply(&mut world, flow, "192.0.2.1:1000", b"late"), Err(NoFlow));
+}
+
+#[test]
+fn a_mapping_that_lets_everybody_in_is_kept_by_its_peer_alone() {
+    let mut world =
+        World::with(|parts| parts.mappings.udp_filtering = Filtering::EndpointIndependent);
+    world.receive(ALICE, &udp(CLIENT, "192.0.2.1:1000", b"x"));
+    let flow = world.offered();
+    for _ in 0..3 {
+        world.wait(Duration::from_secs(99));
+        reply(&mut world, flow, "192.0.2.1:1000", b"news").unwrap();
+    }
+    world.wait(Duration::from_secs(3));
+    assert_eq!(world.actions(), [Action::Closed(flow)]);
+}
+
+/// RFC 4787, REQ-5 and REQ-8: it may be answered by each of them until its mapping ends.
+#[test]
+fn a_socket_hears_from_everybody_that_it_has_asked() {
+    const HOSTS: usize = 4_000;
+    let host = |n: usize| SocketAddr::new([198, 18, (n / 250) as u8, (n % 250) as u8].into(), 1000);
+    let mut world = World::new();
+    world.receive(ALICE, &udp(CLIENT, &host(0).to_string(), b"ping"));
+    let flow = world.offered();
+    for n in 1..HOSTS {
+        world.receive(ALICE, &udp(CLIENT, &host(n).to_string(), b"ping"));
+        assert_eq!(world.datagrams().len(), if n == 1 { 2 } else { 1 });
+    }
+    world.wait(Duration::from_secs(100));
+    for n in 0..HOSTS {
+        reply(&mut world, flow, &host(n).to_string(), b"pong").unwrap();
+        assert_eq!(world.sent().len(), 1, "{n}");
+    }
+    assert_eq!(world.count(Counter::ContactsForgotten), 0);
+}
+
+#[test]
+fn hosts_that_a_peer_has_asked_are_bounded_for_each_peer_and_all_said() {
+    let mut world = World::with(|parts| parts.limits.per_peer = Share::percent(1).unwrap());
+    let ask = |world: &mut World, peer: PeerId, source: &str, n: usize| {
+        let host = [100, 64 + (n / 62_500) as u8, (n / 250 % 250) as u8, (n % 250) as u8];
+        world.receive(peer, &udp(source, &SocketAddr::new(host.into(), 9).to_string(), b"x"));
+        world.datagrams();
+    };
+    for n in 0..20_000 {
+        ask(&mut world, ALICE, CLIENT, n);
+    }
+    let share = CONTACTS_TOTAL_MAX / 100;
+    let most = share + CONTACTS_MIN;
+    assert!((CONTACTS_MIN..=most).contains(&world.stack.contacts.of(ALICE)));
+    assert!(world.count(Counter::ContactsForgotten) > 0);
+    for n in 0..1_000 {
+        ask(&mut world, BOB, "10.0.0.3:1", n);
+    }
+    assert_eq!(world.stack.contacts.of(BOB), 1_000, "another peer does not feel it");
+    for peer in [ALICE, BOB] {
+        world.stack.remove_peer(peer, &mut world.wire);
+        assert_eq!(world.stack.contacts.of(peer), 0);
+    }
 }
 
 #[test]
