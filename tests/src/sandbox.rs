@@ -11,6 +11,8 @@ use std::{
     process::Command,
 };
 
+use crate::wireguard_go;
+
 /// Set inside the sandbox, to who we are there: [`ROOT`] or [`MAPPED`].
 const MARK: &str = "SLIPWIRE_TEST_SANDBOX";
 /// The machine's root: every user id exists.
@@ -22,7 +24,7 @@ const MAPPED: &str = "mapped";
 const NOBODY: u32 = 65534;
 
 /// What the sandbox itself and every topology need.
-const TOOLS: &[&str] = &["unshare", "mount", "ip", "setpriv", "wg", "wireguard-go"];
+const TOOLS: &[&str] = &["unshare", "mount", "ip", "setpriv", "wg"];
 
 /// Prepares `/run`, then runs the arguments. The shell stays as first process of the process
 /// namespace, because the kernel keeps an interrupt from the keyboard from a first process.
@@ -39,8 +41,9 @@ pub fn enter() -> Result<(), String> {
         return Ok(());
     }
     let path = search_path();
-    if let Some(missing) = TOOLS.iter().find(|tool| find_in(&path, tool).is_none()) {
-        return Err(format!("{missing} is not installed"));
+    let tools = TOOLS.iter().map(Path::new).chain([wireguard_go::program()]);
+    if let Some(missing) = tools.into_iter().find(|tool| find_in(&path, tool).is_none()) {
+        return Err(format!("{} is not installed", missing.display()));
     }
     let mut reason = String::new();
     for (who, flags) in forms() {
@@ -112,7 +115,7 @@ pub fn scratch() -> &'static Path {
 
 /// Whether a program can be found.
 pub fn has_tool(name: &str) -> bool {
-    find_in(&search_path(), name).is_some()
+    find_in(&search_path(), Path::new(name)).is_some()
 }
 
 /// The search path with the directories of system programs, which users often lack.
@@ -122,6 +125,7 @@ fn search_path() -> OsString {
     path
 }
 
-fn find_in(path: &OsString, name: &str) -> Option<PathBuf> {
+/// Finds a program by name; one that is named by its whole path is just there or not.
+fn find_in(path: &OsString, name: &Path) -> Option<PathBuf> {
     env::split_paths(path).map(|directory| directory.join(name)).find(|file| file.is_file())
 }

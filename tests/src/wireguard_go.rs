@@ -1,12 +1,19 @@
 //! wireguard-go with a TUN device: an end of the tunnel that no one here wrote, with the kernel's TCP.
+//!
+//! Which one: `SLIPWIRE_WIREGUARD_GO`, or `wireguard-go` on the search path, which is years old where a
+//! distribution brought it. The benchmark takes the newest before that.
 
 use std::{
+    env,
     fmt::Write as _,
     fs,
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,7 +24,7 @@ use crate::{
     lab::{Lab, write_secret},
     net::{Host, add_addresses},
     peer::{Keys, Peer},
-    process::Process,
+    process::{self, Process},
 };
 
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -25,6 +32,47 @@ const TOOL_LIMIT: Duration = Duration::from_secs(10);
 
 /// wireguard-go's control sockets share one directory, so interface names are unique in a run.
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
+/// Names the program to run.
+const VARIABLE: &str = "SLIPWIRE_WIREGUARD_GO";
+/// As distributions call it.
+const PACKAGED: &str = "wireguard-go";
+/// As `go install golang.zx2c4.com/wireguard@latest` calls it.
+const INSTALLED: &str = "wireguard";
+
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// The program that is run, by path or by name.
+pub fn program() -> &'static Path {
+    PROGRAM.get_or_init(|| named().unwrap_or_else(|| PACKAGED.into()))
+}
+
+/// From now on the program is the one that `go install` has put down, unless there is none or another
+/// is asked for.
+pub fn prefer_installed() {
+    PROGRAM.get_or_init(|| named().or_else(installed).unwrap_or_else(|| PACKAGED.into()));
+}
+
+/// What the program calls itself, and where it is.
+pub fn version() -> Result<String> {
+    let program = program();
+    let said = process::output(Command::new(program).arg("--version"), TOOL_LIMIT)?;
+    let version = said.lines().next().context("no version")?;
+    Ok(format!("{version} ({})", program.display()))
+}
+
+fn named() -> Option<PathBuf> {
+    env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// Where Go puts programs: GOBIN, or bin below GOPATH, or below go in the home directory.
+fn installed() -> Option<PathBuf> {
+    let below =
+        |name, path: &str| env::var_os(name).map(|directory| Path::new(&directory).join(path));
+    let directories = [below("GOBIN", ""), below("GOPATH", "bin"), below("HOME", "go/bin")];
+    let programs = directories.into_iter().flatten().map(|directory| directory.join(INSTALLED));
+    programs.into_iter().find(|program| program.is_file())
+}
 
 /// What one interface is made of.
 #[derive(Clone, Debug, Default)]
@@ -173,7 +221,7 @@ fn control_socket(interface: &str) -> PathBuf {
 }
 
 fn spawn(host: &Host, name: &str, interface: &str) -> Result<Process> {
-    let mut command = Command::new("wireguard-go");
+    let mut command = Command::new(program());
     command.args(["-f", interface]).env("LOG_LEVEL", "error");
     // Set by wireguard-go itself for a child in the background, it leaves out the greeting.
     command.env("WG_PROCESS_FOREGROUND", "1");

@@ -5,7 +5,7 @@ use std::{env, fs, process::Command, thread, time::Duration};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::process;
+use crate::{process, wireguard_go};
 
 const TOOL_LIMIT: Duration = Duration::from_secs(10);
 
@@ -17,6 +17,7 @@ pub struct Machine {
     kernel: String,
     date: String,
     load: String,
+    wireguard_go: String,
     command: String,
 }
 
@@ -37,21 +38,22 @@ impl Machine {
             kernel: kernel.trim().to_owned(),
             date: date.trim().to_owned(),
             load: load.split(' ').next().context("no load")?.to_owned(),
+            wireguard_go: wireguard_go::version()?,
             command: format!("cargo run --release -p slipwire-tests --bin bench --{arguments}"),
         })
     }
 
     /// The heading of the report.
     pub fn heading(&self) -> String {
-        let Self { cores, model, kernel, date, load, command } = self;
+        let Self { cores, model, kernel, date, load, wireguard_go, command } = self;
         format!(
-            "# {cores} cores of {model}, Linux {kernel}, {date}\n\nLoad before the start: {load}\n\n    {command}\n"
+            "# {cores} cores of {model}, Linux {kernel}, {date}\n\nLoad before the start: {load}. Compared with {wireguard_go}.\n\n    {command}\n"
         )
     }
 
     /// The same for the JSON.
     pub fn json(&self) -> Value {
-        let Self { cores, model, kernel, date, load, command } = self;
-        json!({ "cores": cores, "model": model, "kernel": kernel, "date": date, "load": load, "command": command })
+        let Self { cores, model, kernel, date, load, wireguard_go, command } = self;
+        json!({ "cores": cores, "model": model, "kernel": kernel, "date": date, "load": load, "wireguard_go": wireguard_go, "command": command })
     }
 }

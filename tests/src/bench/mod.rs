@@ -8,6 +8,7 @@
 pub mod echo;
 pub mod figures;
 pub mod floor;
+mod http;
 mod idle;
 mod latency;
 mod load;
@@ -36,6 +37,8 @@ pub enum Part {
     Latency,
     /// Connections opened and closed.
     Opens,
+    /// Requests to a web server.
+    Http,
     /// Datagrams.
     Udp,
     /// Resident memory.
@@ -44,8 +47,8 @@ pub enum Part {
 
 impl Part {
     /// Every one.
-    pub const ALL: [Self; 5] =
-        [Self::Transfer, Self::Latency, Self::Opens, Self::Udp, Self::Memory];
+    pub const ALL: [Self; 6] =
+        [Self::Transfer, Self::Latency, Self::Opens, Self::Http, Self::Udp, Self::Memory];
 
     /// What it is called in arguments and in the JSON.
     pub const fn name(self) -> &'static str {
@@ -53,6 +56,7 @@ impl Part {
             Self::Transfer => "transfer",
             Self::Latency => "latency",
             Self::Opens => "opens",
+            Self::Http => "http",
             Self::Udp => "udp",
             Self::Memory => "memory",
         }
@@ -64,6 +68,7 @@ impl Part {
             Self::Transfer => transfer::run(options),
             Self::Latency => latency::run(options),
             Self::Opens => opens::run(options),
+            Self::Http => http::run(options),
             Self::Udp => udp::run(options),
             Self::Memory => memory::run(options),
         }

@@ -17,9 +17,12 @@ Measures slipwire beside the other ways from one host to another.
     --rounds N     how often each way is measured (5)
     --seconds S    how long each measurement lasts (3)
     --json FILE    writes all medians and samples there
-    --only PARTS   transfer, latency, opens, udp, memory; all of them without it
+    --only PARTS   transfer, latency, opens, http, udp, memory; all of them without it
     --ways WAYS    direct, floor, baseline, gateway, forward, both_ends, onetun, gateway_record,
                    gateway_capture; all of them without it
+
+    SLIPWIRE_WIREGUARD_GO names the wireguard-go to compare with. Without it that is the one that
+    `go install golang.zx2c4.com/wireguard@latest` has put down, or wireguard-go on the PATH.
 ";
 
 /// How much is measured.

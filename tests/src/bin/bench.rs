@@ -17,7 +17,7 @@ use slipwire_tests::{
         machine::Machine,
         options::{HELP, Options},
     },
-    sandbox,
+    sandbox, wireguard_go,
 };
 
 fn main() -> Result<()> {
@@ -32,6 +32,7 @@ fn main() -> Result<()> {
         print!("{HELP}");
         return Ok(());
     };
+    wireguard_go::prefer_installed();
     sandbox::enter().map_err(|reason| anyhow!(reason))?;
 
     let machine = Machine::this()?;
