@@ -5,7 +5,9 @@ use std::array;
 use std::io::{self, IoSliceMut};
 
 use mio::net::UdpSocket;
-use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
+use quinn_udp::RecvMeta;
+
+use crate::socket_state::SocketState;
 
 /// The payload of the largest UDP datagram over IPv4; a train is one such datagram until the
 /// kernel cuts it into segments.
@@ -45,7 +47,7 @@ impl ReceiveBuffers {
     /// What the system says. Nothing was received then.
     pub(crate) fn receive(
         &mut self,
-        state: &UdpSocketState,
+        state: &SocketState,
         socket: &UdpSocket,
         mut deliver: impl FnMut(&RecvMeta, Result<&[u8], Truncated>),
     ) -> io::Result<()> {
@@ -53,7 +55,7 @@ impl ReceiveBuffers {
         let mut rooms = self.0.chunks_exact_mut(BUFFER_LEN);
         let mut slices: [_; BATCH] =
             array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
-        let count = state.recv(UdpSockRef::from(socket), &mut slices, &mut metas)?;
+        let count = state.receive(socket, &mut slices, &mut metas)?;
         for (slice, meta) in slices.iter().zip(&metas).take(count) {
             match meta.len {
                 BUFFER_LEN.. => deliver(meta, Err(Truncated)),

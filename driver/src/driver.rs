@@ -23,7 +23,7 @@ use crate::resolve::Resolver;
 use crate::settings::{Forward, Settings};
 use crate::token::Origin;
 use crate::udp::{Offloads, Received, Tunnel};
-use crate::{clock, descriptors};
+use crate::{clock, descriptors, socket_options};
 
 /// Events taken in at once; those that do not fit come with the next turn.
 const EVENTS: usize = 256;
@@ -109,6 +109,7 @@ impl Driver {
         if let Some(addresses) = &mut addresses {
             addresses.refresh(&mut engine, now);
         }
+        socket_options::tell();
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS),

@@ -112,6 +112,8 @@ mod refusal;
 mod resolve;
 mod service;
 mod settings;
+mod socket_options;
+mod socket_state;
 mod token;
 mod udp;
 

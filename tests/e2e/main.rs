@@ -25,6 +25,7 @@ mod memory;
 mod mtu;
 mod names;
 mod nat;
+mod options;
 mod outcomes;
 mod paths;
 mod peers;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         mtu::tests,
         names::tests,
         nat::tests,
+        options::tests,
         outcomes::tests,
         paths::tests,
         peers::tests,

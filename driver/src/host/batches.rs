@@ -7,12 +7,13 @@ use std::os::fd::AsFd;
 use mio::net::UdpSocket;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::UdpGroSegment;
-use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
+use quinn_udp::Transmit;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::outbox::Train;
 use crate::batch::{ReceiveBuffers, Truncated};
+use crate::socket_state::SocketState;
 
 /// Receives that fail one after the other before a socket counts as broken.
 pub(crate) const FAILURES_MAX: usize = 16;
@@ -21,7 +22,7 @@ pub(crate) const FAILURES_MAX: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Batches {
     /// Of no socket in particular: it knows what the system can do.
-    state: UdpSocketState,
+    state: SocketState,
     buffers: ReceiveBuffers,
 }
 
@@ -66,7 +67,7 @@ impl Batches {
         takes_trains: &mut bool,
         train: &Train<'_>,
     ) -> io::Result<bool> {
-        if !*takes_trains || !train.is_long() || self.state.max_gso_segments() < 2 {
+        if !*takes_trains || !train.is_long() || self.state.segments_max() < 2 {
             return Ok(false);
         }
         let transmit = Transmit {
@@ -76,7 +77,7 @@ impl Batches {
             segment_size: Some(train.segment_size),
             src_ip: None,
         };
-        let Err(error) = self.state.try_send(UdpSockRef::from(socket), &transmit) else {
+        let Err(error) = self.state.send(socket, &transmit) else {
             return Ok(true);
         };
         if error.kind() == io::ErrorKind::WouldBlock {
@@ -94,10 +95,10 @@ impl Batches {
     }
 }
 
-fn probe() -> io::Result<UdpSocketState> {
+fn probe() -> io::Result<SocketState> {
     let open = |domain| Socket::new(domain, Type::DGRAM, Some(Protocol::UDP));
     let socket = open(Domain::IPV4).or_else(|_| open(Domain::IPV6))?;
-    UdpSocketState::new(UdpSockRef::from(&socket))
+    Ok(SocketState::new(&socket))
 }
 
 /// Lets the system put datagrams of a UDP socket together as they arrive. Where it can't they arrive

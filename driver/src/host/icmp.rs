@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::error_queue;
+use crate::socket_options::{Wish, wish};
 
 /// An IP version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,8 +52,7 @@ pub(crate) fn open(family: Family) -> io::Result<UdpSocket> {
     let socket = Socket::new(domain, Type::DGRAM, Some(protocol))?;
     socket.set_nonblocking(true)?;
     let socket = socket.into();
-    // Where it is refused peers do not hear what did not arrive, and all else goes on.
-    let _ = error_queue::enable(&socket, family);
+    wish(Wish::Errors, error_queue::enable(&socket, family));
     Ok(socket)
 }
 

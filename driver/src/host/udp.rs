@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::icmp::Family;
 use super::{batches, error_queue};
+use crate::socket_options::{Wish, wish};
 
 /// Ports of the same parity that are tried before any.
 const TRIES: u16 = 4;
@@ -24,7 +25,7 @@ pub(crate) fn open(source: SocketAddr) -> io::Result<UdpSocket> {
     let wildcard: IpAddr = match source {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => {
-            socket.set_only_v6(true)?;
+            wish(Wish::OnlyV6, socket.set_only_v6(true));
             Ipv6Addr::UNSPECIFIED.into()
         }
     };
@@ -39,8 +40,7 @@ pub(crate) fn open(source: SocketAddr) -> io::Result<UdpSocket> {
     }
     socket.set_nonblocking(true)?;
     let socket = socket.into();
-    // Where it is refused peers do not hear what did not arrive, and all else goes on.
-    let _ = error_queue::enable(&socket, Family::of(source));
+    wish(Wish::Errors, error_queue::enable(&socket, Family::of(source)));
     batches::coalesce(&socket);
     Ok(socket)
 }

@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::incidents::Incidents;
 use crate::settings::Forward;
+use crate::socket_options::{Wish, wish};
 
 /// Clients that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -41,10 +42,10 @@ impl TcpForward {
         let domain = Domain::for_address(forward.listen);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         if forward.listen.is_ipv6() {
-            socket.set_only_v6(true)?;
+            wish(Wish::OnlyV6, socket.set_only_v6(true));
         }
         // Connections of an earlier run that linger in TIME-WAIT are no reason not to start.
-        socket.set_reuse_address(true)?;
+        wish(Wish::ReuseAddress, socket.set_reuse_address(true));
         socket.set_nonblocking(true)?;
         socket.bind(&forward.listen.into())?;
         socket.listen(BACKLOG)?;

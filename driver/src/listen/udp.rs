@@ -16,6 +16,7 @@ use crate::host::batches::{self, Batches};
 use crate::host::outbox::Train;
 use crate::incidents::Incidents;
 use crate::settings::Forward;
+use crate::socket_options::{Wish, wish};
 
 /// What may wait in the socket of a forward, in bytes as the system counts them.
 const RECEIVE_BUFFER_LEN: usize = 4 << 20;
@@ -43,7 +44,7 @@ impl UdpForward {
         let domain = Domain::for_address(forward.listen);
         let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
         if forward.listen.is_ipv6() {
-            socket.set_only_v6(true)?;
+            wish(Wish::OnlyV6, socket.set_only_v6(true));
         }
         // All clients share it. Where the system allows no more it stays as it is.
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_LEN);

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::socket::TunnelSocket;
 use crate::error::{StartError, StartErrors};
 use crate::settings::ListenAddress;
+use crate::socket_options::{Wish, lacks, wish};
 use crate::token::Origin;
 
 /// Asked for each way. Most systems give less; whatever they give is fine.
@@ -56,16 +57,27 @@ fn bind_each(
     addresses: &[ListenAddress],
     mut port: u16,
 ) -> Result<Vec<(SocketAddr, UdpSocket)>, StartErrors> {
+    let mut is_first_bound = false;
     let sockets = addresses.iter().filter_map(|address| {
         let address = address.socket(port);
         let bound = bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
         match bound {
             Ok((bound, socket)) => {
                 port = bound.port();
+                is_first_bound = true;
                 Some(Ok((bound, socket)))
             }
             // A kernel without IPv6 is no reason not to speak IPv4, and the other way round.
             Err(error) if addresses.len() > 1 && is_family_missing(&error) => {
+                log::info!("no WireGuard at {address}: {error}");
+                None
+            }
+            // Nor is one that gives a port to both or to one alone.
+            Err(error)
+                if is_first_bound
+                    && lacks(Wish::OnlyV6)
+                    && error.kind() == io::ErrorKind::AddrInUse =>
+            {
                 log::info!("no WireGuard at {address}: {error}");
                 None
             }
@@ -78,7 +90,8 @@ fn bind_each(
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+        // Unless IPv4 has the port it makes no difference.
+        wish(Wish::OnlyV6, socket.set_only_v6(true));
     }
     for (direction, result) in [
         ("receive", socket.set_recv_buffer_size(SOCKET_BUFFER_LEN)),

@@ -8,13 +8,14 @@ use mio::event::Event;
 use mio::net::UdpSocket;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv6DontFrag, ReceiveTimestampns};
-use quinn_udp::{UdpSockRef, UdpSocketState};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use slipwire_core::Transmit;
 
 use super::train::leading_len;
 use crate::batch::ReceiveBuffers;
+use crate::socket_options::{Wish, wish};
+use crate::socket_state::SocketState;
 
 /// What a receive brought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,7 +37,7 @@ pub(crate) struct Unsent {
 #[derive(Debug)]
 pub(crate) struct TunnelSocket {
     socket: UdpSocket,
-    state: UdpSocketState,
+    state: SocketState,
     local: SocketAddr,
     readable: bool,
     writable: bool,
@@ -50,7 +51,7 @@ pub(crate) struct TunnelSocket {
 impl TunnelSocket {
     pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         let local = socket.local_addr()?;
-        let state = prepare(&socket, local)?;
+        let state = prepare(&socket, local);
         Ok(Self {
             socket,
             state,
@@ -67,11 +68,11 @@ impl TunnelSocket {
     }
 
     pub(crate) fn has_gso(&self) -> bool {
-        self.state.max_gso_segments() > 1
+        self.state.segments_max() > 1
     }
 
     pub(crate) fn has_gro(&self) -> bool {
-        self.state.gro_segments() > 1
+        self.state.coalesces()
     }
 
     pub(crate) const fn is_readable(&self) -> bool {
@@ -133,7 +134,7 @@ impl TunnelSocket {
                 return Err(Unsent { sent, error: io::ErrorKind::WouldBlock.into() });
             }
             let rest = &train.contents[sent..];
-            let segments = segments_max.min(self.state.max_gso_segments());
+            let segments = segments_max.min(self.state.segments_max());
             let piece = &rest[..leading_len(rest.len(), train.segment_size, segments)];
             let transmit = quinn_udp::Transmit {
                 destination: train.destination,
@@ -142,7 +143,7 @@ impl TunnelSocket {
                 segment_size: Some(train.segment_size),
                 src_ip: source,
             };
-            let Err(error) = self.state.try_send(UdpSockRef::from(&self.socket), &transmit) else {
+            let Err(error) = self.state.send(&self.socket, &transmit) else {
                 sent += piece.len();
                 continue;
             };
@@ -150,9 +151,7 @@ impl TunnelSocket {
                 Remedy::AnySource => {
                     self.refused_source = source.take();
                     // An EINVAL looks like a fault of GSO, which has been switched off for it.
-                    if let Ok(state) = prepare(&self.socket, self.local) {
-                        self.state = state;
-                    }
+                    self.state = prepare(&self.socket, self.local);
                 }
                 Remedy::Singly => segments_max = 1,
                 Remedy::None => {
@@ -166,22 +165,24 @@ impl TunnelSocket {
 }
 
 /// Switches on what the socket can do.
-fn prepare(socket: &UdpSocket, local: SocketAddr) -> io::Result<UdpSocketState> {
-    let state = UdpSocketState::new(UdpSockRef::from(socket))?;
+fn prepare(socket: &UdpSocket, local: SocketAddr) -> SocketState {
+    let state = SocketState::new(socket);
     // Nobody looks at the time that the system would note of each datagram.
     let _ = setsockopt(socket, ReceiveTimestampns, &false);
     // As the kernel's own WireGuard does: where the path is narrower than the tunnel's MTU the
     // outer datagrams are fragmented, which is slow, rather than lost, which is worse.
     match local {
         SocketAddr::V4(_) => {
-            sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::DONT)?;
+            let dont = sockopt::Ipv4PathMtuDiscovery::DONT;
+            wish(Wish::Fragmentation, sockopt::set_ip_mtu_discover(socket, dont));
         }
         SocketAddr::V6(_) => {
-            sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::DONT)?;
-            setsockopt(socket, Ipv6DontFrag, &false)?;
+            let dont = sockopt::Ipv6PathMtuDiscovery::DONT;
+            wish(Wish::Fragmentation, sockopt::set_ipv6_mtu_discover(socket, dont));
+            wish(Wish::Fragmentation, setsockopt(socket, Ipv6DontFrag, &false));
         }
     }
-    Ok(state)
+    state
 }
 
 /// What may help after a failed send.
@@ -196,11 +197,12 @@ enum Remedy {
 
 fn remedy(error: &io::Error, is_train: bool, has_source: bool) -> Remedy {
     match Errno::from_io_error(error) {
+        // EIO: the device can't segment. EMSGSIZE: a segment does not fit the path unfragmented,
+        // and a train can't be fragmented. EINVAL: either, in older kernels, and where trains are
+        // unknown; it may be about the source too, which the next datagram alone will tell.
+        Some(Errno::IO | Errno::INVAL | Errno::MSGSIZE) if is_train => Remedy::Singly,
         // For a source that is not ours Linux says either, depending on its version.
         Some(Errno::INVAL | Errno::NETUNREACH) if has_source => Remedy::AnySource,
-        // EIO: the device can't segment. EMSGSIZE: a segment does not fit the path unfragmented,
-        // and a train can't be fragmented. EINVAL: either, in older kernels.
-        Some(Errno::IO | Errno::INVAL | Errno::MSGSIZE) if is_train => Remedy::Singly,
         _ => Remedy::None,
     }
 }
@@ -304,7 +306,8 @@ mod tests {
     #[test]
     fn errors_lead_to_the_remedy_that_may_help() {
         let error = |errno: Errno| io::Error::from(errno);
-        assert_eq!(remedy(&error(Errno::INVAL), true, true), Remedy::AnySource);
+        assert_eq!(remedy(&error(Errno::INVAL), true, true), Remedy::Singly);
+        assert_eq!(remedy(&error(Errno::INVAL), false, true), Remedy::AnySource);
         assert_eq!(remedy(&error(Errno::NETUNREACH), false, true), Remedy::AnySource);
         assert_eq!(remedy(&error(Errno::INVAL), true, false), Remedy::Singly);
         assert_eq!(remedy(&error(Errno::IO), true, true), Remedy::Singly);
