@@ -47,7 +47,9 @@ fn describe(error: &StartError, origin: &Origin) -> String {
         StartError::Record { error, .. } => {
             (origin.record_line, "record.file", config::mend_file(error).into())
         }
-        StartError::System { .. } => return format!("slipwire: {error}"),
+        StartError::HostAddresses { .. } | StartError::System { .. } => {
+            return format!("slipwire: {error}");
+        }
     };
     let file = origin.file.display();
     format!("{file}:{line}: {key}: {error}; {mend}")

@@ -1,72 +1,100 @@
-//! The addresses of this host, which no peer may reach through it unless a rule says so: read at
-//! the start, and again every now and then while peers send, because they change under us.
+//! The addresses of this host, as core knows them: read at the start, and again whenever the kernel
+//! says that they have changed. They are what peers meet at, and what messages are about; whether a
+//! target leads here is for the kernel to say each time (`host/guard.rs`).
 
+use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
 
-use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::SockaddrStorage;
+use mio::Registry;
+use slipwire_core::config::Gateway;
 use slipwire_core::{Engine, Instant};
 
-/// How old the list may become.
-const REFRESH: Duration = Duration::from_secs(30);
+use crate::error::StartError;
+use crate::host::guard::Guard;
+use crate::netlink::{Change, Changes, Kernel};
+use crate::token::Origin;
+
+/// What this host says of itself: its addresses, and for a gateway what keeps peers from them.
+pub(crate) fn know_this_host(
+    gateway: Option<&Gateway>,
+    registry: &Registry,
+) -> Result<(Option<HostAddresses>, Option<Guard>), StartError> {
+    let configured = gateway.map_or_else(Vec::new, |gateway| gateway.host_addresses.clone());
+    let addresses = HostAddresses::start(configured, registry);
+    if gateway.is_none() {
+        let unknown = |error| log::info!("changes of this host's addresses stay unknown: {error}");
+        return Ok((addresses.map_err(unknown).ok(), None));
+    }
+    let guarded = addresses.and_then(|own| Guard::start(&own.own).map(|guard| (own, guard)));
+    let (addresses, guard) = guarded.map_err(|error| StartError::HostAddresses { error })?;
+    Ok((Some(addresses), Some(guard)))
+}
 
 /// What core was told last.
 #[derive(Debug)]
 pub(crate) struct HostAddresses {
+    kernel: Kernel,
+    changes: Changes,
     /// Those that the configuration adds.
     configured: Vec<IpAddr>,
-    told: Vec<IpAddr>,
-    refresh_at: Instant,
+    /// Those that the host has.
+    own: Vec<IpAddr>,
+}
+
+/// What has changed at this host.
+#[derive(Debug)]
+pub(crate) struct News {
+    /// Addresses that it does not have any more.
+    pub(crate) gone: Vec<IpAddr>,
 }
 
 impl HostAddresses {
-    /// Nothing has been read yet: the first [`refresh`](Self::refresh) is due.
-    pub(crate) const fn new(configured: Vec<IpAddr>) -> Self {
-        Self { configured, told: Vec::new(), refresh_at: Instant::ZERO }
+    /// Reads the list, and listens for changes from now on.
+    fn start(configured: Vec<IpAddr>, registry: &Registry) -> io::Result<Self> {
+        let changes = Changes::subscribe(Origin::Kernel.token(), registry)?;
+        let mut kernel = Kernel::open()?;
+        let own = kernel.addresses()?;
+        Ok(Self { kernel, changes, configured, own })
     }
 
-    /// Reads the list if it is due, and tells core if it changed.
-    pub(crate) fn refresh(&mut self, engine: &mut Engine, now: Instant) {
-        if now < self.refresh_at {
-            return;
-        }
-        self.refresh_at = now + REFRESH;
-        match interface_addresses() {
-            Ok(mut addresses) => {
-                addresses.extend(&self.configured);
-                addresses.sort_unstable();
-                addresses.dedup();
-                if addresses != self.told {
-                    log::debug!("addresses of this host: {addresses:?}");
-                    engine.set_host_addresses(addresses.clone(), now);
-                    self.told = addresses;
+    /// The kernel has something to say.
+    pub(crate) const fn note(&mut self) {
+        self.changes.note();
+    }
+
+    /// Whether [`follow`](Self::follow) has something to do.
+    pub(crate) const fn has_news(&self) -> bool {
+        self.changes.is_readable()
+    }
+
+    /// Tells core what addresses there are.
+    pub(crate) fn tell(&self, engine: &mut Engine, now: Instant) {
+        let mut addresses = [&self.own[..], &self.configured].concat();
+        addresses.sort_unstable();
+        addresses.dedup();
+        log::debug!("addresses of this host: {addresses:?}");
+        engine.set_host_addresses(addresses, now);
+    }
+
+    /// Takes in what the kernel says; `None` if nothing has changed.
+    pub(crate) fn follow(&mut self, engine: &mut Engine, now: Instant) -> Option<News> {
+        let mut gone = Vec::new();
+        match self.changes.take() {
+            Change::Nothing => return None,
+            Change::Routes => {}
+            Change::Addresses => match self.kernel.addresses() {
+                Ok(own) => {
+                    let before = std::mem::replace(&mut self.own, own);
+                    if before != self.own {
+                        self.tell(engine, now);
+                    }
+                    gone = before;
+                    gone.retain(|address| !self.own.contains(address));
                 }
-            }
-            // Core keeps what it knows.
-            Err(error) => log::warn!("the addresses of this host can't be read: {error}"),
+                // Core keeps what it knows.
+                Err(error) => log::warn!("the addresses of this host can't be read: {error}"),
+            },
         }
-    }
-}
-
-fn interface_addresses() -> nix::Result<Vec<IpAddr>> {
-    Ok(getifaddrs()?.filter_map(|interface| ip(&interface.address?)).collect())
-}
-
-fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    #[test]
-    fn loopback_is_an_address_of_this_host() {
-        let addresses = interface_addresses().unwrap();
-        assert!(addresses.contains(&Ipv4Addr::LOCALHOST.into()), "{addresses:?}");
+        Some(News { gone })
     }
 }

@@ -1,18 +1,17 @@
 //! [`Driver`]: the loop.
 
+mod changes;
+
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Events, Interest, Poll};
-use slipwire_core::config::{ConfigError, Peer};
-use slipwire_core::rules::Rule;
-use slipwire_core::{Action, Config, Engine, Identity, IdleRings, Instant, PeerConflict, PeerId};
+use slipwire_core::{Action, Config, Engine, IdleRings, Instant};
 
-use crate::addresses::HostAddresses;
+use crate::addresses::{HostAddresses, know_this_host};
 use crate::capture::Capture;
 use crate::error::{StartError, StartErrors};
 use crate::host::Host;
@@ -52,7 +51,7 @@ pub struct Driver {
     tunnel: Tunnel,
     host: Host,
     resolver: Resolver,
-    /// Only a gateway has addresses to protect.
+    /// A gateway has them, for it protects them; others where the system lets them.
     addresses: Option<HostAddresses>,
     forwards: Vec<Forward>,
     capture: Option<Capture>,
@@ -81,6 +80,8 @@ impl Driver {
         let poll = Poll::new().map_err(system("epoll"))?;
         let registry = poll.registry().try_clone().map_err(system("epoll"))?;
         let resolver = Resolver::new(&registry).map_err(system("eventfd"))?;
+        let gateway = config.parts().gateway.as_ref();
+        let (addresses, guard) = know_this_host(gateway, &registry)?;
 
         let mut forwards = settings.forwards;
         let tunnel = Tunnel::bind(&settings.listen, settings.port, &registry);
@@ -93,21 +94,16 @@ impl Driver {
         let sockets_max = descriptors::flows_that_fit(files_max, fixed);
         config.limit_sockets(sockets_max);
         let batches = Batches::new().map_err(system("UDP sockets"))?;
-        let host = Host::new(registry, listeners, settings.services, sockets_max, batches);
+        let host = Host::new(registry, guard, listeners, settings.services, sockets_max, batches);
 
         let now = clock::now();
-        let mut addresses = config
-            .parts()
-            .gateway
-            .as_ref()
-            .map(|gateway| HostAddresses::new(gateway.host_addresses.clone()));
         let mut engine = Engine::new(&config, seed, now);
         let capture = settings.capture.map(|file| Capture::create(file, now)).transpose()?;
         let record = |to| Recording::start(to, &mut engine, now);
         let recording = settings.record.map(record).transpose()?;
         engine.set_tap(capture.as_ref().map(Capture::tap));
-        if let Some(addresses) = &mut addresses {
-            addresses.refresh(&mut engine, now);
+        if let Some(addresses) = &addresses {
+            addresses.tell(&mut engine, now);
         }
         socket_options::tell();
         Ok(Self {
@@ -204,6 +200,7 @@ impl Driver {
     fn has_work(&self) -> bool {
         let has_room = !self.tunnel.is_blocked();
         self.is_undrained
+            || self.addresses.as_ref().is_some_and(HostAddresses::has_news)
             || self.tunnel.is_readable()
             || self.host.ready() > 0
             || self.host.has_offers()
@@ -211,35 +208,6 @@ impl Driver {
                 Listener::Tcp(forward) => forward.is_ready(),
                 Listener::Udp(forward) => forward.is_ready() && has_room,
             })
-    }
-}
-
-/// Changes while it runs. What follows from them is done in the next [`turn`](Driver::turn), which
-/// does not block.
-impl Driver {
-    /// Adds a peer: see [`Engine::add_peer`].
-    ///
-    /// # Errors
-    /// Everything that stands against it; nothing has changed then.
-    pub fn add_peer(&mut self, peer: &Peer) -> Result<PeerId, Vec<PeerConflict>> {
-        self.is_undrained = true;
-        self.engine.add_peer(peer, clock::now())
-    }
-
-    /// Removes a peer and resets its flows: see [`Engine::remove_peer`]. Returns who it was.
-    pub fn remove_peer(&mut self, peer: PeerId) -> Option<Arc<Identity>> {
-        self.is_undrained = true;
-        self.engine.remove_peer(peer, clock::now())
-    }
-
-    /// Replaces the rules, and resets the flows that the new ones forbid: see
-    /// [`Engine::set_rules`].
-    ///
-    /// # Errors
-    /// Everything that is wrong with the rules; nothing has changed then.
-    pub fn set_rules(&mut self, rules: Vec<Rule>) -> Result<(), Vec<ConfigError>> {
-        self.is_undrained = true;
-        self.engine.set_rules(rules, clock::now())
     }
 }
 
@@ -256,6 +224,8 @@ impl Driver {
         if let Some(recording) = &mut self.recording {
             recording.handle_timeout(&mut self.engine, now);
         }
+        // Before anything that peers send is let through.
+        self.follow_addresses(now);
         self.take_answers(now);
         self.let_time_pass(now);
         self.receive(now);
@@ -321,6 +291,7 @@ impl Driver {
                 Some(Origin::Tunnel(index)) => self.tunnel.note(index, event),
                 Some(Origin::Forward(index)) => self.host.note_listener(index, event),
                 Some(Origin::Leg(key)) => self.host.note_leg(key, event),
+                Some(Origin::Kernel) => self.addresses.iter_mut().for_each(HostAddresses::note),
                 // Answers are looked for in each turn; a wakeup is the embedder's.
                 Some(Origin::Resolver | Origin::Wakeup) | None => {}
             }
@@ -338,12 +309,6 @@ impl Driver {
     fn let_time_pass(&mut self, now: Instant) {
         if self.engine.poll_timeout().is_some_and(|due| due <= now) {
             self.engine.handle_timeout(now);
-        }
-        // New flows come with datagrams: that is when the list has to be fresh.
-        if self.tunnel.is_readable()
-            && let Some(addresses) = &mut self.addresses
-        {
-            addresses.refresh(&mut self.engine, now);
         }
     }
 
@@ -439,8 +404,13 @@ impl Driver {
     /// Sends datagrams to hosts. Says whether there were any.
     fn send_datagrams(&mut self, now: Instant) -> bool {
         let mut acted = false;
-        while let Some(datagram) = self.engine.poll_datagram() {
-            self.host.send_datagram(&datagram, now);
+        while let Some((flow, remote)) = self.engine.next_datagram() {
+            let barrier = self.host.barrier(flow, remote, &self.engine);
+            let Some(datagram) = self.engine.poll_datagram() else { break };
+            match barrier {
+                None => self.host.send_datagram(&datagram, now),
+                Some(barrier) => self.host.hold_back(&datagram, barrier, now),
+            }
             acted = true;
         }
         self.host.flush(now);

@@ -108,6 +108,11 @@ pub enum StartError {
         /// What is wrong with it.
         error: FileError,
     },
+    /// The addresses of this host, from which a gateway keeps its peers.
+    HostAddresses {
+        /// The system's answer.
+        error: io::Error,
+    },
     /// Something that every process gets, as a rule.
     System {
         /// What it is.
@@ -129,6 +134,11 @@ impl fmt::Display for StartError {
             }
             Self::Record { file, error } => write!(f, "{} (tape): {error}", file.display()),
             Self::Capture { file, error } => write!(f, "{} (capture): {error}", file.display()),
+            Self::HostAddresses { error } => write!(
+                f,
+                "a gateway has to know which addresses are this host's own, and can't: {error}; \
+                 allow it netlink sockets (AF_NETLINK in systemd's RestrictAddressFamilies=)"
+            ),
             Self::System { what, error } => write!(f, "{what}: {}", Reason(error)),
         }
     }
@@ -140,6 +150,7 @@ impl std::error::Error for StartError {
             Self::NoListenAddress => None,
             Self::Tunnel { error, .. }
             | Self::Forward { error, .. }
+            | Self::HostAddresses { error }
             | Self::System { error, .. } => Some(error),
             Self::Capture { error, .. } | Self::Record { error, .. } => Some(error),
         }

@@ -106,6 +106,7 @@ mod error;
 mod host;
 mod incidents;
 mod listen;
+mod netlink;
 mod private_file;
 mod recording;
 mod refusal;

@@ -19,6 +19,8 @@ pub(crate) enum Origin {
     Forward(usize),
     /// The host leg of a flow, by its key.
     Leg(usize),
+    /// The kernel, about this host's addresses and routes.
+    Kernel,
 }
 
 const KIND_BITS: u32 = 3;
@@ -33,6 +35,7 @@ impl Origin {
             Self::Tunnel(index) => (2, index),
             Self::Forward(index) => (3, index),
             Self::Leg(index) => (4, index),
+            Self::Kernel => (5, 0),
         };
         Token(index << KIND_BITS | kind)
     }
@@ -46,6 +49,7 @@ impl Origin {
             2 => Some(Self::Tunnel(index)),
             3 => Some(Self::Forward(index)),
             4 => Some(Self::Leg(index)),
+            5 => Some(Self::Kernel),
             _ => None,
         }
     }
@@ -61,7 +65,7 @@ mod tests {
         let origins = [0, 1, 7, 8, 65_535, largest]
             .into_iter()
             .flat_map(|i| [Origin::Tunnel(i), Origin::Forward(i), Origin::Leg(i)])
-            .chain([Origin::Resolver, Origin::Wakeup]);
+            .chain([Origin::Resolver, Origin::Wakeup, Origin::Kernel]);
         for origin in origins {
             assert_eq!(Origin::of(origin.token()), Some(origin));
         }
@@ -69,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_foreign_token_names_nothing() {
-        for kind in 5..=KIND_MASK {
+        for kind in 6..=KIND_MASK {
             assert_eq!(Origin::of(Token(kind)), None);
         }
         assert_eq!(Origin::of(Token(usize::MAX)), None);

@@ -44,7 +44,8 @@ pub(crate) fn tests() -> Vec<Test> {
     tests
 }
 
-fn gateway(lab: &Lab, job: Job) -> Result<Tunnel> {
+/// A tunnel into which the near host sends everything for [`PORT`], even what is its neighbours' own.
+pub(crate) fn gateway(lab: &Lab, job: Job) -> Result<Tunnel> {
     let tunnel = tunnel(lab, job)?;
     let end = tunnel.wireguard_go().context("no peer")?;
     send_everything_into_the_tunnel(&tunnel.row.near, end, PORT)?;
@@ -71,7 +72,7 @@ fn send_everything_into_the_tunnel(host: &Host, end: &WireguardGo, port: u16) ->
 
 /// Tries UDP and TCP to `target`, which must fail although the packets go into the tunnel; returns
 /// how the connect failed.
-fn is_shut(tunnel: &Tunnel, target: IpAddr) -> Result<io::Error> {
+pub(crate) fn is_shut(tunnel: &Tunnel, target: IpAddr) -> Result<io::Error> {
     let target = SocketAddr::new(target, PORT);
     let end = tunnel.wireguard_go().context("no peer")?;
     let sent = || end.transfer().map(|[_, sent]| sent);
@@ -86,7 +87,7 @@ fn is_shut(tunnel: &Tunnel, target: IpAddr) -> Result<io::Error> {
 }
 
 /// The same, and the connect must be told so.
-fn is_refused(tunnel: &Tunnel, target: IpAddr) -> Result<()> {
+pub(crate) fn is_refused(tunnel: &Tunnel, target: IpAddr) -> Result<()> {
     let error = is_shut(tunnel, target)?;
     ensure!(error.kind() != ErrorKind::TimedOut, "{target}: a hang where a refusal was due");
     Ok(())

@@ -39,6 +39,7 @@ mod rules;
 mod runner;
 mod scenarios;
 mod siege;
+mod this_host;
 mod transfer;
 mod udp;
 
@@ -81,6 +82,7 @@ fn main() -> ExitCode {
         rules::tests,
         scenarios::tests,
         siege::tests,
+        this_host::tests,
         transfer::tests,
         udp::tests,
     ];

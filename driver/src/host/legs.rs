@@ -86,6 +86,12 @@ impl Legs {
         self.entries.get_mut(key).map(|entry| (entry.flow, &mut entry.leg))
     }
 
+    /// The flows whose leg is such a one. It looks at every leg.
+    pub(crate) fn flows(&self, is_it: impl Fn(FlowId, &Leg) -> bool) -> Vec<FlowId> {
+        let entries = self.entries.iter().map(|(_, entry)| entry);
+        entries.filter(|entry| is_it(entry.flow, &entry.leg)).map(|entry| entry.flow).collect()
+    }
+
     /// Gives a leg a turn, after those that wait already.
     pub(crate) fn wake(&mut self, key: usize) {
         if let Some(entry) = self.entries.get_mut(key)

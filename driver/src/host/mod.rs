@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   offers.rs        peers' connections that wait to be begun
+//!   guard.rs         whether its target is this host itself
 //!   open.rs          a peer's flow gets its host leg
 //!   forward.rs       a local client gets its flow
 //!   legs.rs          the table of host legs, and whose turn it is
@@ -20,6 +21,7 @@ pub(crate) mod batches;
 mod datagram;
 mod error_queue;
 mod forward;
+pub(crate) mod guard;
 pub(crate) mod icmp;
 mod legs;
 mod offers;
@@ -31,15 +33,16 @@ mod tcp;
 mod travel;
 mod udp;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use log::Level;
 use mio::Registry;
 use mio::event::Event;
-use slipwire_core::{Abort, Datagram, Engine, FlowId, Instant, Undelivered};
+use slipwire_core::{Abort, Datagram, Engine, FlowId, Instant, Loss, Refusal, Target, Undelivered};
 
 use self::batches::Batches;
 use self::datagram::DatagramLeg;
+use self::guard::{Barrier, Guard};
 use self::icmp::PingSockets;
 use self::legs::Legs;
 use self::offers::Offers;
@@ -47,6 +50,7 @@ use self::outbox::Outbox;
 use self::tcp::Connection;
 use crate::incidents::Incidents;
 use crate::listen::Listener;
+use crate::refusal::datagram_refusal;
 use crate::service::Exchange;
 use crate::settings::Page;
 
@@ -90,6 +94,8 @@ impl Leg {
 /// The host side of all flows.
 pub(crate) struct Host {
     registry: Registry,
+    /// Only a gateway has something to keep from peers.
+    guard: Option<Guard>,
     legs: Legs,
     offers: Offers,
     listeners: Vec<Listener>,
@@ -121,6 +127,7 @@ impl Host {
     /// A host without flows, in which at most `sockets_max` flows have a socket.
     pub(crate) fn new(
         registry: Registry,
+        guard: Option<Guard>,
         listeners: Vec<Listener>,
         services: Vec<(u16, Page)>,
         sockets_max: usize,
@@ -128,6 +135,7 @@ impl Host {
     ) -> Self {
         Self {
             registry,
+            guard,
             legs: Legs::default(),
             offers: Offers::default(),
             listeners,
@@ -236,6 +244,38 @@ impl Host {
         Some(leg)
     }
 
+    /// What bars a flow's datagram from where it goes, if anything does.
+    pub(crate) fn barrier(
+        &mut self,
+        flow: FlowId,
+        remote: SocketAddr,
+        engine: &Engine,
+    ) -> Option<Barrier> {
+        let guard = self.guard.as_mut().filter(|guard| !guard.has_just_passed(flow, remote))?;
+        let meta = engine.meta(flow)?;
+        match meta.target {
+            Target::Host(_) => guard.admit_datagram(flow, meta.protocol, remote, engine).err(),
+            Target::Unix(_) | Target::Embedder | Target::Client => None,
+        }
+    }
+
+    /// Does not send a datagram, and says so to its peer.
+    pub(crate) fn hold_back(&mut self, datagram: &Datagram<'_>, barrier: Barrier, now: Instant) {
+        let refusal = match barrier {
+            Barrier::Host => Some(Refusal::Protected),
+            Barrier::NoWay(error) => {
+                self.lost_datagrams.report(&error, now);
+                datagram_refusal(&error)
+            }
+        };
+        if let Some(refusal) = refusal {
+            let Datagram { flow, remote, payload, .. } = *datagram;
+            let echo_sequence = icmp::echo_sequence(payload);
+            let loss = Loss::Refused(refusal);
+            self.undelivered.push((flow, Undelivered { remote, echo_sequence, loss }));
+        }
+    }
+
     /// Sends a datagram to the host, at the latest with [`flush`](Self::flush).
     pub(crate) fn send_datagram(&mut self, datagram: &Datagram<'_>, now: Instant) {
         if !self.outbox.takes(datagram) {
@@ -270,6 +310,58 @@ impl Host {
     }
 }
 
+/// Changes of this host and of the rules.
+impl Host {
+    /// What led to another host may lead to this one now, and the other way round.
+    pub(crate) fn forget_ways(&mut self) {
+        if let Some(guard) = &mut self.guard {
+            guard.forget();
+        }
+    }
+
+    /// Ends the connections that are bound to an address which this host has no more: nothing that
+    /// is sent to them arrives, and nobody says so.
+    pub(crate) fn handle_addresses_gone(
+        &mut self,
+        gone: &[IpAddr],
+        engine: &mut Engine,
+        now: Instant,
+    ) {
+        let is_bound = |leg: &Leg| match leg {
+            Leg::Tcp(connection) => connection.local_ip().is_some_and(|ip| gone.contains(&ip)),
+            Leg::Datagrams(_) | Leg::Client { .. } | Leg::Service(_) => false,
+        };
+        if !gone.is_empty() {
+            let flows = self.legs.flows(|_, leg| is_bound(leg));
+            self.end(&flows, "its address at this host is gone", engine, now);
+        }
+    }
+
+    /// Ends the connections to this host itself that the rules do not allow any more. Core does
+    /// not know that they are that where a route alone makes them so.
+    pub(crate) fn handle_rules_changed(&mut self, engine: &mut Engine, now: Instant) {
+        self.forget_ways();
+        let is_barred = |flow, leg: &Leg| match leg {
+            Leg::Tcp(connection) => connection
+                .target_at_this_host()
+                .is_some_and(|target| !engine.may_reach_host(flow, target)),
+            Leg::Datagrams(_) | Leg::Client { .. } | Leg::Service(_) => false,
+        };
+        let flows = self.legs.flows(is_barred);
+        self.end(&flows, "the rules keep it from this host", engine, now);
+    }
+
+    fn end(&mut self, flows: &[FlowId], why: &str, engine: &mut Engine, now: Instant) {
+        for flow in flows {
+            log::debug!("{flow:?}: {why}");
+            engine.handle_aborted(*flow, now);
+            if let Some(Leg::Tcp(connection)) = self.remove(*flow) {
+                connection.reset();
+            }
+        }
+    }
+}
+
 /// Turns of legs.
 impl Host {
     /// How many legs wait for their turn.
@@ -299,7 +391,7 @@ impl Host {
     pub(crate) fn work(&mut self, key: usize, engine: &mut Engine, now: Instant) -> usize {
         let Some((flow, leg)) = self.legs.by_key(key) else { return 0 };
         let work = match leg {
-            Leg::Tcp(connection) => connection.work(flow, engine, now),
+            Leg::Tcp(connection) => connection.work(flow, self.guard.as_mut(), engine, now),
             Leg::Datagrams(leg) => {
                 leg.work(flow, &mut self.batches, &mut self.lost_datagrams, engine, now)
             }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use slipwire_core::{Engine, FlowId, FlowMeta, Instant, Protocol, Refusal, Target};
 
 use super::datagram::DatagramLeg;
+use super::guard::Pass;
 use super::icmp::{self, Family};
 use super::offers::TooMany;
 use super::stream::Stream;
@@ -49,10 +50,11 @@ impl Host {
     /// Finds a flow its host leg, and says so at once but for a connect, whose result comes as an
     /// event.
     fn open(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
-        let Some(meta) = engine.meta(flow) else { return };
+        let asked: &Engine = engine;
+        let Some(meta) = asked.meta(flow) else { return };
         let FlowMeta { protocol, source, destination, .. } = meta;
         log::debug!("{flow:?}: {protocol} of {}, {source} to {destination}", meta.peer.name);
-        match self.host_leg(meta, now) {
+        match self.host_leg(flow, meta, asked, now) {
             Ok(leg) => {
                 let is_connecting = matches!(leg, Leg::Tcp(_));
                 if let Leg::Datagrams(leg) = &leg
@@ -73,7 +75,13 @@ impl Host {
         }
     }
 
-    fn host_leg(&mut self, meta: &FlowMeta, now: Instant) -> Result<Leg, Refusal> {
+    fn host_leg(
+        &mut self,
+        flow: FlowId,
+        meta: &FlowMeta,
+        engine: &Engine,
+        now: Instant,
+    ) -> Result<Leg, Refusal> {
         // The last descriptors are for the program itself.
         let is_full = self.legs.sockets() >= self.sockets_max;
         let leg = match (&meta.target, meta.protocol) {
@@ -87,12 +95,14 @@ impl Host {
             }
             (Target::Host(_) | Target::Unix(_), _) if is_full => return Err(Refusal::Exhausted),
             (Target::Host(target), Protocol::Tcp) => {
-                Stream::connect(*target).and_then(|stream| self.connection(stream, meta))
+                let pass = self.pass(flow, meta.protocol, *target, engine)?;
+                Stream::connect(*target).and_then(|stream| self.connection(stream, pass, meta))
             }
             (Target::Unix(path), Protocol::Tcp) => {
-                Stream::connect_unix(path).and_then(|stream| self.connection(stream, meta))
+                Stream::connect_unix(path).and_then(|stream| self.connection(stream, None, meta))
             }
             (Target::Host(target), Protocol::Udp | Protocol::Icmp) => {
+                self.pass(flow, meta.protocol, *target, engine)?;
                 self.datagram_leg(meta, *target)
             }
         };
@@ -105,10 +115,23 @@ impl Host {
         })
     }
 
-    fn connection(&self, stream: Stream, meta: &FlowMeta) -> io::Result<Leg> {
+    /// Lets a flow go to a target that is not this host itself, or where core says that it may.
+    fn pass(
+        &mut self,
+        flow: FlowId,
+        protocol: Protocol,
+        target: SocketAddr,
+        engine: &Engine,
+    ) -> Result<Option<Pass>, Refusal> {
+        let Some(guard) = &mut self.guard else { return Ok(None) };
+        let pass = guard.admit(flow, protocol, target, engine);
+        pass.map(Some).map_err(|barrier| barrier.refusal())
+    }
+
+    fn connection(&self, stream: Stream, pass: Option<Pass>, meta: &FlowMeta) -> io::Result<Leg> {
         let token = Origin::Leg(self.legs.next_key()).token();
         let header = proxy::header(meta)?;
-        Connection::connecting(stream, header, token, &self.registry).map(Leg::Tcp)
+        Connection::connecting(stream, pass, header, token, &self.registry).map(Leg::Tcp)
     }
 
     fn datagram_leg(&mut self, meta: &FlowMeta, target: SocketAddr) -> io::Result<Leg> {

@@ -1,7 +1,7 @@
 //! A stream socket, TCP or Unix, as the host leg of a TCP flow has it.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -59,6 +59,14 @@ impl Stream {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The address of this host that it is bound to; a Unix socket has none.
+    pub(crate) fn local_ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.local_addr().ok().map(|local| local.ip().to_canonical()),
+            Self::Unix(_) => None,
         }
     }
 

@@ -9,13 +9,15 @@
 //! stops its direction until it says otherwise: that is all there is to back-pressure.
 
 use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr};
 
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use slipwire_core::{Engine, FlowId, Instant, NoFlow};
+use slipwire_core::{Engine, FlowId, Instant, NoFlow, Refusal};
 
 use super::Work;
+use super::guard::{Guard, Pass};
 use super::stream::Stream;
 use crate::refusal::refusal;
 
@@ -41,6 +43,8 @@ enum Stage {
 pub(crate) struct Connection {
     stream: Stream,
     stage: Stage,
+    /// What let it through, if it goes to an address.
+    pass: Option<Pass>,
     /// What the host is to read before the first byte of the flow.
     header: Vec<u8>,
     host_readable: bool,
@@ -69,11 +73,13 @@ impl Connection {
     /// the bytes of the flow.
     pub(crate) fn connecting(
         stream: Stream,
+        pass: Option<Pass>,
         header: Vec<u8>,
         token: Token,
         registry: &Registry,
     ) -> io::Result<Self> {
-        Self::register(stream, Stage::Connecting, header, token, registry)
+        let connection = Self::register(stream, Stage::Connecting, token, registry)?;
+        Ok(Self { pass, header, ..connection })
     }
 
     /// Takes over a local client, to be served once the flow is
@@ -84,13 +90,12 @@ impl Connection {
         registry: &Registry,
     ) -> io::Result<Self> {
         let stream = Stream::Tcp(stream);
-        Self::register(stream, Stage::AwaitingTunnel, Vec::new(), token, registry)
+        Self::register(stream, Stage::AwaitingTunnel, token, registry)
     }
 
     fn register(
         mut stream: Stream,
         stage: Stage,
-        header: Vec<u8>,
         token: Token,
         registry: &Registry,
     ) -> io::Result<Self> {
@@ -103,7 +108,8 @@ impl Connection {
         Ok(Self {
             stream,
             stage,
-            header,
+            pass: None,
+            header: Vec::new(),
             host_readable: true,
             host_writable: true,
             host_failed: false,
@@ -148,18 +154,33 @@ impl Connection {
         self.stream.reset();
     }
 
+    /// The address of this host that it is bound to.
+    pub(crate) fn local_ip(&self) -> Option<IpAddr> {
+        self.stream.local_ip()
+    }
+
+    /// The target, if the connection is to this host itself, as core has allowed.
+    pub(crate) fn target_at_this_host(&self) -> Option<SocketAddr> {
+        self.pass.and_then(Pass::to_this_host)
+    }
+
     /// Does what there is to do, within a budget.
-    pub(crate) fn work(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) -> Work {
+    pub(crate) fn work(
+        &mut self,
+        flow: FlowId,
+        guard: Option<&mut Guard>,
+        engine: &mut Engine,
+        now: Instant,
+    ) -> Work {
         match self.stage {
-            Stage::Connecting => match self.stream.connected().and_then(|is| self.introduce(is)) {
+            Stage::Connecting => match self.arrive(flow, guard, engine) {
                 Ok(false) => return Work::NOTHING,
                 Ok(true) => {
                     self.stage = Stage::Open;
                     engine.handle_opened(flow, now);
                 }
-                Err(error) => {
-                    log::debug!("{flow:?}: {error}");
-                    engine.handle_refused(flow, refusal(&error), now);
+                Err(refusal) => {
+                    engine.handle_refused(flow, refusal, now);
                     return Work::Over;
                 }
             },
@@ -175,16 +196,39 @@ impl Connection {
         }
     }
 
-    /// Sends the header as soon as the socket is connected, which is handed through.
-    fn introduce(&mut self, is_connected: bool) -> io::Result<bool> {
-        if is_connected && !self.header.is_empty() {
-            let header = std::mem::take(&mut self.header);
-            // Nothing has been sent yet: there is room for many headers, or the host is gone.
-            if self.stream.write(&header)? < header.len() {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
+    /// Once the socket is connected, and may be, sends the header. Says whether it is.
+    fn arrive(
+        &mut self,
+        flow: FlowId,
+        guard: Option<&mut Guard>,
+        engine: &Engine,
+    ) -> Result<bool, Refusal> {
+        let failed = |error: &io::Error| {
+            log::debug!("{flow:?}: {error}");
+            refusal(error)
+        };
+        if !self.stream.connected().map_err(|error| failed(&error))? {
+            return Ok(false);
         }
-        Ok(is_connected)
+        if let (Some(guard), Some(pass), Some(local)) = (guard, self.pass, self.stream.local_ip()) {
+            let confirmed = guard.confirm(pass, flow, local, engine).inspect_err(|barrier| {
+                log::debug!("{flow:?}: {barrier}");
+                // Whoever accepted it here is not left waiting.
+                self.stream.reset();
+            });
+            self.pass = Some(confirmed.map_err(|barrier| barrier.refusal())?);
+        }
+        self.introduce().map_err(|error| failed(&error))?;
+        Ok(true)
+    }
+
+    fn introduce(&mut self) -> io::Result<()> {
+        let header = std::mem::take(&mut self.header);
+        // Nothing has been sent yet: there is room for many headers, or the host is gone.
+        if !header.is_empty() && self.stream.write(&header)? < header.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        Ok(())
     }
 
     fn exchange(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) -> io::Result<Work> {

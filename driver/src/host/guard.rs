@@ -1,0 +1,188 @@
+//! Keeps peers from this host itself. Core refuses the addresses that it knows; here the kernel has
+//! the last word, since it alone knows all that is local: an address of a moment ago, a range that
+//! is routed here. It is asked before each connect, and about datagrams when something has changed
+//! since it was asked last. Whether a flow may reach this host all the same is core's to say.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use rustix::io::Errno;
+use slipwire_core::{Engine, FlowId, Protocol, Refusal, readings};
+
+use crate::netlink::{Kernel, Way};
+use crate::refusal::refusal;
+
+/// Targets of datagrams that are remembered; when there are more all are forgotten.
+const WAYS_MAX: usize = 4096;
+
+/// What asks the kernel.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    kernel: Kernel,
+    /// Where datagrams lead, since the last change.
+    ways: HashMap<(Protocol, SocketAddr), Way>,
+    /// The flow that a datagram passed for last, and where to, since the last change.
+    passed: Option<(FlowId, SocketAddr)>,
+    /// Changes so far.
+    changes: u64,
+}
+
+/// What lets a connection through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pass {
+    target: SocketAddr,
+    way: Way,
+    /// What the kernel said was true then.
+    changes: u64,
+}
+
+impl Pass {
+    /// The target, if the connection is to this host, as core has allowed.
+    pub(crate) fn to_this_host(self) -> Option<SocketAddr> {
+        (self.way == Way::Here).then_some(self.target)
+    }
+}
+
+/// Why a flow does not get to its target.
+#[derive(Debug)]
+pub(crate) enum Barrier {
+    /// It is this host.
+    Host,
+    /// There is no way there, or no saying where it leads.
+    NoWay(io::Error),
+}
+
+impl Barrier {
+    /// What a peer is told.
+    pub(crate) fn refusal(&self) -> Refusal {
+        match self {
+            Self::Host => Refusal::Protected,
+            Self::NoWay(error) => refusal(error),
+        }
+    }
+}
+
+impl fmt::Display for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("it leads to this host itself"),
+            Self::NoWay(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Guard {
+    /// # Errors
+    /// The kernel can't be asked, or does not know an address of this host when it sees one.
+    pub(crate) fn start(own_addresses: &[IpAddr]) -> io::Result<Self> {
+        let mut kernel = Kernel::open()?;
+        let mut ways = own_addresses
+            .iter()
+            .map(|address| kernel.way(Protocol::Tcp, SocketAddr::new(*address, 0)));
+        // Some may be of interfaces that are down.
+        if !own_addresses.is_empty() && !ways.any(|way| matches!(way, Ok(Way::Here))) {
+            return Err(io::Error::other("this system does not say which routes are local"));
+        }
+        Ok(Self { kernel, ways: HashMap::new(), passed: None, changes: 0 })
+    }
+
+    /// Addresses, routes or rules have changed.
+    pub(crate) fn forget(&mut self) {
+        self.ways.clear();
+        self.passed = None;
+        self.changes += 1;
+    }
+
+    /// Whether a flow may connect to its target.
+    pub(crate) fn admit(
+        &mut self,
+        flow: FlowId,
+        protocol: Protocol,
+        target: SocketAddr,
+        engine: &Engine,
+    ) -> Result<Pass, Barrier> {
+        let way = self.ask(protocol, target).map_err(Barrier::NoWay)?;
+        judge(way, flow, target, engine)?;
+        Ok(Pass { target, way, changes: self.changes })
+    }
+
+    /// Whether a connection that is there now, from `local`, may stay: while it was on its way its
+    /// target may have become this host.
+    pub(crate) fn confirm(
+        &mut self,
+        pass: Pass,
+        flow: FlowId,
+        local: IpAddr,
+        engine: &Engine,
+    ) -> Result<Pass, Barrier> {
+        let target = pass.target;
+        if pass.changes != self.changes {
+            return self.admit(flow, Protocol::Tcp, target, engine);
+        }
+        if local.to_canonical() == target.ip().to_canonical() {
+            judge(Way::Here, flow, target, engine)?;
+        }
+        Ok(pass)
+    }
+
+    /// Whether a datagram of a flow may go to `remote`.
+    pub(crate) fn admit_datagram(
+        &mut self,
+        flow: FlowId,
+        protocol: Protocol,
+        remote: SocketAddr,
+        engine: &Engine,
+    ) -> Result<(), Barrier> {
+        let way = match self.ways.get(&(protocol, remote)) {
+            Some(way) => *way,
+            None => {
+                let way = self.ask(protocol, remote).map_err(Barrier::NoWay)?;
+                if self.ways.len() >= WAYS_MAX {
+                    self.ways.clear();
+                }
+                self.ways.insert((protocol, remote), way);
+                way
+            }
+        };
+        judge(way, flow, remote, engine)?;
+        self.passed = Some((flow, remote));
+        Ok(())
+    }
+
+    /// Whether the datagram before, of the same flow and to the same remote, was let through.
+    pub(crate) fn has_just_passed(&self, flow: FlowId, remote: SocketAddr) -> bool {
+        self.passed == Some((flow, remote))
+    }
+
+    /// Where a target leads, however it is written.
+    fn ask(&mut self, protocol: Protocol, target: SocketAddr) -> io::Result<Way> {
+        let mut ways = readings(target.ip())
+            .map(|address| self.kernel.way(protocol, SocketAddr::new(address, target.port())));
+        let literal = ways.next().unwrap_or(Ok(Way::Here))?;
+        for way in ways {
+            match way {
+                Ok(Way::Here) => return Ok(Way::Here),
+                Ok(Way::Away) => {}
+                Err(error) if has_no_route(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(literal)
+    }
+}
+
+fn judge(way: Way, flow: FlowId, target: SocketAddr, engine: &Engine) -> Result<(), Barrier> {
+    match way {
+        Way::Away => Ok(()),
+        Way::Here if engine.may_reach_host(flow, target) => Ok(()),
+        Way::Here => Err(Barrier::Host),
+    }
+}
+
+/// Whether the kernel knows no way (a black hole is `INVAL`), rather than that it can't say.
+fn has_no_route(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL))
+}
