@@ -55,7 +55,7 @@ impl Config {
         let rule = policy.rule_for(query).map(|(place, _)| place);
         let outcome = match policy.decide(query, direction) {
             Verdict::Offer(offer) => Outcome::Offered(offer.target),
-            Verdict::Reject => Outcome::Rejected,
+            Verdict::Reject | Verdict::Closed => Outcome::Rejected,
             Verdict::Protected => Outcome::Protected,
             Verdict::NoPeer => Outcome::NoPeer,
             Verdict::Drop => Outcome::Dropped,

@@ -139,6 +139,8 @@ pub(crate) fn own_echo_reply_head(version: Version, request: &[u8]) -> [u8; HEAD
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Reason {
     Port,
+    /// Nobody speaks its protocol there.
+    Protocol,
     Host,
     Network,
     Prohibited,
@@ -165,6 +167,7 @@ impl Reason {
         match (version, self) {
             (Version::V4, Self::Network) => (3, 0),
             (Version::V4, Self::Host) => (3, 1),
+            (Version::V4, Self::Protocol) => (3, 2),
             (Version::V4, Self::Port) => (3, 3),
             (Version::V4, Self::Prohibited) => (3, 13),
             (Version::V4, Self::TooBig { .. }) => (3, 4),
@@ -175,6 +178,7 @@ impl Reason {
             (Version::V6, Self::Port) => (1, 4),
             (Version::V6, Self::TooBig { .. }) => (2, 0),
             (Version::V6, Self::TtlExceeded) => (3, 0),
+            (Version::V6, Self::Protocol) => (4, 1),
         }
     }
 
@@ -182,12 +186,21 @@ impl Reason {
     pub(crate) fn error(self, version: Version, offending: &[u8]) -> ([u8; HEADER_LEN], &[u8]) {
         let (kind, code) = self.type_and_code(version);
         let quote = &offending[..offending.len().min(version.quote_len_max())];
-        // RFC 1191, section 4, and RFC 4443, section 3.2: the same two bytes.
-        let [high, low] = match self {
-            Self::TooBig { mtu } => mtu.to_be_bytes(),
-            Self::Port | Self::Host | Self::Network | Self::Prohibited | Self::TtlExceeded => {
-                [0; 2]
-            }
+        let [high, low] = match (self, version) {
+            // RFC 1191, section 4, and RFC 4443, section 3.2: the same two bytes.
+            (Self::TooBig { mtu }, _) => mtu.to_be_bytes(),
+            // RFC 4443, section 3.4: it points at the next header field. Extension headers have been
+            // taken out, and are not quoted either.
+            (Self::Protocol, Version::V6) => [0, 6],
+            (
+                Self::Port
+                | Self::Protocol
+                | Self::Host
+                | Self::Network
+                | Self::Prohibited
+                | Self::TtlExceeded,
+                _,
+            ) => [0; 2],
         };
         ([kind, code, 0, 0, 0, 0, high, low], quote)
     }

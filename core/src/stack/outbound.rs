@@ -49,13 +49,16 @@ impl Stack {
                 Offer::plain(Target::Host(*destination))
             }
             Verdict::Drop => return outlet.count(Counter::DropPolicy),
-            verdict @ (Verdict::Reject | Verdict::Protected | Verdict::NoPeer) => {
+            verdict
+            @ (Verdict::Reject | Verdict::Protected | Verdict::NoPeer | Verdict::Closed) => {
                 let (counter, reason) = match (verdict, direction) {
                     // As a kernel's WireGuard says it.
                     (Verdict::NoPeer, _) => (Counter::NoPeer, Reason::Host),
                     (Verdict::Protected, _) => (Counter::Protected, Reason::Prohibited),
                     // A host says so of a port where nobody listens.
-                    (_, Direction::Own) => (Counter::DropNoFlow, Reason::Port),
+                    (Verdict::Closed, _) | (_, Direction::Own) => {
+                        (Counter::DropNoFlow, Reason::Port)
+                    }
                     (_, Direction::Host) => (Counter::Rejected, Reason::Prohibited),
                 };
                 outlet.count(counter);

@@ -121,6 +121,8 @@ impl OverlayRules<'_> {
                 !self.has_flow(Protocol::Udp, &ends)
                     && self.let_datagram_pass(ends, conversations, now)
             }
+            // It is not carried.
+            Transport::Other => false,
             Transport::Icmp => {
                 let version = Version::of(packet.source);
                 let message = packet.transport_bytes();

@@ -41,6 +41,8 @@ pub(crate) enum Transport {
     },
     /// ICMP over IPv4 or ICMPv6 over IPv6.
     Icmp,
+    /// A protocol that is not carried.
+    Other,
 }
 
 /// What the IP header of a packet says, apart from its bytes.
@@ -293,7 +295,6 @@ fn read_transport(
                 return Err(Counter::DropChecksum);
             }
             let (source_port, destination_port) = (segment.src_port(), segment.dst_port());
-            check_ports(source_port, destination_port)?;
             Ok((Transport::Tcp { source_port, destination_port }, payload.len()))
         }
         IpProtocol::Udp => {
@@ -306,7 +307,6 @@ fn read_transport(
             {
                 return Err(Counter::DropChecksum);
             }
-            check_ports(source_port, destination_port)?;
             // What follows is no part of the datagram (RFC 9868 gives it to options).
             Ok((Transport::Udp { source_port, destination_port }, datagram.len().into()))
         }
@@ -328,13 +328,10 @@ fn read_transport(
             }
             Ok((Transport::Icmp, payload.len()))
         }
-        _ => Err(Counter::DropProtocol),
+        // RFC 8200, section 4.7: nothing follows, and nobody is asked for anything.
+        IpProtocol::Ipv6NoNxt => Err(Counter::DropProtocol),
+        _ => Ok((Transport::Other, payload.len())),
     }
-}
-
-/// Nobody listens on port 0, and nobody can be answered there (RFC 6335, section 6).
-const fn check_ports(source: u16, destination: u16) -> Result<(), Counter> {
-    if source == 0 || destination == 0 { Err(Counter::DropTransportHeader) } else { Ok(()) }
 }
 
 /// The one's complement sum over an ICMPv6 message and its pseudo header (RFC 4443, section 2.3).

@@ -78,6 +78,9 @@ impl Stack {
             outlet.count(Counter::DropTtl);
             return self.refuse(peer, &packet, Reason::TtlExceeded, outlet, now);
         }
+        if packet.transport == Transport::Other {
+            return self.refuse_protocol(peer, &packet, Direction::Host, outlet, now);
+        }
         match self.course(peer, &packet, outlet, now) {
             (Course::Overlay, Some(owner)) => {
                 let len = piece_len.unwrap_or(packet.bytes().len());
@@ -153,6 +156,7 @@ impl Stack {
                 self.handle_outbound(&datagram, outlet, now);
             }
             Transport::Icmp => self.handle_icmp(peer, &packet, direction, outlet, now),
+            Transport::Other => self.refuse_protocol(peer, &packet, direction, outlet, now),
         }
     }
 
@@ -195,7 +199,10 @@ impl Stack {
             return self.refuse(ends.peer, &packet, Reason::Host, outlet, now);
         }
         let offer = match verdict {
+            // It could not be answered: no connection is from port 0.
+            Verdict::Offer(_) if ends.remote.port() == 0 => Err(Some(Counter::DropNoFlow)),
             Verdict::Offer(offer) => Ok(offer),
+            Verdict::Closed => Err(Some(Counter::DropNoFlow)),
             Verdict::Reject => Err(Some(Counter::Rejected)),
             Verdict::Protected => Err(Some(Counter::Protected)),
             Verdict::NoPeer => Err(Some(Counter::NoPeer)),
@@ -335,6 +342,24 @@ impl Stack {
         }
     }
 
+    /// Answers a packet of a protocol that is not carried as a host does that does not speak it.
+    /// Rules know no such protocol; where a ping would not be answered this is not either.
+    fn refuse_protocol(
+        &mut self,
+        peer: PeerId,
+        packet: &Packet<'_>,
+        direction: Direction,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) {
+        outlet.count(Counter::DropProtocol);
+        let key = mapping_key(Protocol::Icmp, peer, SocketAddr::new(packet.source, 0));
+        let destination = SocketAddr::new(packet.destination, 0);
+        if self.decide(&key, destination, direction, outlet) != Verdict::Drop {
+            self.refuse(peer, packet, Reason::Protocol, outlet, now);
+        }
+    }
+
     /// An ICMP error about something that we sent. It ends a connection only while that is being
     /// opened (RFC 5461), and only if it quotes what is in flight (RFC 5927).
     fn handle_unreachable(
@@ -411,7 +436,7 @@ impl Stack {
             Reason::TtlExceeded | Reason::Host | Reason::Network | Reason::Prohibited => {
                 self.own_address_for(source).unwrap_or(destination)
             }
-            Reason::Port | Reason::TooBig { .. } => destination,
+            Reason::Port | Reason::Protocol | Reason::TooBig { .. } => destination,
         };
         self.write_error(peer, offending, from, source, reason, outlet);
     }

@@ -55,6 +55,8 @@ pub(crate) enum Verdict {
     Protected,
     /// Refuse it because the target is on the tunnel's own network, where no peer has it.
     NoPeer,
+    /// Refuse it as a host does on whose port nobody listens.
+    Closed,
     /// Don't answer.
     Drop,
 }
@@ -213,8 +215,16 @@ impl Policy {
         })
     }
 
-    /// The verdict on a new flow.
+    /// The verdict on a new flow. Nobody can listen on port 0 (RFC 6335, section 6).
     pub(crate) fn decide(&self, query: &Query, direction: Direction) -> Verdict {
+        let has_ports = query.protocol != Protocol::Icmp;
+        match self.decide_any_port(query, direction) {
+            Verdict::Offer(_) if has_ports && query.destination.port() == 0 => Verdict::Closed,
+            verdict => verdict,
+        }
+    }
+
+    fn decide_any_port(&self, query: &Query, direction: Direction) -> Verdict {
         let Some(gateway) = &self.gateway else {
             return match direction {
                 Direction::Own => Verdict::Reject,

@@ -105,7 +105,7 @@ impl Stack {
                     Verdict::Protected => {
                         external_ports.contain(remote) && policy.is_host_address(remote.ip())
                     }
-                    Verdict::Reject | Verdict::NoPeer | Verdict::Drop => false,
+                    Verdict::Reject | Verdict::NoPeer | Verdict::Closed | Verdict::Drop => false,
                 });
                 contacts.take(key.peer, forgotten);
                 mapping.has_contacts()
@@ -116,7 +116,11 @@ impl Stack {
                     let is_same = offer.proxy_protocol == flow.meta.proxy_protocol;
                     is_same && offer.target == flow.meta.target
                 }
-                Verdict::Reject | Verdict::Protected | Verdict::NoPeer | Verdict::Drop => false,
+                Verdict::Reject
+                | Verdict::Protected
+                | Verdict::NoPeer
+                | Verdict::Closed
+                | Verdict::Drop => false,
             },
         }
     }

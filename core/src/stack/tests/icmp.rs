@@ -87,3 +87,58 @@ fn errors_are_never_answered_by_errors_and_are_limited() {
     world.receive(BOB, &udp("10.0.0.3:5000", "127.0.0.1:53", b"x"));
     assert_eq!(world.sent().len(), 1, "another peer does not feel it");
 }
+
+/// A packet of some IP protocol, without a payload that anybody reads.
+fn other(source: &str, destination: &str, protocol: u8) -> Vec<u8> {
+    let mut packet = udp(source, destination, &[7; 20]);
+    match packet[0] >> 4 {
+        4 => {
+            packet[9] = protocol;
+            packet[10..12].fill(0);
+            let sum = smoltcp::wire::checksum::data(&packet[..20]);
+            packet[10..12].copy_from_slice(&(!sum).to_be_bytes());
+        }
+        _ => packet[6] = protocol,
+    }
+    packet
+}
+
+/// IGMP, IPIP, DCCP, IPv6 in IP, GRE, ESP, AH, SCTP, UDP-Lite.
+const NOT_CARRIED: [u8; 9] = [2, 4, 33, 41, 47, 50, 51, 132, 136];
+
+/// RFC 1122, section 3.2.2.1, and RFC 4443, section 3.4.
+#[test]
+fn a_protocol_that_is_not_carried_is_answered_by_the_destination() {
+    for (from, hosts, head) in [
+        ("10.0.0.2:1", ["192.0.2.1:1", "10.0.0.1:1", "10.0.0.3:1"], [3, 2, 0, 0, 0, 0]),
+        ("[fd00::2]:1", ["[2001:db8::1]:1", "[fd00::1]:1", "[2001:db8::2]:1"], [4, 1, 0, 0, 0, 6]),
+    ] {
+        for (protocol, to) in NOT_CARRIED.into_iter().zip(hosts.into_iter().cycle()) {
+            let mut world = World::new();
+            let packet = other(from, to, protocol);
+            world.receive(ALICE, &packet);
+            assert!(world.actions().is_empty() && world.datagrams().is_empty());
+            let (peer, mut bytes) = world.only_sent();
+            assert_eq!(peer, ALICE, "{protocol}");
+            let answer = Packet::parse(&mut bytes).unwrap();
+            assert_eq!(answer.source, socket(to).ip());
+            let message = answer.transport_bytes();
+            assert_eq!((&message[..2], &message[4..8]), (&head[..2], &head[2..]), "{protocol}");
+            assert_eq!(message[8..], packet);
+            assert_eq!(world.count(Counter::DropProtocol), 1);
+        }
+    }
+}
+
+#[test]
+fn a_protocol_that_is_not_carried_is_not_answered_where_nothing_is() {
+    let mut quiet =
+        World::with(|parts| parts.gateway.as_mut().unwrap().default = DefaultAction::Drop);
+    quiet.receive(ALICE, &other("10.0.0.2:1", "192.0.2.1:1", 47));
+    let mut world = World::new();
+    world.receive(ALICE, &other("10.0.0.2:1", "224.0.0.5:1", 89));
+    // No next header.
+    world.receive(ALICE, &other("[fd00::2]:1", "[2001:db8::1]:1", 59));
+    assert!(world.sent().is_empty() && quiet.sent().is_empty());
+    assert_eq!((world.count(Counter::DropProtocol), quiet.count(Counter::DropProtocol)), (2, 1));
+}

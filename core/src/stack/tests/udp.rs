@@ -327,3 +327,39 @@ fn garbage_changes_nothing_but_counters() {
     assert!(world.actions().is_empty() && world.datagrams().is_empty());
     assert!(world.count(Counter::DropIpHeader) > 0);
 }
+
+/// Nobody can listen there, and a client that does not know that hears it.
+#[test]
+fn port_0_is_closed_like_any_other_on_which_nobody_listens() {
+    for to in ["192.0.2.1:0", "10.0.0.1:0"] {
+        let mut world = World::new();
+        world.receive(ALICE, &udp(CLIENT, to, b"x"));
+        let (_, mut bytes) = world.only_sent();
+        let answer = Packet::parse(&mut bytes).unwrap();
+        assert_eq!(answer.transport_bytes()[..2], [3, 3]);
+        assert_eq!(answer.source, socket(to).ip());
+        for (from, to) in [(CLIENT, to), ("10.0.0.2:0", "192.0.2.1:80")] {
+            let mut client = Client::new(from, to);
+            client.send(&mut world, TcpControl::Syn, &[]);
+            let answer = client.received(&mut world);
+            assert_eq!(answer[0].control, TcpControl::Rst, "{from} to {to}");
+        }
+        assert!(world.actions().is_empty() && world.datagrams().is_empty());
+    }
+    let mut quiet =
+        World::with(|parts| parts.gateway.as_mut().unwrap().default = DefaultAction::Drop);
+    quiet.receive(ALICE, &udp(CLIENT, "192.0.2.1:0", b"x"));
+    assert!(quiet.sent().is_empty(), "who answers nobody");
+}
+
+/// RFC 768: the source port is optional, and zero if it is not used.
+#[test]
+fn a_datagram_without_a_source_port_is_carried() {
+    let mut world = World::new();
+    world.receive(ALICE, &udp("10.0.0.2:0", "192.0.2.1:514", b"a line of a log"));
+    let flow = world.offered();
+    let expected = (flow, socket("192.0.2.1:514"), b"a line of a log".to_vec());
+    assert_eq!(world.datagrams(), [expected]);
+    world.receive(ALICE, &udp("10.0.0.2:0", &format!("{BOB_IP}:514"), b"to a peer"));
+    assert_eq!(world.only_sent().0, BOB);
+}
