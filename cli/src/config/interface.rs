@@ -6,6 +6,7 @@ use slipwire_driver::{ListenAddress, Settings};
 use toml::de::DeTable;
 
 use super::address::OwnAddress;
+use super::exposure::Secrets;
 use super::fault::{At, Problem, Report};
 use super::schema;
 use super::secret::{self, Surroundings};
@@ -33,7 +34,7 @@ pub(super) struct InterfaceTable {
 /// the rest of the file can still be checked.
 pub(super) fn read(
     root: &DeTable<'_>,
-    surroundings: &Surroundings<'_>,
+    surroundings: &mut Surroundings<'_>,
     report: &mut Report,
 ) -> InterfaceTable {
     let Some(section) = Section::one(&schema::INTERFACE, root, report) else {
@@ -44,6 +45,7 @@ pub(super) fn read(
         return stand_in();
     };
     let name = section.optional("name", report);
+    section.set::<Secrets, _>("secrets", &mut surroundings.secrets, report);
     let private_key = secret::private_key(&section, surroundings, report);
     let listen_port = section.optional("listen_port", report).map(|port: At<Port>| port.value.0);
     let mtu = mtu(&section, report);

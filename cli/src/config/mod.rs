@@ -11,6 +11,7 @@
 //! ```
 
 mod address;
+mod exposure;
 mod fault;
 mod find;
 mod foreign;
@@ -38,6 +39,7 @@ use slipwire_core::config::{ConfigError, Parts};
 use slipwire_driver::Settings;
 use toml::de::DeTable;
 
+use exposure::Exposure;
 use fault::Report;
 pub(crate) use fault::{Faults, Problem};
 pub(crate) use find::find;
@@ -87,26 +89,30 @@ pub(crate) struct Origin {
 
 /// Reads and checks a configuration file, or standard input if the file is called `-`.
 pub(crate) fn load(file: &Path) -> Result<Configuration, LoadError> {
-    let Source { name, mode, text } = source::read(file)?;
-    parse(&text, &Surroundings { file: &name, mode }).map_err(LoadError::Faults)
+    let Source { name, exposure, text } = source::read(file)?;
+    parse(&text, Surroundings::new(&name, exposure)).map_err(LoadError::Faults)
 }
 
 /// Reads a configuration that stands in no file: messages call it `file`, which nobody else may
 /// read, and relative paths are relative to that.
 pub(crate) fn parse_text(text: &str, file: &Path) -> Result<Configuration, Faults> {
-    parse(text, &Surroundings { file, mode: 0o600 })
+    parse(text, Surroundings::new(file, Exposure::NONE))
 }
 
-fn parse(text: &str, surroundings: &Surroundings<'_>) -> Result<Configuration, Faults> {
+fn parse(text: &str, mut surroundings: Surroundings<'_>) -> Result<Configuration, Faults> {
     let mut report = Report::new(text);
-    match read(text, surroundings, &mut report) {
+    match read(text, &mut surroundings, &mut report) {
         Some(configuration) if report.count() == 0 => Ok(configuration),
         Some(_) | None => Err(report.into_faults(surroundings.file)),
     }
 }
 
 /// Reads the whole file; `None` only after a fault was reported.
-fn read(text: &str, surroundings: &Surroundings<'_>, report: &mut Report) -> Option<Configuration> {
+fn read(
+    text: &str,
+    surroundings: &mut Surroundings<'_>,
+    report: &mut Report,
+) -> Option<Configuration> {
     let (root, syntax_errors) = DeTable::parse_recoverable(text);
     if !syntax_errors.is_empty() {
         // Of what is left of the file half would be reported as missing.

@@ -26,6 +26,7 @@ pub(crate) const INTERFACE: Schema = Schema {
         "name",
         "private_key",
         "private_key_file",
+        "secrets",
         "listen_port",
         "listen_address",
         "address",

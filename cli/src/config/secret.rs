@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use slipwire_core::{KEY_LEN, KeyError, PresharedKey, PrivateKey, PublicKey};
 use toml::de::DeValue;
 use zeroize::Zeroizing;
 
+use super::exposure::{Exposure, Secrets};
 use super::fault::{At, Problem, Report};
 use super::section::{Section, Value};
 use super::value::{FilePath, SecretText, text};
@@ -21,11 +21,17 @@ const KEY_FILE_LEN_MAX: u64 = 4096;
 pub(super) struct Surroundings<'p> {
     /// The configuration file itself.
     pub(super) file: &'p Path,
-    /// Its permission bits.
-    pub(super) mode: u32,
+    /// Who may read it.
+    exposure: Exposure,
+    /// Who may know secrets: set by the configuration, before any is read.
+    pub(super) secrets: Secrets,
 }
 
-impl Surroundings<'_> {
+impl<'p> Surroundings<'p> {
+    pub(super) fn new(file: &'p Path, exposure: Exposure) -> Self {
+        Self { file, exposure, secrets: Secrets::default() }
+    }
+
     /// A path of the configuration: relative to its file.
     fn resolve(&self, path: &Path) -> PathBuf {
         self.file.parent().map_or_else(|| path.to_owned(), |directory| directory.join(path))
@@ -85,7 +91,8 @@ fn secret<K>(
         report.fault(section.offset_of(inline), section.path(inline), problem);
     }
     if let Some(At { value: SecretText(text), offset }) = section.optional(inline, report) {
-        if let Some(problem) = exposed(surroundings.file, surroundings.mode) {
+        let Surroundings { file, exposure, secrets } = surroundings;
+        if let Some(problem) = exposure.judge(file, *secrets) {
             report.fault(offset, section.path(inline), problem);
         }
         return decode(&text, kind.decode, "the key").map_or_else(
@@ -97,7 +104,7 @@ fn secret<K>(
         );
     }
     let At { value: FilePath(path), offset } = section.optional(file, report)?;
-    match read_key_file(&surroundings.resolve(&path), kind) {
+    match read_key_file(&surroundings.resolve(&path), kind, surroundings.secrets) {
         Ok(value) => Some(At { value, offset }),
         Err(problem) => {
             report.fault(offset, section.path(file), problem);
@@ -106,12 +113,12 @@ fn secret<K>(
     }
 }
 
-/// Reads a private key from a file that only its owner may use.
+/// Reads a private key from a file that nobody else may use.
 pub(crate) fn read_private_key(path: &Path) -> Result<PrivateKey, Problem> {
-    read_key_file(path, PRIVATE)
+    read_key_file(path, PRIVATE, Secrets::Private)
 }
 
-fn read_key_file<K>(path: &Path, kind: Kind<K>) -> Result<K, Problem> {
+fn read_key_file<K>(path: &Path, kind: Kind<K>, secrets: Secrets) -> Result<K, Problem> {
     let shown = path.display();
     let unreadable = |error: io::Error| match error.kind() {
         ErrorKind::NotFound => {
@@ -130,24 +137,13 @@ fn read_key_file<K>(path: &Path, kind: Kind<K>) -> Result<K, Problem> {
         let what = format!("{shown} is a directory");
         return Err(Problem::new(what, "write the path of the file that holds the key"));
     }
-    if let Some(problem) = exposed(path, metadata.permissions().mode()) {
+    if let Some(problem) = Exposure::of(&file).map_err(unreadable)?.judge(path, secrets) {
         return Err(problem);
     }
     // Room for all of it from the start: a buffer that grows leaves copies behind unwiped.
     let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_LEN_MAX as usize));
     file.take(KEY_FILE_LEN_MAX).read_to_string(&mut text).map_err(unreadable)?;
     decode(&text, kind.decode, &format!("the key in {shown}"))
-}
-
-/// What is wrong with the mode of a file that holds a secret.
-fn exposed(path: &Path, mode: u32) -> Option<Problem> {
-    let shown = path.display();
-    (mode & 0o077 != 0).then(|| {
-        Problem::new(
-            format!("{shown} holds a secret and is open to others (mode {:04o})", mode & 0o7777),
-            format!("run `chmod 600 {shown}`"),
-        )
-    })
 }
 
 /// Reads a key, which messages call `subject`.
@@ -178,6 +174,7 @@ fn describe(error: KeyError, subject: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -188,7 +185,7 @@ mod tests {
         let path = directory.path().join("a.key");
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-        read_key_file(&path, PRIVATE)
+        read_private_key(&path)
     }
 
     #[test]
@@ -199,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_key_file_that_is_open_to_others_is_refused() {
-        for mode in [0o640, 0o604, 0o620, 0o644, 0o666] {
+        for mode in [0o604, 0o620, 0o644, 0o660, 0o666] {
             let problem = read(KEY, mode).unwrap_err();
             assert!(problem.mend.starts_with("run `chmod 600 "), "{problem:?}");
         }
@@ -215,21 +212,21 @@ mod tests {
     #[test]
     fn a_missing_key_file_says_how_to_make_it() {
         let path = Path::new("/nowhere/a.key");
-        let problem = read_key_file(path, PRIVATE).unwrap_err();
+        let problem = read_private_key(path).unwrap_err();
         assert!(problem.mend.contains("slipwire genkey > /nowhere/a.key"));
-        let problem = read_key_file(path, PRESHARED).err().unwrap();
+        let problem = read_key_file(path, PRESHARED, Secrets::Private).err().unwrap();
         assert!(problem.mend.contains("slipwire genpsk > /nowhere/a.key"));
     }
 
     #[test]
     fn what_is_no_key_file_is_not_taken_for_one() {
         let directory = tempfile::tempdir().unwrap();
-        let problem = read_key_file(directory.path(), PRIVATE).unwrap_err();
+        let problem = read_private_key(directory.path()).unwrap_err();
         assert!(problem.what.ends_with(" is a directory"), "{problem:?}");
         let path = directory.path().join("raw.key");
         fs::write(&path, [0xff; 32]).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        let problem = read_key_file(&path, PRIVATE).unwrap_err();
+        let problem = read_private_key(&path).unwrap_err();
         assert!(problem.what.contains("is not base64"), "{problem:?}");
     }
 }

@@ -7,9 +7,10 @@ use std::mem;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, fstat};
+use rustix::fs::fstat;
 use zeroize::Zeroizing;
 
+use super::exposure::Exposure;
 use super::fault::Faults;
 
 /// A larger file was not written by hand.
@@ -26,8 +27,8 @@ const STDIN_NAME: &str = "standard input";
 pub(super) struct Source {
     /// What messages call it.
     pub(super) name: PathBuf,
-    /// Its permission bits: who else may read the secrets in it.
-    pub(super) mode: u32,
+    /// Who else may read the secrets in it.
+    pub(super) exposure: Exposure,
     /// What it says; it may hold secrets.
     pub(super) text: Zeroizing<String>,
 }
@@ -94,6 +95,7 @@ pub(super) fn read(path: &Path) -> Result<Source, LoadError> {
 fn read_from(mut from: impl Read + AsFd, name: &Path) -> Result<Source, LoadError> {
     let unreadable = |error| LoadError::Unreadable { file: name.to_owned(), error };
     let stat = fstat(&from).map_err(|error| unreadable(error.into()))?;
+    let exposure = Exposure::of(&from).map_err(unreadable)?;
     // Wiped after use, with room from the start so that no copy is left.
     let room = u64::try_from(stat.st_size).unwrap_or(0).min(FILE_LEN_MAX) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(room).unwrap_or(0)));
@@ -106,9 +108,7 @@ fn read_from(mut from: impl Read + AsFd, name: &Path) -> Result<Source, LoadErro
         line,
         encoding,
     })?;
-    // Nobody else reads a terminal or a pipe, whatever their bits say.
-    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    Ok(Source { name: name.to_owned(), mode: if is_file { stat.st_mode } else { 0 }, text })
+    Ok(Source { name: name.to_owned(), exposure, text })
 }
 
 /// The bytes as UTF-8, or the line that is not, and what the text is in.

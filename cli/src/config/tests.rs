@@ -278,6 +278,27 @@ fn an_inline_key_needs_a_file_that_is_not_open_to_others() {
     assert!(load(&write(&directory, "slipwire.toml", &text, 0o600)).is_ok());
 }
 
+/// As swarm and Kubernetes mount them, where nobody can change the mode.
+#[test]
+fn secrets_that_are_shared_may_be_read_by_others_and_changed_by_none() {
+    let directory = tempfile::tempdir().unwrap();
+    write(&directory, "a.key", OUR_PRIVATE, 0o444);
+    write(&directory, "a.psk", OUR_PRIVATE, 0o444);
+    let preshared = peer("allowed_ips = []\npreshared_key_file = \"a.psk\"");
+    let key = "[interface]\nprivate_key_file = \"a.key\"\naddress = [\"10.0.0.1\"]\n";
+    let load = |secrets| {
+        let file = write(&directory, "a.toml", &format!("{key}{secrets}{preshared}"), 0o644);
+        load(&file).map_err(|error| error.to_string())
+    };
+    for private in ["", "secrets = \"private\"\n"] {
+        assert_eq!(load(private).unwrap_err().lines().count(), 2);
+    }
+    assert!(load("secrets = \"shared\"\n").is_ok());
+    write(&directory, "a.key", OUR_PRIVATE, 0o446);
+    let error = load("secrets = \"shared\"\n").unwrap_err();
+    assert!(error.contains("a.key holds a secret and can be changed by others"), "{error}");
+}
+
 #[test]
 fn a_file_that_is_no_toml_names_its_line() {
     let faults = faults("[interface]\nlisten_port =\n[[peer]\n");
