@@ -13,7 +13,7 @@ use slipwire_tests::{
     lab::Lab,
     payload::{MIB, Payload, Random, receive},
     tcp::Service,
-    tunnel::{Job, Tunnel},
+    tunnel::{Job, Plan, Tunnel},
 };
 
 use crate::{
@@ -34,6 +34,7 @@ pub(crate) fn tests() -> Vec<Test> {
     let mut tests = Test::each(Job::ALL, "idle_process_is_small", idle);
     tests.extend(Test::each(Job::ALL, "reader_that_stops_costs_no_memory", stopped_readers));
     tests.extend(Test::each(Job::ALL, "connections_that_went_idle_give_memory_back", gone_idle));
+    tests.push(Test::new("gateway::memory_of_slow_connections_is_bounded", slow_connections));
     tests
 }
 
@@ -82,6 +83,33 @@ fn gone_idle(lab: &Lab, job: Job) -> Result<()> {
         eventually("memory", Duration::from_secs(20), || is_low(&mut tunnel))?;
     }
     Ok(())
+}
+
+/// Connections that are never idle for long and carry little at a time do not end up with all of
+/// their buffers resident.
+fn slow_connections(lab: &Lab) -> Result<()> {
+    const CHUNK: usize = 24 * 1024;
+    let tables = "[limits]\nmemory = \"8MiB\"\n".to_owned();
+    let mut tunnel = Tunnel::start(lab, Plan { tables, ..Plan::new(Job::Gateway) })?;
+    let _echo = Service::start(&tunnel.row.far, PORT, |mut stream| {
+        Ok(std::io::copy(&mut stream.try_clone()?, &mut stream)?)
+    })?;
+    let clients = (0..CONNECTIONS).map(|_| connect(&tunnel, PORT)).collect::<Result<Vec<_>>>()?;
+    thread::sleep(Duration::from_millis(500));
+    let before = tunnel.mid_end.process().resident()?;
+    let mut random = Random::new(44);
+    for round in 0..50 {
+        for client in &clients {
+            let (bytes, mut back) = (random.bytes(CHUNK), vec![0; CHUNK]);
+            (&mut &*client).write_all(&bytes)?;
+            (&mut &*client).read_exact(&mut back).with_context(|| format!("round {round}"))?;
+            ensure!(back == bytes, "other bytes came back");
+        }
+        let after = tunnel.mid_end.process().resident()?;
+        let bound = before + 8 * MIB + 4 * MIB + CONNECTIONS * CONNECTION_BOUND;
+        ensure!(after < bound, "{after} bytes resident after round {round}, {before} before");
+    }
+    bounded(&mut tunnel, STOPPED_BOUND)
 }
 
 /// Sends bytes to an echo and wants them back, the way a slow reader would: the rings fill.
