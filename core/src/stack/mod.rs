@@ -51,7 +51,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use crate::action::{Abort, Action, Datagram, FlowId, FlowMeta, Identity, PeerId, Refusal, Target};
 use crate::bucket::{Bucket, Rate};
 use crate::config;
-use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, SCRATCH_LEN};
+use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, Limits, SCRATCH_LEN};
 use crate::stats::Counter;
 use crate::time::Instant;
 use crate::timer::Timers;
@@ -156,6 +156,8 @@ impl Stack {
     pub(crate) fn new(setup: &Setup, seed: [u8; 32], first_generation: u32) -> Self {
         let mut rng = ChaCha20Rng::from_seed(seed);
         let hash_key = (rng.next_u64(), rng.next_u64());
+        let Limits { memory, per_peer, .. } = setup.limits;
+        let fragments = Fragments::new(hash_key, memory);
         Self {
             own_addresses: setup.addresses.clone(),
             mtu: setup.mtu,
@@ -165,9 +167,9 @@ impl Stack {
             flows: FlowTable::new(setup.limits.clone(), hash_key, first_generation),
             time_waits: TimeWaits::new(hash_key),
             sequence_numbers: SequenceNumbers::new((rng.next_u64(), rng.next_u64())),
-            fragments: Fragments::new(hash_key),
             coalescer: Coalescer::default(),
-            memory: Memory::new(setup.limits.memory, setup.limits.per_peer),
+            memory: Memory::new(memory - fragments.len_max(), per_peer),
+            fragments,
             ready: VecDeque::new(),
             blocked: VecDeque::new(),
             tcp_timers: Timers::default(),

@@ -1,6 +1,7 @@
 //! Fragments of peers, put together.
 //!
-//! Reassembly is bounded in packets, bytes and time, for each peer and for all. Fragments that
+//! Reassembly is bounded in packets, bytes and time, for each peer and for all; at a bound the peer
+//! that holds most loses the packet that it began first. Fragments that
 //! overlap end the whole packet (RFC 5722, applied to IPv4 as well); an exact repetition does not
 //! (RFC 8200, section 4.5).
 
@@ -17,6 +18,7 @@ use crate::limits::{
 use crate::stack::flow::KeyedState;
 use crate::stack::fragmentation::FRAGMENT_HEADER_LEN;
 use crate::stack::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, ip_protocol_start};
+use crate::stack::shares::Holdings;
 use crate::stats::Counter;
 use crate::time::Instant;
 
@@ -65,7 +67,10 @@ pub(crate) struct Fragments {
     partials: HashMap<Key, Partial, KeyedState>,
     /// When they came first, oldest first.
     order: VecDeque<(Instant, Key)>,
-    len: usize,
+    packets: Holdings,
+    bytes: Holdings,
+    /// Bytes of all packets.
+    len_max: usize,
 }
 
 /// What became of a packet.
@@ -82,9 +87,20 @@ pub(crate) enum Intake {
 }
 
 impl Fragments {
-    pub(crate) fn new(hash_key: (u64, u64)) -> Self {
-        let partials = HashMap::with_hasher(KeyedState::new(hash_key));
-        Self { partials, order: VecDeque::new(), len: 0 }
+    /// A table that takes up to an eighth of `memory` bytes.
+    pub(crate) fn new(hash_key: (u64, u64), memory: usize) -> Self {
+        Self {
+            partials: HashMap::with_hasher(KeyedState::new(hash_key)),
+            order: VecDeque::new(),
+            packets: Holdings::default(),
+            bytes: Holdings::default(),
+            len_max: FRAGMENTED_LEN_MAX.min(memory / 8),
+        }
+    }
+
+    /// Bytes that all packets together may have.
+    pub(crate) const fn len_max(&self) -> usize {
+        self.len_max
     }
 
     /// Looks at a packet of a peer, and keeps it if it is a fragment.
@@ -104,16 +120,15 @@ impl Fragments {
                 Err(Contradiction) => Intake::Dropped(Counter::DropFragment),
             };
         }
-        let end = fragment.offset + fragment.payload.len();
-        let held = self.partials.get(&key).map_or(0, |partial| partial.payload.len());
-        self.make_room(&key, end.saturating_sub(held));
+        self.make_room(&fragment);
         let partial = self.partials.entry(key).or_insert_with(|| {
             self.order.push_back((now + FRAGMENT_TIMEOUT, key));
+            self.packets.add(key.peer, 1);
             Partial::default()
         });
-        let before = partial.payload.len();
+        let before = partial.len();
         let added = partial.add(&fragment);
-        self.len += partial.payload.len() - before;
+        self.bytes.add(key.peer, partial.len() - before);
         match added {
             Err(Contradiction) => {
                 self.forget(&key);
@@ -146,26 +161,29 @@ impl Fragments {
         self.order.front().map(|(at, _)| *at)
     }
 
-    /// Makes room for `more` bytes of a packet: the peer's own oldest go first, then everybody's.
-    fn make_room(&mut self, key: &Key, more: usize) {
+    /// Makes room for a fragment. The packet that it is of stays.
+    fn make_room(&mut self, fragment: &Fragment<'_>) {
+        let (key, peer) = (fragment.key, fragment.key.peer);
+        let (known, held) = self.partials.get(&key).map_or((0, 0), |p| (1, p.payload.len()));
+        let end = fragment.offset + fragment.payload.len();
+        let more = end.saturating_sub(held) + size_of::<(usize, usize)>();
+        let len_peer_max = FRAGMENTED_LEN_PEER_MAX.min(self.len_max / 2);
         loop {
-            let others = || self.order.iter().map(|(_, other)| other).filter(|other| *other != key);
-            let own = || others().filter(|other| other.peer == key.peer);
-            let len = |other: &Key| self.partials.get(other).map_or(0, |p| p.payload.len());
-            let held = len(key) + more;
-            let own_len = own().map(len).sum::<usize>() + held;
-            let peer_is_full =
-                own().count() >= FRAGMENTED_PEER_MAX || own_len > FRAGMENTED_LEN_PEER_MAX;
-            let all_are_full =
-                others().count() >= FRAGMENTED_MAX || self.len + more > FRAGMENTED_LEN_MAX;
-            let victim = if peer_is_full {
-                own().next()
-            } else if all_are_full {
-                others().next()
+            let giver = if self.packets.of(peer) - known >= FRAGMENTED_PEER_MAX
+                || self.bytes.of(peer) + more > len_peer_max
+            {
+                Some(peer)
+            } else if self.packets.total() - known >= FRAGMENTED_MAX {
+                self.packets.most().map(|(peer, _)| peer)
+            } else if self.bytes.total() + more > self.len_max {
+                self.bytes.most().map(|(peer, _)| peer)
             } else {
-                None
+                return;
             };
-            let Some(victim) = victim.copied() else { return };
+            let others = self.order.iter().map(|(_, other)| other);
+            let victim = others.copied().find(|other| Some(other.peer) == giver && *other != key);
+            // What is left is this packet.
+            let Some(victim) = victim else { return };
             self.forget(&victim);
         }
     }
@@ -173,7 +191,8 @@ impl Fragments {
     fn forget(&mut self, key: &Key) -> Option<Partial> {
         self.order.retain(|(_, other)| other != key);
         let partial = self.partials.remove(key)?;
-        self.len -= partial.payload.len();
+        self.packets.take(key.peer, 1);
+        self.bytes.take(key.peer, partial.len());
         if self.partials.is_empty() {
             self.partials.shrink_to_fit();
             self.order.shrink_to_fit();
@@ -183,6 +202,11 @@ impl Fragments {
 }
 
 impl Partial {
+    /// Bytes that it takes.
+    const fn len(&self) -> usize {
+        self.header.len() + self.payload.len() + self.pieces.len() * size_of::<(usize, usize)>()
+    }
+
     fn add(&mut self, fragment: &Fragment<'_>) -> Result<(), Contradiction> {
         let (start, end) = (fragment.offset, fragment.offset + fragment.payload.len());
         let at = self.pieces.partition_point(|(other, _)| *other < start);
@@ -318,162 +342,4 @@ fn read_v6(peer: PeerId, packet: &[u8]) -> Result<Option<Fragment<'_>>, Counter>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stack::fragmentation::cut;
-    use crate::stack::packet::{Packet, write_udp};
-
-    const ALICE: PeerId = PeerId::first(0);
-    const BOB: PeerId = PeerId::first(1);
-
-    fn packet(v6: bool, payload_len: usize) -> Vec<u8> {
-        let (source, destination) =
-            if v6 { ("[fd00::2]:1", "[fd00::3]:2") } else { ("10.0.0.2:1", "10.0.0.3:2") };
-        let payload: Vec<u8> = (0..payload_len).map(|n| (n / 7) as u8).collect();
-        let mut buffer = vec![0; 1 << 17];
-        let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
-        let len = write_udp(&mut buffer, source, destination, &payload).unwrap();
-        buffer.truncate(len);
-        buffer
-    }
-
-    fn cut_up(packet: &[u8], mtu: usize, identification: u32) -> Vec<Vec<u8>> {
-        let mut fragments = Vec::new();
-        cut(packet, mtu, identification, &mut vec![0; mtu + 16], |piece, len| {
-            assert!(len <= mtu);
-            fragments.push(piece[..len].to_vec());
-        });
-        fragments
-    }
-
-    /// The TTL, identification and flags of a header that went through fragments.
-    fn plain(mut bytes: Vec<u8>) -> Vec<u8> {
-        if bytes[0] >> 4 == 4 {
-            let mut header = Ipv4Packet::new_unchecked(&mut bytes);
-            header.set_ident(0);
-            header.set_dont_frag(true);
-            header.fill_checksum();
-        }
-        bytes
-    }
-
-    fn table() -> Fragments {
-        Fragments::new((1, 2))
-    }
-
-    #[test]
-    fn rfc4787_req_14_packets_of_every_size_survive_in_any_order() {
-        for v6 in [false, true] {
-            let largest = if v6 { 65_527 } else { 65_507 };
-            for payload_len in [1_300, 1_500, 9_000, 65_000, largest] {
-                let whole = packet(v6, payload_len);
-                let mut fragments = cut_up(&whole, 1280, 7);
-                for order in 0..3 {
-                    match order {
-                        0 => {}
-                        1 => fragments.reverse(),
-                        _ => {
-                            let middle = fragments.len() / 2;
-                            fragments.rotate_left(middle);
-                        }
-                    }
-                    let mut table = table();
-                    let mut complete = None;
-                    for (index, fragment) in fragments.iter().enumerate() {
-                        match table.take_in(ALICE, fragment, Instant::ZERO) {
-                            Intake::Held => assert!(index + 1 < fragments.len()),
-                            Intake::Complete { packet, piece_len } => {
-                                assert_eq!(Some(piece_len), fragments.iter().map(Vec::len).max());
-                                complete = Some((index, packet));
-                            }
-                            other => panic!("{other:?}"),
-                        }
-                    }
-                    let (index, mut bytes) = complete.unwrap();
-                    assert_eq!(index + 1, fragments.len());
-                    let parsed = Packet::parse(&mut bytes).map(|_| ());
-                    assert_eq!(parsed, Ok(()), "{payload_len} bytes, order {order}");
-                    assert_eq!(plain(bytes), plain(whole.clone()));
-                    assert_eq!((table.len, table.order.len()), (0, 0));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn rfc4787_req_14_overlapping_fragments_end_the_packet_and_repetitions_do_not() {
-        for v6 in [false, true] {
-            let long = packet(v6, 3_000);
-            let fragments = cut_up(&long, 1280, 7);
-            let others = cut_up(&long, 1000, 7);
-            let mut table = table();
-            for _ in 0..3 {
-                assert!(matches!(table.take_in(ALICE, &fragments[0], Instant::ZERO), Intake::Held));
-            }
-            let overlap = table.take_in(ALICE, &others[1], Instant::ZERO);
-            assert!(matches!(overlap, Intake::Dropped(Counter::DropFragment)));
-            assert_eq!((table.len, table.order.len()), (0, 0));
-        }
-    }
-
-    #[test]
-    fn fragments_of_two_peers_are_never_mixed() {
-        let fragments = cut_up(&packet(false, 2_000), 1280, 7);
-        let mut table = table();
-        assert!(matches!(table.take_in(ALICE, &fragments[0], Instant::ZERO), Intake::Held));
-        assert!(matches!(table.take_in(BOB, &fragments[1], Instant::ZERO), Intake::Held));
-    }
-
-    #[test]
-    fn what_is_not_completed_in_time_is_forgotten() {
-        let fragments = cut_up(&packet(true, 2_000), 1280, 7);
-        let mut table = table();
-        table.take_in(ALICE, &fragments[0], Instant::ZERO);
-        let due = table.poll_timeout().unwrap();
-        assert_eq!(due, Instant::ZERO + FRAGMENT_TIMEOUT);
-        table.handle_timeout(due);
-        assert_eq!((table.len, table.poll_timeout()), (0, None));
-        assert!(matches!(table.take_in(ALICE, &fragments[1], due), Intake::Held));
-    }
-
-    #[test]
-    fn rfc4787_req_14_a_thousand_fragments_without_an_end_are_bounded_and_others_do_not_feel_it() {
-        let mut table = table();
-        let mine = cut_up(&packet(false, 2_000), 1280, 7);
-        assert!(matches!(table.take_in(BOB, &mine[0], Instant::ZERO), Intake::Held));
-        for identification in 0..5_000 {
-            for fragment in &cut_up(&packet(false, 60_000), 1280, identification)[1..4] {
-                table.take_in(ALICE, fragment, Instant::ZERO);
-            }
-            assert!(table.order.len() <= FRAGMENTED_PEER_MAX + 1);
-            assert!(table.len <= FRAGMENTED_LEN_PEER_MAX);
-        }
-        let last = table.take_in(BOB, &mine[1], Instant::ZERO);
-        assert!(matches!(last, Intake::Complete { .. }), "{last:?}");
-    }
-
-    #[test]
-    fn pieces_that_lie_are_dropped() {
-        let fragments = cut_up(&packet(false, 3_000), 1280, 7);
-        // An end before what is there already.
-        let mut early_end = fragments[1].clone();
-        let mut header = Ipv4Packet::new_unchecked(&mut early_end);
-        header.set_more_frags(false);
-        header.fill_checksum();
-        let mut table = table();
-        table.take_in(ALICE, &fragments[2], Instant::ZERO);
-        let lie = table.take_in(ALICE, &early_end, Instant::ZERO);
-        assert!(matches!(lie, Intake::Dropped(_)));
-        // An offset at the end of the range.
-        let mut far = fragments[1].clone();
-        let mut header = Ipv4Packet::new_unchecked(&mut far);
-        header.set_frag_offset(65_528);
-        header.fill_checksum();
-        assert!(matches!(table.take_in(ALICE, &far, Instant::ZERO), Intake::Dropped(_)));
-        assert_eq!(table.len, 0);
-        for len in 0..fragments[0].len() {
-            let cut_off = table.take_in(ALICE, &fragments[0][..len], Instant::ZERO);
-            assert!(matches!(cut_off, Intake::Dropped(_)), "{len}");
-        }
-    }
-}
+mod tests;
