@@ -42,6 +42,11 @@ impl Egress {
         self.trains.len() < TRAINS_MAX - TRAINS_RESERVED
     }
 
+    /// Whether a peer may say what is due: a keepalive and an initiation are two trains.
+    pub(crate) fn has_control_room(&self) -> bool {
+        self.trains.len() + 2 <= TRAINS_MAX
+    }
+
     /// Room for one datagram of `len` bytes that carries data. `None`: no room for data, or no
     /// datagram can be that long.
     pub(crate) fn reserve(

@@ -85,14 +85,20 @@ pub(crate) const ICMP_ERRORS_BURST: u32 = 100;
 /// See [`ICMP_ERRORS_BURST`].
 pub(crate) const ICMP_ERRORS_RATE: u32 = 500;
 
-/// Handshake messages taken in from one source address: a burst and a rate for each second.
-pub(crate) const HANDSHAKES_PER_SOURCE_BURST: u32 = 5;
-/// See [`HANDSHAKES_PER_SOURCE_BURST`].
-pub(crate) const HANDSHAKES_PER_SOURCE_RATE: u32 = 20;
-/// Handshake messages of either kind taken in from all sources that have not proved their address
-/// with a cookie: a burst, and as many for each second.
-pub(crate) const HANDSHAKES_UNPROVEN_RATE: u32 = 500;
-/// Source addresses whose handshake messages are counted at the same time.
+/// Handshake messages a second of either kind that come to nothing before this end is under load: a
+/// burst, and as many each second. Each costs one Diffie-Hellman, or two if it names a peer (50 to
+/// 100 us each), so that all that outsiders without a cookie can take is a twentieth to a tenth of
+/// a processor. What comes of peers does not count: it is bounded by [`PEER_INITIATIONS_RATE`].
+pub(crate) const HANDSHAKES_WASTED_RATE: u32 = 500;
+/// The same, under load, from all sources that have proved their address with a cookie.
+pub(crate) const HANDSHAKES_WASTED_PROVEN_RATE: u32 = 1_000;
+/// The share of one source in either: a burst, and a rate for each second.
+pub(crate) const HANDSHAKES_WASTED_SOURCE_BURST: u32 = 5;
+/// See [`HANDSHAKES_WASTED_SOURCE_BURST`].
+pub(crate) const HANDSHAKES_WASTED_SOURCE_RATE: u32 = 20;
+/// How long this end is under load at least, and after the last message that it did not handle.
+pub(crate) const HANDSHAKE_LOAD_LASTS: Duration = Duration::from_secs(1);
+/// Source addresses whose wasted handshake messages are counted at the same time.
 pub(crate) const HANDSHAKE_SOURCES_MAX: usize = 1024;
 /// Initiations of one peer that are answered, at about five Diffie-Hellmans each: a burst and a
 /// rate for each second. A peer that means well sends one each 5 s.

@@ -31,14 +31,14 @@ counters! {
     BytesOut => "bytes_out",
     /// Handshakes completed, in either role.
     Handshakes => "handshakes",
-    /// Cookie replies sent because a source sent too many handshakes.
+    /// Cookie replies sent under load, when too many handshakes came to nothing.
     CookieReplies => "cookie_replies",
 
     /// Not a WireGuard message.
     DropMalformed => "drop_malformed",
     /// A handshake with a wrong MAC, from an unknown peer, or replayed.
     DropHandshake => "drop_handshake",
-    /// A handshake beyond what its source or peer may send.
+    /// A handshake beyond what its source may waste under load, or its peer may ask for.
     DropHandshakeRate => "drop_handshake_rate",
     /// A message for a session that does not exist.
     DropNoSession => "drop_no_session",

@@ -20,6 +20,7 @@ mod carriage;
 mod clock;
 mod demux;
 mod endpoint;
+mod handshakes;
 mod inner;
 mod peer;
 mod roster;
@@ -35,21 +36,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use boringtun::noise::HandshakeInit;
-use boringtun::noise::handshake::parse_handshake_anon;
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::x25519;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
-use self::admission::{Gate, HandshakeKind, Verdict};
+use self::admission::Gate;
 pub(crate) use self::allowed_ips::AllowedIps;
 use self::carriage::{Carriage, News};
 use self::clock::Clock;
 use self::demux::{Demux, Message};
+use self::handshakes::Notices;
 use self::peer::Peer;
 use self::roster::Roster;
-use self::wire::{Path, Wire, deliver};
+use self::wire::{Path, Wire};
 use crate::action::{Identity, PeerId};
 use crate::config::{self, Config};
 use crate::egress::Egress;
@@ -80,6 +80,7 @@ pub(crate) struct Tunnel {
     rng: ChaCha20Rng,
     clock: Clock,
     gate: Gate,
+    notices: Notices,
     /// For boringtun, which wants one for each tunnel: the gate has limited everything before.
     no_limit: Arc<RateLimiter>,
     peers: Roster,
@@ -108,6 +109,7 @@ impl Tunnel {
         let mut tunnel = Self {
             mtu: interface.mtu,
             gate: Gate::new(&point, &mut rng),
+            notices: Notices::default(),
             no_limit: Arc::new(RateLimiter::new(&point, u64::MAX)),
             private_key,
             public_key,
@@ -307,6 +309,11 @@ impl Tunnel {
         let now = self.clock.set(now);
         while let Some(slot) = self.timers.pop_due(now) {
             let Some(id) = self.peers.current(slot) else { continue };
+            if !egress.has_control_room() {
+                // Many peers may be due at once: what they say must not be lost for that.
+                self.timers.set(slot, Some(now + DEADLINE_MIN));
+                continue;
+            }
             self.enter(id, egress, stats, now, Peer::handle_timeout);
             let deadline = self.take_questions(id);
             self.timers.set(slot, deadline.map(|at| at.max(now + DEADLINE_MIN)));
@@ -346,48 +353,6 @@ impl Tunnel {
 }
 
 impl Tunnel {
-    fn handle_initiation(
-        &mut self,
-        path: Path,
-        initiation: &HandshakeInit<'_>,
-        datagram: &[u8],
-        egress: &mut Egress,
-        stats: &mut Stats,
-        now: Instant,
-    ) {
-        if !self.admits(HandshakeKind::Initiation, path, datagram, egress, stats, now) {
-            return;
-        }
-        // Names a peer without proof: anybody who knows both public keys can make this much.
-        let own_key = self.public_key.point();
-        let claimed = parse_handshake_anon(&self.private_key, &own_key, initiation);
-        let id = claimed.ok().and_then(|claim| self.demux.by_key(&claim.peer_static_public));
-        let Some(id) = id else {
-            stats.count(Counter::DropHandshake);
-            return;
-        };
-        self.enter(id, egress, stats, now, |peer, wire| {
-            peer.handle_initiation(path, datagram, wire);
-        });
-    }
-
-    fn handle_response(
-        &mut self,
-        path: Path,
-        receiver: u32,
-        datagram: &[u8],
-        egress: &mut Egress,
-        stats: &mut Stats,
-        now: Instant,
-    ) {
-        let Some(id) = self.receiver(receiver, stats) else { return };
-        if self.admits(HandshakeKind::Response, path, datagram, egress, stats, now) {
-            self.enter(id, egress, stats, now, |peer, wire| {
-                peer.handle_response(path, datagram, wire);
-            });
-        }
-    }
-
     fn handle_data(
         &mut self,
         path: Path,
@@ -415,30 +380,6 @@ impl Tunnel {
             stats.count(Counter::DropNoSession);
         }
         id
-    }
-
-    /// Whether the gate admits a handshake message; if not, its sender may have to hear why.
-    fn admits(
-        &mut self,
-        kind: HandshakeKind,
-        path: Path,
-        datagram: &[u8],
-        egress: &mut Egress,
-        stats: &mut Stats,
-        now: Instant,
-    ) -> bool {
-        match self.gate.judge(kind, path.source.ip(), datagram, now) {
-            Verdict::Admitted => return true,
-            Verdict::Challenged(cookie_reply) => {
-                stats.count(Counter::DropHandshakeRate);
-                stats.count(Counter::CookieReplies);
-                // Not from the reserve, which a flood would use up.
-                let room = egress.reserve(path.source, path.local, cookie_reply.len());
-                deliver(&cookie_reply, room, stats);
-            }
-            Verdict::Refused(counter) => stats.count(counter),
-        }
-        false
     }
 
     /// Lets a peer do something, and takes note of what it wants afterwards.

@@ -14,9 +14,11 @@ use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
 
+use super::admission::Effort;
 use super::carriage::Carriage;
 use super::demux::{is_initiation, receiver_index, sender_index};
 use super::endpoint::{Endpoint, Resolution, Way};
+use super::handshakes::NOTICES;
 use super::inner::holds_its_header;
 use super::supervisor::{Rise, Supervisor};
 use super::wire::{Path, Wire, deliver};
@@ -53,6 +55,8 @@ pub(super) struct Peer {
     carriage: Carriage,
     supervisor: Supervisor,
     initiations: Bucket,
+    /// Whether it was logged a short while ago that there are too many of them.
+    notice: Bucket,
     /// The last session that boringtun has numbered.
     newest_index: u32,
     /// Packets given to boringtun while there was no session.
@@ -88,6 +92,7 @@ impl Peer {
             identity,
             supervisor: Supervisor::new(keepalive, now),
             initiations: Bucket::default(),
+            notice: Bucket::default(),
             newest_index: 0,
             queued: 0,
         }
@@ -136,10 +141,23 @@ impl Peer {
 /// Datagrams from the peer, or from whoever claims to be it.
 impl Peer {
     /// Takes an initiation that claims to be of this peer, and answers it.
-    pub(super) fn handle_initiation(&mut self, path: Path, datagram: &[u8], wire: &mut Wire<'_>) {
+    pub(super) fn handle_initiation(
+        &mut self,
+        path: Path,
+        datagram: &[u8],
+        wire: &mut Wire<'_>,
+    ) -> Effort {
         if !self.initiations.has_token(INITIATIONS, wire.now) {
             wire.stats.count(Counter::DropHandshakeRate);
-            return;
+            if self.notice.take(NOTICES, wire.now) {
+                log::warn!(
+                    "peer {}: more handshakes than one peer needs, lately from {}; is its key in \
+                     use on two machines?",
+                    self.name(),
+                    path.source,
+                );
+            }
+            return Effort::Wasted;
         }
         self.refresh(wire);
         self.spare_session(wire);
@@ -153,14 +171,16 @@ impl Peer {
                 self.supervisor.granted(index, wire.now);
                 self.follow(path);
                 self.emit(len, self.endpoint.way(), wire);
+                Effort::Due
             }
             TunnResult::Err(error) => {
                 log::debug!("peer {}: initiation refused: {error:?}", self.name());
                 wire.stats.count(Counter::DropHandshake);
+                Effort::Wasted
             }
             TunnResult::Done
             | TunnResult::WriteToTunnelV4(..)
-            | TunnResult::WriteToTunnelV6(..) => {}
+            | TunnResult::WriteToTunnelV6(..) => Effort::Wasted,
         }
     }
 
@@ -176,7 +196,12 @@ impl Peer {
     }
 
     /// Takes an answer to our initiation.
-    pub(super) fn handle_response(&mut self, path: Path, datagram: &[u8], wire: &mut Wire<'_>) {
+    pub(super) fn handle_response(
+        &mut self,
+        path: Path,
+        datagram: &[u8],
+        wire: &mut Wire<'_>,
+    ) -> Effort {
         self.refresh(wire);
         match self.tunn.decapsulate(Some(path.source.ip()), datagram, wire.scratch) {
             TunnResult::WriteToNetwork(keepalive) => {
@@ -186,14 +211,20 @@ impl Peer {
                 self.follow(path);
                 self.emit(len, self.endpoint.way(), wire);
                 self.use_new_session(wire);
+                Effort::Due
             }
             TunnResult::Err(error) => {
                 log::debug!("peer {}: response refused: {error:?}", self.name());
                 wire.stats.count(Counter::DropHandshake);
+                match error {
+                    // Nothing was asked that it answers, which is seen before any work.
+                    WireGuardError::UnexpectedPacket => Effort::Due,
+                    _ => Effort::Wasted,
+                }
             }
             TunnResult::Done
             | TunnResult::WriteToTunnelV4(..)
-            | TunnResult::WriteToTunnelV6(..) => {}
+            | TunnResult::WriteToTunnelV6(..) => Effort::Wasted,
         }
     }
 

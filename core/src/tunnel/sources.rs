@@ -30,14 +30,19 @@ impl SourceBuckets {
         Self { rate, key, sets: vec![Default::default(); sets].into_boxed_slice() }
     }
 
+    /// Whether a source has a token.
+    pub(super) fn has_token(&self, address: IpAddr, now: Instant) -> bool {
+        let source = source(address);
+        let known = self.sets[self.set_of(source)].iter().find(|(other, _)| *other == source);
+        known.is_none_or(|(_, bucket)| bucket.has_token(self.rate, now))
+    }
+
     /// Takes a token of a source, if there is one. Where the table is too small for all sources
     /// at once, the one of a set that has taken the least is forgotten.
     pub(super) fn take(&mut self, address: IpAddr, now: Instant) -> bool {
         let source = source(address);
-        let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
-        hasher.write(&source);
-        let set = hasher.finish() % self.sets.len() as u64;
-        let set = &mut self.sets[set as usize];
+        let set = self.set_of(source);
+        let set = &mut self.sets[set];
         let known = set.iter().position(|(other, _)| *other == source);
         let way = known.unwrap_or_else(|| {
             let least = set.iter().enumerate().min_by_key(|(_, (_, bucket))| bucket.paid_until);
@@ -46,6 +51,13 @@ impl SourceBuckets {
             way
         });
         set[way].1.take(self.rate, now)
+    }
+
+    fn set_of(&self, source: Source) -> usize {
+        let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
+        hasher.write(&source);
+        // Below the number of sets.
+        (hasher.finish() % self.sets.len() as u64) as usize
     }
 }
 
@@ -80,6 +92,10 @@ mod tests {
         assert!(!take("::ffff:192.0.2.2"), "the same host");
         assert!(take("2001:db8::1") && !take("2001:db8::2"), "one /64");
         assert!(take("2001:db8:0:1::1"));
+        let has_token = |text, now| buckets.has_token(address(text), now);
+        assert!(has_token("192.0.2.3", Instant::ZERO), "never seen");
+        assert!(!has_token("192.0.2.1", Instant::ZERO) && !has_token("2001:db8::3", Instant::ZERO));
+        assert!(has_token("192.0.2.1", Instant::from_nanos(1_000_000_000)));
     }
 
     #[test]

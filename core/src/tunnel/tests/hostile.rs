@@ -6,7 +6,7 @@ use blake2::{Blake2s256, Blake2sMac, Digest as _};
 use rand_chacha::rand_core::RngCore as _;
 
 use super::*;
-use crate::limits::{HANDSHAKES_PER_SOURCE_BURST, HANDSHAKES_UNPROVEN_RATE};
+use crate::limits::HANDSHAKES_WASTED_RATE;
 
 const ATTACKER: &str = "203.0.113.66:6666";
 
@@ -202,7 +202,7 @@ fn forged_initiations_from_everywhere_do_not_lock_a_peer_out() {
     let forged = forged_initiation();
     net.restart(0, &configs[0]);
     for second in 0..12 {
-        for source in 0..2 * HANDSHAKES_UNPROVEN_RATE {
+        for source in 0..2 * HANDSHAKES_WASTED_RATE {
             let [_, _, a, b] = source.to_be_bytes();
             let source = SocketAddr::from(([10, second, a, b], 1));
             net.deliver(1, &Datagram { source, bytes: forged.clone(), destination: outer(1) });
@@ -218,7 +218,7 @@ fn cookie_replies_leave_room_for_handshakes() {
     let mut net = Net::connected();
     let forged = forged_initiation();
     let End { tunnel, egress, stats, .. } = &mut net.ends[1];
-    for source in 0..2 * HANDSHAKES_UNPROVEN_RATE {
+    for source in 0..2 * HANDSHAKES_WASTED_RATE {
         let [_, _, a, b] = source.to_be_bytes();
         let source = SocketAddr::from(([10, 0, a, b], 1));
         tunnel.handle_datagram(source, None, &forged, egress, stats, net.now);
@@ -237,7 +237,7 @@ fn a_flood_with_the_address_of_a_peer_does_not_lock_it_out() {
     let configuration = config(0, vec![kept_alive(1)]);
     net.restart(0, &configuration);
     for _ in 0..120 {
-        for _ in 0..HANDSHAKES_PER_SOURCE_BURST {
+        for _ in 0..HANDSHAKES_WASTED_RATE {
             net.deliver(1, &flood);
         }
         net.run(Duration::from_millis(100));
@@ -253,7 +253,7 @@ fn a_cookie_reply_moves_no_endpoint() {
     net.send(0, 1, 1);
     let initiation = last_sent(&net, 1);
     net.loses = Box::new(|_, _| true);
-    let reply = (0..100).find_map(|_| {
+    let reply = (0..2 * HANDSHAKES_WASTED_RATE).find_map(|_| {
         net.deliver(1, &initiation);
         let is_cookie = |d: &Datagram| d.bytes[0] == 3;
         net.sent.iter().map(|(_, datagram)| datagram).find(|d| is_cookie(d)).cloned()

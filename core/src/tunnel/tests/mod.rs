@@ -1,6 +1,7 @@
 //! Live tunnels over a simulated link in virtual time. This file is the simulation; the promises
 //! are in the files beside it.
 
+mod crowd;
 mod data;
 mod hostile;
 mod recovery;
@@ -27,15 +28,23 @@ const fn seconds(seconds: u64) -> Duration {
 }
 
 fn private_key(end: usize) -> PrivateKey {
-    PrivateKey::from_entropy([end as u8 + 1; 32])
+    let mut entropy = [(end as u8).wrapping_add(1); 32];
+    entropy[8..16].copy_from_slice(&(end as u64).to_be_bytes());
+    PrivateKey::from_entropy(entropy)
+}
+
+fn seed(end: usize) -> [u8; 32] {
+    let mut seed = [end as u8; 32];
+    seed[8..16].copy_from_slice(&(end as u64).to_be_bytes());
+    seed
 }
 
 fn outer(end: usize) -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, end as u8 + 1], 51820))
+    SocketAddr::from(([192, 0, 2, (end as u8).wrapping_add(1)], 51820))
 }
 
 fn inner_address(end: usize) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 0, end as u8 + 1)
+    Ipv4Addr::from_bits(0x0a00_0001 + end as u32)
 }
 
 /// The end `other` as a peer: reached nowhere, kept alive never.
@@ -121,6 +130,17 @@ struct End {
 }
 
 impl End {
+    fn new(index: usize, config: &Config, epoch: Duration) -> Self {
+        Self {
+            tunnel: Tunnel::new(config, seed(index), Instant::ZERO + epoch),
+            egress: Egress::new(),
+            stats: Stats::new(),
+            address: outer(index),
+            epoch,
+            received: Vec::new(),
+        }
+    }
+
     fn numbers(&self) -> Vec<u32> {
         self.received.iter().map(|packet| number_of(packet)).collect()
     }
@@ -157,17 +177,10 @@ impl Net {
     }
 
     fn with_epochs(configs: impl IntoIterator<Item = (Config, Duration)>) -> Self {
-        let end = |(index, (config, epoch)): (usize, (Config, Duration))| End {
-            tunnel: Tunnel::new(&config, [index as u8; 32], Instant::ZERO + epoch),
-            egress: Egress::new(),
-            stats: Stats::new(),
-            address: outer(index),
-            epoch,
-            received: Vec::new(),
-        };
+        let ends = configs.into_iter().enumerate();
         let mut net = Self {
             now: Instant::ZERO,
-            ends: configs.into_iter().enumerate().map(end).collect(),
+            ends: ends.map(|(index, (config, epoch))| End::new(index, &config, epoch)).collect(),
             in_flight: BTreeMap::new(),
             serial: 0,
             sent: Vec::new(),

@@ -39,7 +39,7 @@ fn a_lost_confirmation_is_made_up_for() {
 #[test]
 fn an_outage_of_one_direction_ends_when_it_ends() {
     let configs = [config(0, vec![kept_alive(1)]), config(1, vec![peer(0)])];
-    for outage in (20..300).step_by(7) {
+    for outage in (20..300).step_by(13) {
         for restarts in [true, false] {
             let mut net = Net::new(configs.clone());
             net.run(seconds(10));

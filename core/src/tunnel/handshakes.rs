@@ -1,0 +1,144 @@
+//! Handshake messages: through the [`Gate`](super::admission::Gate) to the peer that they claim to
+//! be of or are for, and back what came of it.
+//!
+//! Whoever operates this end, or a peer that is not heard, has to find the reason in the log: each is
+//! said once a minute at most.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use boringtun::noise::HandshakeInit;
+use boringtun::noise::handshake::parse_handshake_anon;
+
+use super::Tunnel;
+use super::admission::{Effort, HandshakeKind, Proof, Verdict};
+use super::wire::{Path, deliver};
+use crate::bucket::{Bucket, Rate};
+use crate::egress::Egress;
+use crate::key::PublicKey;
+use crate::stats::{Counter, Stats};
+use crate::time::Instant;
+
+/// How often each notice is logged at most.
+pub(super) const NOTICES: Rate = Rate::new(1, Duration::from_secs(60));
+
+/// Whether a notice was logged a short while ago.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    stranger: Bucket,
+    challenged: Bucket,
+    refused: Bucket,
+}
+
+impl Notices {
+    fn stranger(&mut self, source: IpAddr, key: [u8; 32], now: Instant) {
+        if self.stranger.take(NOTICES, now)
+            && let Ok(key) = PublicKey::from_bytes(key)
+        {
+            log::warn!("a handshake from {source} is of no peer here: its public key is {key}");
+        }
+    }
+
+    fn challenged(&mut self, source: IpAddr, now: Instant) {
+        if self.challenged.take(NOTICES, now) {
+            log::warn!(
+                "under load by handshakes that come to nothing: senders, {source} among them, have \
+                 to prove their address by a cookie, which takes peers 5 s more"
+            );
+        }
+    }
+
+    fn refused(&mut self, source: IpAddr, now: Instant) {
+        if self.refused.take(NOTICES, now) {
+            log::warn!(
+                "handshakes from {source} are refused: more came to nothing from there than one \
+                 address may cost while this end is under load"
+            );
+        }
+    }
+}
+
+impl Tunnel {
+    pub(super) fn handle_initiation(
+        &mut self,
+        path: Path,
+        initiation: &HandshakeInit<'_>,
+        datagram: &[u8],
+        egress: &mut Egress,
+        stats: &mut Stats,
+        now: Instant,
+    ) {
+        let kind = HandshakeKind::Initiation;
+        let Some(proof) = self.admit(kind, path, datagram, egress, stats, now) else { return };
+        // Names a peer without proof: anybody who knows both public keys can make this much.
+        let own_key = self.public_key.point();
+        let claimed = parse_handshake_anon(&self.private_key, &own_key, initiation);
+        let key = claimed.ok().map(|claim| claim.peer_static_public);
+        let effort = match key.and_then(|key| self.demux.by_key(&key)) {
+            Some(id) => self.enter(id, egress, stats, now, |peer, wire| {
+                peer.handle_initiation(path, datagram, wire)
+            }),
+            None => {
+                stats.count(Counter::DropHandshake);
+                if let Some(key) = key {
+                    self.notices.stranger(path.source.ip(), key, now);
+                }
+                Some(Effort::Wasted)
+            }
+        };
+        if let Some(effort) = effort {
+            self.gate.handle_effort(effort, kind, proof, path.source.ip(), now);
+        }
+    }
+
+    pub(super) fn handle_response(
+        &mut self,
+        path: Path,
+        receiver: u32,
+        datagram: &[u8],
+        egress: &mut Egress,
+        stats: &mut Stats,
+        now: Instant,
+    ) {
+        let kind = HandshakeKind::Response;
+        let Some(id) = self.receiver(receiver, stats) else { return };
+        let Some(proof) = self.admit(kind, path, datagram, egress, stats, now) else { return };
+        let effort = self
+            .enter(id, egress, stats, now, |peer, wire| peer.handle_response(path, datagram, wire));
+        if let Some(effort) = effort {
+            self.gate.handle_effort(effort, kind, proof, path.source.ip(), now);
+        }
+    }
+
+    /// What the sender of a handshake message has shown, if the gate admits it; if not, the sender
+    /// may have to hear why.
+    fn admit(
+        &mut self,
+        kind: HandshakeKind,
+        path: Path,
+        datagram: &[u8],
+        egress: &mut Egress,
+        stats: &mut Stats,
+        now: Instant,
+    ) -> Option<Proof> {
+        let source = path.source.ip();
+        match self.gate.judge(kind, source, datagram, now) {
+            Verdict::Admitted(proof) => return Some(proof),
+            Verdict::Challenged(cookie_reply) => {
+                stats.count(Counter::DropHandshakeRate);
+                stats.count(Counter::CookieReplies);
+                // Not from the reserve, which a flood would use up.
+                let room = egress.reserve(path.source, path.local, cookie_reply.len());
+                deliver(&cookie_reply, room, stats);
+                self.notices.challenged(source, now);
+            }
+            Verdict::Refused(counter) => {
+                stats.count(counter);
+                if counter == Counter::DropHandshakeRate {
+                    self.notices.refused(source, now);
+                }
+            }
+        }
+        None
+    }
+}
