@@ -21,6 +21,13 @@ pub(crate) fn complain(message: &str) {
     let _ = writeln!(io::stderr().lock(), "{message}");
 }
 
+/// The columns and rows of the terminal that standard output is, if it is one and says so.
+pub(crate) fn terminal_size() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    let (columns, rows) = (usize::from(size.ws_col), usize::from(size.ws_row));
+    (columns > 0 && rows > 0).then_some((columns, rows))
+}
+
 /// Whether standard output is a file that everybody on this machine may open.
 pub(crate) fn is_world_accessible() -> bool {
     rustix::fs::fstat(io::stdout()).is_ok_and(|stat| {

@@ -1,6 +1,7 @@
 //! The arguments of the commands: every command takes one of a few forms, and `--help`.
 
 use std::ffi::OsString;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use lexopt::{Arg, Error, Parser, ValueExt as _};
@@ -130,19 +131,27 @@ fn take_file(file: &mut Option<PathBuf>, named: OsString) -> Result<(), Error> {
     }
 }
 
-/// `[DIR]`.
-pub(super) fn directory(mut parser: Parser) -> Result<Asked<Option<PathBuf>>, Error> {
-    let mut directory = None;
+/// What `quickstart` is asked for.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Quickstart {
+    pub(super) directory: Option<PathBuf>,
+    pub(super) port: Option<NonZeroU16>,
+}
+
+/// `[DIR] [--port PORT]`.
+pub(super) fn quickstart(mut parser: Parser) -> Result<Asked<Quickstart>, Error> {
+    let (mut directory, mut port) = (None, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Short('h') | Arg::Long("help") => return Ok(Asked::Help),
+            Arg::Long("port") => port = Some(parser.value()?.parse()?),
             Arg::Value(path) if directory.is_none() && !path.is_empty() => {
                 directory = Some(PathBuf::from(path));
             }
             Arg::Short(_) | Arg::Long(_) | Arg::Value(_) => return Err(argument.unexpected()),
         }
     }
-    Ok(Asked::Do(directory))
+    Ok(Asked::Do(Quickstart { directory, port }))
 }
 
 #[cfg(test)]
@@ -180,10 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_one_word() {
-        assert_eq!(directory(parser(&["d"])).ok(), Some(Asked::Do(Some("d".into()))));
-        assert_eq!(directory(parser(&[])).ok(), Some(Asked::Do(None)));
-        assert!(directory(parser(&["d", "e"])).is_err() && directory(parser(&["-x"])).is_err());
+    fn a_directory_is_one_word_and_a_port_a_number() {
+        let asked = |arguments: &[&str]| quickstart(parser(arguments)).ok();
+        let expected = |directory: Option<&str>, port| {
+            let directory = directory.map(PathBuf::from);
+            Some(Asked::Do(Quickstart { directory, port: NonZeroU16::new(port) }))
+        };
+        assert_eq!(asked(&[]), expected(None, 0));
+        assert_eq!(asked(&["d"]), expected(Some("d"), 0));
+        assert_eq!(asked(&["d", "--port", "7"]), expected(Some("d"), 7));
+        for wrong in [&["d", "e"][..], &["-x"], &["--port", "0"], &["--port", "70000"]] {
+            assert_eq!(asked(wrong), None, "{wrong:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The other side of the gateway for a real client, in the format of wg-quick.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use slipwire_core::config::{Config, Peer};
 use slipwire_core::{PrivateKey, PublicKey};
@@ -16,8 +16,34 @@ pub(super) struct Outside {
     /// Where the gateway is, if that could be found out.
     pub(super) endpoint: Option<SocketAddr>,
     /// The resolver to use through the tunnel.
-    pub(super) resolver: IpAddr,
+    pub(super) resolver: Resolver,
 }
+
+/// A resolver that clients can reach through the gateway.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Resolver {
+    /// The one that the gateway's host asks.
+    OfHost(IpAddr),
+    /// Somebody else's, that anybody may ask.
+    Quad9,
+}
+
+impl Resolver {
+    /// Its line, and whose it is.
+    fn lines(self) -> String {
+        match self {
+            Self::OfHost(address) => {
+                format!("# The resolver that the gateway's host asks:\nDNS = {address}")
+            }
+            Self::Quad9 => format!(
+                "# The gateway's host has no resolver that others can ask. This is Quad9, a public \
+                 one: change\n# it, or take it out, if names are to be asked elsewhere.\nDNS = {QUAD9}"
+            ),
+        }
+    }
+}
+
+const QUAD9: Ipv4Addr = Ipv4Addr::new(9, 9, 9, 9);
 
 /// Writes the configuration of `peer`, whose key is `key`, as a client of `gateway`.
 pub(super) fn configuration(
@@ -42,12 +68,12 @@ pub(super) fn configuration(
     // Writing to a String cannot fail.
     let _ = write!(
         text,
-        "[Interface]\nPrivateKey = {}\nAddress = {}\nDNS = {}\nMTU = {}\n\n\
+        "[Interface]\nPrivateKey = {}\nAddress = {}\n{}\nMTU = {}\n\n\
          [Peer]\nPublicKey = {}\n{}AllowedIPs = 0.0.0.0/0, ::/0\n{endpoint}\n\
          PersistentKeepalive = {PERSISTENT_KEEPALIVE}\n",
         *private_key,
         addresses.join(", "),
-        outside.resolver,
+        outside.resolver.lines(),
         interface.mtu,
         interface.private_key.public_key(),
         *preshared_key,
@@ -55,16 +81,34 @@ pub(super) fn configuration(
     text
 }
 
+/// The value of a key in a client's configuration.
+fn value<'t>(text: &'t str, wanted: &str) -> Option<&'t str> {
+    text.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        key.trim().eq_ignore_ascii_case(wanted).then(|| value.trim())
+    })
+}
+
+/// Whether a client's configuration says where the gateway is.
+pub(super) fn has_endpoint(text: &str) -> bool {
+    value(text, "Endpoint").is_some()
+}
+
+/// The same configuration in as few characters as can be, for a small QR code.
+pub(super) fn compact(text: &str) -> Zeroizing<String> {
+    let mut short = Zeroizing::new(String::with_capacity(text.len()));
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+    for line in lines.filter(|line| !line.trim().is_empty()) {
+        short.extend(line.chars().filter(|c| !c.is_whitespace()));
+        short.push('\n');
+    }
+    short
+}
+
 /// Whether a client's configuration is one of `client` at `gateway`.
 pub(super) fn belongs(text: &str, client: &PublicKey, gateway: &PublicKey) -> bool {
-    let value = |wanted: &str| {
-        text.lines().find_map(|line| {
-            let (key, value) = line.split_once('=')?;
-            key.trim().eq_ignore_ascii_case(wanted).then(|| value.trim())
-        })
-    };
-    let private_key = value("PrivateKey").and_then(|text| PrivateKey::from_base64(text).ok());
-    let public_key = value("PublicKey").and_then(|text| PublicKey::from_base64(text).ok());
+    let private_key = value(text, "PrivateKey").and_then(|text| PrivateKey::from_base64(text).ok());
+    let public_key = value(text, "PublicKey").and_then(|text| PublicKey::from_base64(text).ok());
     private_key.is_some_and(|key| key.public_key() == *client)
         && public_key.as_ref() == Some(gateway)
 }
@@ -105,7 +149,7 @@ mod tests {
 
     fn written(peer: &Peer, endpoint: Option<&str>) -> Zeroizing<String> {
         let endpoint = endpoint.map(|endpoint| endpoint.parse().unwrap());
-        let outside = Outside { endpoint, resolver: [192, 168, 1, 1].into() };
+        let outside = Outside { endpoint, resolver: Resolver::OfHost([192, 168, 1, 1].into()) };
         configuration(&gateway(), peer, &PrivateKey::from_entropy([2; 32]), outside)
     }
 
@@ -115,6 +159,7 @@ mod tests {
         for line in [
             "Address = 10.77.0.2/32, fd77::2/128",
             "DNS = 192.168.1.1",
+            "# The resolver that the gateway's host asks:",
             "MTU = 1380",
             "Endpoint = [2001:db8::1]:51820",
         ] {
@@ -133,6 +178,25 @@ mod tests {
     #[test]
     fn an_endpoint_that_is_not_known_is_left_to_fill_in() {
         assert!(written(&laptop(None), None).contains("\n# Endpoint = ADDRESS:PORT\n"));
+    }
+
+    #[test]
+    fn a_resolver_of_somebody_else_is_never_unsaid() {
+        let lines = Resolver::Quad9.lines();
+        assert!(lines.contains("# The gateway's host has no resolver that others can ask."));
+        assert!(lines.contains("Quad9, a public") && lines.ends_with("\nDNS = 9.9.9.9"), "{lines}");
+    }
+
+    #[test]
+    fn a_compact_configuration_says_the_same_in_fewer_characters() {
+        let text = written(&laptop(None), Some("[2001:db8::1]:51820"));
+        let short = compact(&text);
+        for key in ["PrivateKey", "Address", "DNS", "AllowedIPs", "PublicKey", "Endpoint"] {
+            let plain = |text: &str| value(text, key).unwrap().replace(' ', "");
+            assert_eq!(plain(&short), plain(&text), "{key}");
+        }
+        assert!(!short.contains(['#', ' ']) && !short.contains("\n\n"), "{}", *short);
+        assert!(has_endpoint(&short) && !has_endpoint(&written(&laptop(None), None)));
     }
 
     #[test]

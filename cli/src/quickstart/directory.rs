@@ -2,9 +2,9 @@
 //! completion makes sense.
 //!
 //! ```text
-//! gateway.key  laptop.key  trial.key     private keys, mode 0600
-//! slipwire.toml                          the gateway; names the public keys of laptop and trial
-//! client.conf                            laptop's side, for wg-quick; mode 0600
+//! gateway.key  laptop.key     private keys, mode 0600
+//! slipwire.toml               the gateway; names the public key of laptop
+//! client.conf                 laptop's side, for wg-quick; mode 0600
 //! ```
 //!
 //! A key that `slipwire.toml` or `client.conf` already speaks of is never made anew.
@@ -20,7 +20,8 @@ use slipwire_core::config::Peer;
 use zeroize::Zeroizing;
 
 use super::client::{self, Outside};
-use super::network;
+use super::network::{self, USUAL_PORT};
+use super::qr::{self, NoCode, Size};
 use crate::config::{self, Configuration, Problem};
 use crate::entropy;
 use crate::failure::Failure;
@@ -31,8 +32,6 @@ const CLIENT: &str = "client.conf";
 const GATEWAY_KEY: &str = "gateway.key";
 const LAPTOP: &str = "laptop";
 const LAPTOP_KEY: &str = "laptop.key";
-const TRIAL: &str = "trial";
-const TRIAL_KEY: &str = "trial.key";
 
 /// A client's configuration is far smaller.
 const CLIENT_LEN_MAX: u64 = 64 << 10;
@@ -42,25 +41,51 @@ const CLIENT_LEN_MAX: u64 = 64 << 10;
 pub(crate) struct Prepared {
     /// The gateway.
     pub(crate) configuration: Configuration,
-    /// The peer that tries the tunnel.
-    pub(crate) trial: Peer,
-    /// Its key.
-    pub(crate) trial_key: PrivateKey,
     /// Where the configuration for a real client stands.
     pub(crate) client_file: PathBuf,
     /// What it says; it holds a private key.
-    pub(crate) client: Zeroizing<String>,
+    client: Zeroizing<String>,
     /// The files that were not there before.
     pub(crate) made: Vec<&'static str>,
 }
 
-/// Makes what is missing in `directory` and reads the rest.
-pub(crate) fn prepare(directory: &Path) -> Result<Prepared, Failure> {
-    Directory { path: directory, made: Vec::new() }.prepare()
+/// The client's configuration as a QR code.
+pub(crate) enum Code {
+    /// A drawing; it holds a private key.
+    Drawn(Zeroizing<String>),
+    /// A client would not know from it where the gateway is.
+    NoEndpoint,
+    /// No drawing would help.
+    None(NoCode),
+}
+
+impl Prepared {
+    /// The client's configuration in words, if it was made just now: its key is told once.
+    pub(crate) fn new_client(&self) -> Option<&str> {
+        self.made.contains(&CLIENT).then_some(self.client.as_str())
+    }
+
+    /// The client's configuration for the camera of a phone.
+    pub(crate) fn code(&self, terminal: Size) -> Code {
+        if !client::has_endpoint(&self.client) {
+            return Code::NoEndpoint;
+        }
+        match qr::draw(&client::compact(&self.client), terminal) {
+            Ok(drawing) => Code::Drawn(Zeroizing::new(drawing)),
+            Err(reason) => Code::None(reason),
+        }
+    }
+}
+
+/// Makes what is missing in `directory` and reads the rest. `port` is where the gateway is to listen,
+/// if not at WireGuard's usual port.
+pub(crate) fn prepare(directory: &Path, port: Option<u16>) -> Result<Prepared, Failure> {
+    Directory { path: directory, port, made: Vec::new() }.prepare()
 }
 
 struct Directory<'p> {
     path: &'p Path,
+    port: Option<u16>,
     made: Vec<&'static str>,
 }
 
@@ -78,21 +103,16 @@ impl Directory<'_> {
             self.make_configuration()?;
         }
         let configuration = config::load(&self.path.join(CONFIGURATION))?;
-        let trial_key = self.existing_key(TRIAL_KEY)?;
-        let trial = self.peer(&configuration, TRIAL)?;
-        if trial.public_key != trial_key.public_key() {
-            return Err(self.fault(TRIAL_KEY, &format!("is not the key of peer {TRIAL:?}")));
+        if self.port.is_some() && self.port != configuration.settings.port {
+            let file = self.path.join(CONFIGURATION);
+            return Err(Failure::Fault(format!(
+                "{}: listens on another port already; change listen_port there",
+                file.display()
+            )));
         }
         let laptop = self.peer(&configuration, LAPTOP)?;
         let client = self.client(&configuration, &laptop)?;
-        Ok(Prepared {
-            configuration,
-            trial,
-            trial_key,
-            client_file: self.path.join(CLIENT),
-            client,
-            made: self.made,
-        })
+        Ok(Prepared { configuration, client_file: self.path.join(CLIENT), client, made: self.made })
     }
 
     fn has(&self, name: &str) -> bool {
@@ -120,12 +140,17 @@ impl Directory<'_> {
             let what = format!("belongs to a {CONFIGURATION} that is gone");
             return Err(self.fault(CLIENT, &what));
         }
+        let port = self.port.unwrap_or(USUAL_PORT);
+        if network::is_taken(port) {
+            return Err(Failure::System(format!(
+                "slipwire: UDP port {port} is in use; end the program that uses it (`ss -ulpn` names \
+                 it), or choose another: `slipwire quickstart {} --port {}`",
+                self.path.display(),
+                if port == USUAL_PORT { USUAL_PORT + 1 } else { USUAL_PORT },
+            )));
+        }
         self.key(GATEWAY_KEY)?;
         let laptop = self.key(LAPTOP_KEY)?.public_key();
-        let trial = self.key(TRIAL_KEY)?.public_key();
-        let port = network::free_port().ok_or_else(|| {
-            Failure::System("slipwire: the system has no free UDP port".to_owned())
-        })?;
         let text = format!(
             "# Made by `slipwire quickstart`, yours to change. Run it alone with `slipwire run`.\n\
              \n\
@@ -138,11 +163,6 @@ impl Directory<'_> {
              name = \"{LAPTOP}\"\n\
              public_key = \"{laptop}\"\n\
              allowed_ips = [\"10.77.0.2/32\", \"fd77::2/128\"]\n\
-             \n\
-             [[peer]] # the client that `slipwire quickstart` itself is, to try the tunnel\n\
-             name = \"{TRIAL}\"\n\
-             public_key = \"{trial}\"\n\
-             allowed_ips = [\"10.77.0.3/32\", \"fd77::3/128\"]\n\
              \n\
              [gateway] # peers reach what this host reaches\n\
              default = \"relay\"\n"
@@ -177,7 +197,7 @@ impl Directory<'_> {
         let found = peers.find(|peer| peer.name == name).cloned();
         found.ok_or_else(|| {
             Failure::Fault(format!(
-                "{}: has no peer {name:?}; put it back, or run the file with `slipwire run -c`",
+                "{}: has no peer {name:?}; put it back, or run the file with `slipwire run`",
                 self.path.join(CONFIGURATION).display()
             ))
         })

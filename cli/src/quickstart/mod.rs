@@ -11,7 +11,7 @@ mod page;
 mod qr;
 mod trial;
 
-pub(crate) use directory::{Prepared, prepare};
+pub(crate) use directory::{Code, Prepared, prepare};
 pub(crate) use page::serve as serve_page;
-pub(crate) use qr::{Style, draw};
-pub(crate) use trial::start as start_trial;
+pub(crate) use qr::{NoCode, Size};
+pub(crate) use trial::{Trial, start as start_trial};

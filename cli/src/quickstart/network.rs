@@ -1,32 +1,16 @@
 //! What can be found out about this machine's network without sending a packet.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::{fs, iter};
+
+use super::client::Resolver;
 
 /// WireGuard's usual port.
-const USUAL_PORT: u16 = 51820;
+pub(super) const USUAL_PORT: u16 = 51820;
 
-/// How often a port that is free for IPv4 may turn out to be taken for IPv6.
-const ATTEMPTS: usize = 16;
-
-/// A resolver for clients of machines whose own only answers on loopback (Quad9).
-const PUBLIC_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9));
-
-/// WireGuard's usual port if it is free, or else another one that is. Nobody holds it until the
-/// gateway binds it: who is faster gets it, and the other is told that it is taken.
-pub(super) fn free_port() -> Option<u16> {
-    let others = (0..ATTEMPTS).filter_map(|_| any_port());
-    iter::once(USUAL_PORT).chain(others).find(|port| !is_taken(*port))
-}
-
-/// A port that is free for IPv4.
-fn any_port() -> Option<u16> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    Some(socket.local_addr().ok()?.port())
-}
-
-fn is_taken(port: u16) -> bool {
+/// Whether another program holds a UDP port.
+pub(super) fn is_taken(port: u16) -> bool {
     let wildcards: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
     wildcards.into_iter().any(|address| {
         // Another error, of a system without IPv6 for example, says nothing about the port.
@@ -35,9 +19,9 @@ fn is_taken(port: u16) -> bool {
 }
 
 /// A resolver that clients of this machine can reach through it.
-pub(super) fn resolver() -> IpAddr {
+pub(super) fn resolver() -> Resolver {
     let configured = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    first_resolver(&configured, is_own).unwrap_or(PUBLIC_RESOLVER)
+    first_resolver(&configured, is_own).map_or(Resolver::Quad9, Resolver::OfHost)
 }
 
 /// Whether an address is one of this machine: only those can be bound to.
@@ -75,9 +59,8 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_found_even_if_the_usual_one_is_taken() {
-        // Whether or not this binds, the port is taken afterwards.
-        let _taken = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, USUAL_PORT));
-        assert!(free_port().is_some_and(|port| port != USUAL_PORT && port != 0));
+    fn a_port_that_somebody_holds_is_taken() {
+        let holder = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        assert!(is_taken(holder.local_addr().unwrap().port()));
     }
 }

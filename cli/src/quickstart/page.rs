@@ -16,7 +16,7 @@ pub(crate) fn serve(engine: &Config, settings: &mut Settings) -> Result<Config, 
     let Some(gateway) = &mut parts.gateway else {
         return Err(Failure::Fault(
             "slipwire: the configuration has no [gateway] to try; put the table back, or run the \
-             file with `slipwire run -c`"
+             file with `slipwire run`"
                 .to_owned(),
         ));
     };

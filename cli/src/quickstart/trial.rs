@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 
-use slipwire_core::config::{Config, Endpoint, Interface, Mappings, Parts, Peer, Tcp};
+use slipwire_core::config::{Config, ConfigError, Endpoint, Interface, Mappings, Parts, Peer, Tcp};
 use slipwire_core::{IpNet, Limits, PrivateKey};
 use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings, StartError, StartErrors};
 
@@ -19,32 +19,85 @@ const USUAL_PORT: u16 = 8080;
 /// Seconds: the tunnel comes up at once and stays.
 const PERSISTENT_KEEPALIVE: NonZeroU16 = NonZeroU16::new(25).unwrap();
 
-/// Starts the client `peer`, whose key is `key`, of the gateway that listens on `listens`.
+/// What the client is called, as long as no peer of the file has that name.
+const NAME: &str = "trial";
+
+/// A peer of the gateway for as long as this runs: neither its key nor itself is in any file.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    key: PrivateKey,
+    /// Its address in the tunnel.
+    inner: IpAddr,
+    /// The gateway's, of the same network.
+    page: IpAddr,
+}
+
+impl Trial {
+    /// Adds such a peer to a gateway.
+    pub(crate) fn join(gateway: &Config) -> Result<(Config, Self), Failure> {
+        let mut parts = gateway.parts().clone();
+        let (inner, page) = free_address(&parts).ok_or_else(|| {
+            fault("its networks in `address` have none free; write a shorter prefix there")
+        })?;
+        let key = PrivateKey::from_entropy(*entropy::secret_bytes()?);
+        let is_free = |name: &String| parts.peers.iter().all(|peer| peer.name != *name);
+        let mut names = (1..).map(|number| format!("{NAME}-{number}"));
+        let name = Some(NAME.to_owned()).filter(is_free).or_else(|| names.find(is_free));
+        parts.peers.push(Peer {
+            name: name.unwrap_or_default(),
+            public_key: key.public_key(),
+            preshared_key: None,
+            allowed_ips: vec![inner.into()],
+            endpoint: None,
+            persistent_keepalive: None,
+        });
+        Ok((Config::new(parts).map_err(|errors| fault(&join(&errors)))?, Self { key, inner, page }))
+    }
+}
+
+fn fault(why: &str) -> Failure {
+    Failure::Fault(format!("slipwire: the gateway has no address for a client to try it: {why}"))
+}
+
+fn join(errors: &[ConfigError]) -> String {
+    let reasons: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    reasons.join(", ")
+}
+
+/// An address in one of the gateway's networks that no peer has, and the gateway's own there.
+fn free_address(parts: &Parts) -> Option<(IpAddr, IpAddr)> {
+    let is_free = |address: &IpAddr| {
+        let is_peers = |peer: &Peer| peer.allowed_ips.iter().any(|own| *own == (*address).into());
+        let is_own = parts.interface.addresses.iter().any(|own| own.addr() == *address);
+        !is_own && !parts.peers.iter().any(is_peers)
+    };
+    parts.interface.addresses.iter().find_map(|own| {
+        let mut hosts = own.hosts().filter(|host| *host != own.network());
+        Some((hosts.find(is_free)?, own.addr()))
+    })
+}
+
+/// Starts the client `trial` of the gateway that listens on `listens`.
 pub(crate) fn start(
     gateway: &Config,
     listens: &[SocketAddr],
-    peer: &Peer,
-    key: &PrivateKey,
+    trial: &Trial,
 ) -> Result<Driver, Failure> {
-    let fault = |why: String| {
-        Failure::Fault(format!("slipwire: peer {:?} can't try the tunnel: {why}", peer.name))
-    };
-    let (inner, page) = inner_addresses(gateway, peer).ok_or_else(|| {
-        fault("it has no allowed IP of the IP version of the gateway's address".to_owned())
+    let endpoint = loopback_endpoint(listens).ok_or_else(|| {
+        Failure::Fault("slipwire: the gateway listens nowhere that a client could try".to_owned())
     })?;
-    let endpoint = loopback_endpoint(listens)
-        .ok_or_else(|| fault("the gateway listens nowhere".to_owned()))?;
+    let Trial { key, inner, page } = trial;
     let config = Config::new(Parts {
         interface: Interface {
             private_key: key.clone(),
-            addresses: vec![inner],
+            addresses: vec![IpNet::from(*inner)],
             mtu: gateway.parts().interface.mtu,
         },
         peers: vec![Peer {
             name: "gateway".to_owned(),
             public_key: gateway.parts().interface.private_key.public_key(),
-            preshared_key: peer.preshared_key.clone(),
-            allowed_ips: vec![IpNet::from(page)],
+            preshared_key: None,
+            allowed_ips: vec![IpNet::from(*page)],
             endpoint: Some(Endpoint::Address(endpoint)),
             persistent_keepalive: Some(PERSISTENT_KEEPALIVE),
         }],
@@ -53,11 +106,8 @@ pub(crate) fn start(
         mappings: Mappings::default(),
         limits: Limits::default(),
     })
-    .map_err(|errors| {
-        let reasons: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        fault(reasons.join(", "))
-    })?;
-    let to = SocketAddr::new(page, page::PORT);
+    .map_err(|errors| fault(&join(&errors)))?;
+    let to = SocketAddr::new(*page, page::PORT);
     match launch(config.clone(), endpoint, USUAL_PORT, to)? {
         Err(errors) if errors.iter().any(is_taken) => launch(config, endpoint, 0, to)?,
         result => result,
@@ -93,16 +143,6 @@ fn launch(
     Ok(Driver::new(config, settings, *seed))
 }
 
-/// The client's address in the tunnel and the gateway's, of the same IP version.
-fn inner_addresses(gateway: &Config, peer: &Peer) -> Option<(IpNet, IpAddr)> {
-    let own = gateway.parts().interface.addresses.iter().map(IpNet::addr);
-    own.into_iter().find_map(|own| {
-        let mut allowed = peer.allowed_ips.iter().map(IpNet::addr);
-        let inner = allowed.find(|inner| inner.is_ipv4() == own.is_ipv4())?;
-        Some((IpNet::from(inner), own))
-    })
-}
-
 /// Where a gateway that listens on `addresses` is reached from its own machine.
 fn loopback_endpoint(addresses: &[SocketAddr]) -> Option<SocketAddr> {
     let v4_first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first())?;
@@ -124,6 +164,49 @@ const fn unspecified_like(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn gateway(address: &str, peers: &[(&str, &str)]) -> Config {
+        let peer = |(index, (name, allowed)): (usize, &(&str, &str))| Peer {
+            name: (*name).to_owned(),
+            public_key: PrivateKey::from_entropy([index as u8 + 2; 32]).public_key(),
+            preshared_key: None,
+            allowed_ips: vec![allowed.parse().unwrap()],
+            endpoint: None,
+            persistent_keepalive: None,
+        };
+        Config::new(Parts {
+            interface: Interface {
+                private_key: PrivateKey::from_entropy([1; 32]),
+                addresses: vec![address.parse().unwrap()],
+                mtu: 1420,
+            },
+            peers: peers.iter().enumerate().map(peer).collect(),
+            gateway: None,
+            tcp: Tcp::default(),
+            mappings: Mappings::default(),
+            limits: Limits::default(),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn the_client_takes_a_name_and_an_address_that_nobody_has() {
+        for (address, peers, name, inner) in [
+            ("10.77.0.1/24", &[][..], "trial", "10.77.0.2/32"),
+            ("10.77.0.1/24", &[("a", "10.77.0.2/32")], "trial", "10.77.0.3/32"),
+            ("10.77.0.1/24", &[("trial", "0.0.0.0/0")], "trial-1", "10.77.0.2/32"),
+            ("fd77::1/64", &[("a", "fd77::2/128")], "trial", "fd77::3/128"),
+        ] {
+            let (joined, _) = Trial::join(&gateway(address, peers)).unwrap();
+            let peer = joined.parts().peers.last().unwrap();
+            assert_eq!(
+                (peer.name.as_str(), peer.allowed_ips[0].to_string().as_str()),
+                (name, inner)
+            );
+        }
+        let full = Trial::join(&gateway("10.77.0.1/32", &[])).unwrap_err().to_string();
+        assert!(full.contains("; write a shorter prefix"), "{full}");
+    }
 
     #[test]
     fn a_gateway_is_reached_on_loopback_unless_it_listens_elsewhere_only() {

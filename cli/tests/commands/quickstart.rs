@@ -4,22 +4,14 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 use std::path::Path;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::program::{Running, slipwire};
 
-/// WireGuard's usual port, held while these tests run unless somebody else holds it: so each
-/// directory gets a port of its own, and finds it free again the second time.
-static USUAL_PORT: LazyLock<Option<UdpSocket>> =
-    LazyLock::new(|| UdpSocket::bind("0.0.0.0:51820").ok());
-
-fn start(parent: &Path, arguments: &[&str]) -> Running {
-    LazyLock::force(&USUAL_PORT);
-    Running::start(parent, arguments)
-}
+/// Ports below those that the system gives to others, one for each test.
+const PORTS: [&str; 3] = ["21821", "21822", "21823"];
 
 /// Gets the page at the address that the program invites to.
 fn fetch(running: &Running) -> (Vec<String>, String) {
@@ -34,7 +26,7 @@ fn fetch(running: &Running) -> (Vec<String>, String) {
 }
 
 fn keys(directory: &Path) -> Vec<String> {
-    let names = ["gateway.key", "laptop.key", "trial.key", "slipwire.toml", "client.conf"];
+    let names = ["gateway.key", "laptop.key", "slipwire.toml", "client.conf"];
     names.iter().map(|name| fs::read_to_string(directory.join(name)).unwrap()).collect()
 }
 
@@ -44,13 +36,15 @@ fn a_page_comes_through_the_tunnel_and_the_second_run_uses_what_is_there() {
     let directory = parent.path().join("vpn");
     let mut first_keys = None;
     for run in 1..=2 {
-        let mut running = start(parent.path(), &["quickstart", "vpn"]);
+        let arguments = ["quickstart", "vpn", "--port", PORTS[0]];
+        let mut running = Running::start(parent.path(), &arguments);
         let (lines, page) = fetch(&running);
         assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
         assert!(page.contains("Hello trial!") && page.contains("10.77.0.3"), "{page}");
         let text = lines.join("\n");
-        assert!(text.contains("[Interface]\nPrivateKey = "), "{text}");
-        assert!(text.contains("██████"), "a QR code: {text}");
+        assert_eq!(text.contains("[Interface]\nPrivateKey = "), run == 1, "told once: {text}");
+        assert!(text.contains("vpn/client.conf"), "{text}");
+        assert!(!text.contains("██████"), "a pipe is no terminal: {text}");
         assert_eq!(text.contains("using what is there"), run == 2, "{text}");
         running.message("ready");
         running.signal(Signal::TERM);
@@ -63,14 +57,26 @@ fn a_page_comes_through_the_tunnel_and_the_second_run_uses_what_is_there() {
 #[test]
 fn what_it_made_is_a_valid_configuration() {
     let parent = tempfile::tempdir().unwrap();
-    let running = start(parent.path(), &["quickstart"]);
+    let running = Running::start(parent.path(), &["quickstart", "--port", PORTS[1]]);
     running.output("[Interface]");
     let file = "slipwire-quickstart/slipwire.toml";
     let ended = slipwire(parent.path(), &["check", "-c", file]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    for part in ["laptop", "trial", "10.77.0.1/24", "default relay"] {
+    for part in ["laptop", "UDP port 21822", "10.77.0.1/24", "default relay"] {
         assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
     }
+    assert!(!ended.stdout.contains("trial"), "it is gone with the quickstart: {}", ended.stdout);
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_with_a_mend() {
+    let _holder = UdpSocket::bind(format!("0.0.0.0:{}", PORTS[2])).unwrap();
+    let parent = tempfile::tempdir().unwrap();
+    let ended = slipwire(parent.path(), &["quickstart", "vpn", "--port", PORTS[2]]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(3), ""), "{ended:?}");
+    let mend = "choose another: `slipwire quickstart vpn --port 51820`";
+    assert!(ended.stderr.contains("UDP port 21823 is in use; ") && ended.stderr.contains(mend));
+    assert!(!parent.path().join("vpn/slipwire.toml").exists());
 }
 
 #[test]
