@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
@@ -111,14 +112,23 @@ fn signals_that_ask_for_nothing_do_nothing() {
     assert_eq!(running.end(END).code(), Some(0));
 }
 
-/// Standard error is a pipe of one page that is full from the start on.
+/// Standard error is a pipe of one page that is full from the start on, and one without a reader.
 #[test]
 fn a_log_that_nobody_reads_holds_up_neither_the_start_nor_the_end() {
+    end_with_a_full_pipe(Some);
+    end_with_a_full_pipe(|reader| {
+        drop(reader);
+        None
+    });
+}
+
+fn end_with_a_full_pipe(keep: fn(OwnedFd) -> Option<OwnedFd>) {
     let directory = directory_with(&configuration("", "127.0.0.1:0"));
     let (reader, writer) = pipe().unwrap();
     fcntl_setpipe_size(&writer, 4096).unwrap();
     let mut writer = File::from(writer);
     writer.write_all(&[b'x'; 4096]).unwrap();
+    let reader = keep(reader);
     let mut command = command(directory.path(), &["run"]);
     command.env("RUST_LOG", "trace").stderr(writer);
     let mut running = Running::spawn(&mut command);
