@@ -28,7 +28,7 @@ pub fn configuration(text: &str) {
     match config::parse_text(text, Path::new(FILE)) {
         Ok(configuration) => {
             assert!(!describe(&configuration).is_empty());
-            let _ = explain("tcp 10.77.0.2 10.0.0.5:443", &configuration);
+            let _ = explain("tcp 10.77.0.2 10.0.0.5:443", &configuration, |_, _| false);
         }
         Err(faults) => check_faults(&faults.to_string(), text),
     }
@@ -55,7 +55,7 @@ pub fn question(text: &str) {
     let file = format!("{INTERFACE}{PEER}{rules}");
     let configuration = config::parse_text(&file, Path::new(FILE)).ok();
     let Some(configuration) = configuration else { unreachable!("a valid file") };
-    let (Ok(answer) | Err(answer)) = explain(text, &configuration);
+    let (Ok(answer) | Err(answer)) = explain(text, &configuration, |_, _| false);
     assert!(!answer.is_empty());
 }
 

@@ -121,6 +121,7 @@ mod udp;
 pub use capture::Capture;
 pub use driver::Driver;
 pub use error::{FileError, StartError, StartErrors};
+pub use host::guard::is_this_host;
 pub use host::proxy::{PROXY_PEER_NAME, PROXY_PUBLIC_KEY};
 pub use settings::{
     CaptureFile, Forward, ForwardProtocol, ListenAddress, Page, Settings, TapeFiles,

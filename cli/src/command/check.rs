@@ -1,8 +1,10 @@
 //! `slipwire check`: whether a configuration is valid, and what it would run.
 
 use std::fmt::{self, Display, Write as _};
+use std::net::SocketAddr;
 
 use lexopt::Parser;
+use slipwire_core::Protocol;
 use slipwire_core::config::{DefaultAction, Endpoint, Gateway, Peer};
 use slipwire_driver::{CaptureFile, Forward, TapeFiles};
 
@@ -44,11 +46,23 @@ pub(super) fn main(parser: Parser) -> Result<(), Failure> {
     }
     match asked.explain {
         None => output::print(&describe(&configuration)),
-        Some(flow) => match explain::explain(&flow, &configuration) {
+        Some(flow) => match explain::explain(&flow, &configuration, is_this_host) {
             Ok(answer) => output::print(&answer),
             Err(message) => Err(Failure::Usage { message, help: "slipwire check".to_owned() }),
         },
     }
+}
+
+/// Whether a destination is this host itself.
+fn is_this_host(protocol: Protocol, destination: SocketAddr) -> bool {
+    slipwire_driver::is_this_host(protocol, destination).unwrap_or_else(|error| {
+        output::complain(&format!(
+            "slipwire: warning: whether {} is this host itself can't be found out: {error}; a \
+             gateway does not start without that",
+            destination.ip()
+        ));
+        false
+    })
 }
 
 /// What a configuration would run, for people.

@@ -18,13 +18,26 @@ pub(super) const FORM: &str = "PROTOCOL PEER DESTINATION, for example \"tcp lapt
 /// Reasons of earlier rules that are listed; the others are counted.
 const EARLIER_MAX: usize = 16;
 
-/// Answers a question about a flow.
+/// Answers a question about a flow. `is_this_host` says whether a destination is this host itself, as
+/// a gateway that runs knows.
 ///
 /// # Errors
 /// What is wrong with the question, in words.
-pub(crate) fn explain(question: &str, configuration: &Configuration) -> Result<String, String> {
+pub(crate) fn explain(
+    question: &str,
+    configuration: &Configuration,
+    is_this_host: impl Fn(Protocol, SocketAddr) -> bool,
+) -> Result<String, String> {
     let (peer, query) = read(question, &configuration.engine)?;
-    Ok(Answer { configuration, peer, query }.to_string())
+    let mut parts = configuration.engine.parts().clone();
+    if let Some(gateway) = &mut parts.gateway
+        && is_this_host(query.protocol, query.destination)
+    {
+        gateway.host_addresses.push(query.destination.ip());
+    }
+    let errors = |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<String>();
+    let engine = Config::new(parts).map_err(errors)?;
+    Ok(Answer { configuration, engine, peer, query }.to_string())
 }
 
 fn read<'c>(question: &str, engine: &'c Config) -> Result<(&'c Peer, Query), String> {
@@ -76,6 +89,8 @@ fn asker<'c>(
 
 struct Answer<'c> {
     configuration: &'c Configuration,
+    /// What runs, with what it finds out about this host.
+    engine: Config,
     peer: &'c Peer,
     query: Query,
 }
@@ -88,7 +103,7 @@ impl Display for Answer<'_> {
             Protocol::Tcp | Protocol::Udp => destination.to_string(),
         };
         writeln!(f, "{protocol} of {} ({source}) to {to}", self.peer.name)?;
-        let engine = &self.configuration.engine;
+        let engine = &self.engine;
         let Some(gateway) = &engine.parts().gateway else {
             return writeln!(f, "  dropped: the gateway is off, without a [gateway] table");
         };

@@ -1,5 +1,7 @@
 //! Rules: what `check` shows and warns of, what `check --explain` says, and the count that is ready.
 
+use std::net::UdpSocket;
+
 use tempfile::TempDir;
 
 use crate::program::{BOB_PUBLIC, Ended, Running, directory_with, slipwire};
@@ -124,6 +126,23 @@ fn explain_says_what_becomes_of_each_flow() {
     }
     let from_elsewhere = explained("tcp 192.168.4.7 10.0.0.5:22");
     assert_eq!(from_elsewhere[0], "tcp of laptop (192.168.4.7) to 10.0.0.5:22");
+}
+
+/// Connecting a socket of UDP sends nothing; it finds out which of this host's addresses leads out.
+#[test]
+fn explain_knows_the_addresses_of_this_host() {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let Ok(()) = socket.connect("198.51.100.1:9") else { return };
+    let own = socket.local_addr().unwrap().ip();
+    for flow in [format!("tcp laptop {own}:80"), format!("icmp laptop {own}")] {
+        let ended = explain(&directory_with(&configuration("")), &flow);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let refused = "-> refused: the destination is this host itself";
+        assert!(ended.stdout.contains(refused), "{flow}: {ended:?}");
+    }
+    let named = format!("[[rule]]\nto = [\"{own}\"]\naction = \"relay\"\n");
+    let ended = explain(&directory_with(&configuration(&named)), &format!("tcp laptop {own}:80"));
+    assert!(ended.stdout.contains(&format!("-> it reaches {own}:80")), "{ended:?}");
 }
 
 #[test]

@@ -73,7 +73,24 @@ impl fmt::Display for Barrier {
     }
 }
 
+/// Whether a target is this host itself, as a gateway finds it before each connect. For whoever asks
+/// before it runs: a running [`Driver`](crate::Driver) sees to that.
+///
+/// # Errors
+/// The kernel can't be asked. That there is no way to the target is none: it is not this host then.
+pub fn is_this_host(protocol: Protocol, target: SocketAddr) -> io::Result<bool> {
+    match Guard::new(Kernel::open()?).ask(protocol, target) {
+        Ok(way) => Ok(way == Way::Here),
+        Err(error) if has_no_route(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 impl Guard {
+    fn new(kernel: Kernel) -> Self {
+        Self { kernel, ways: HashMap::new(), passed: None, changes: 0 }
+    }
+
     /// # Errors
     /// The kernel can't be asked, or does not know an address of this host when it sees one.
     pub(crate) fn start(own_addresses: &[IpAddr]) -> io::Result<Self> {
@@ -85,7 +102,7 @@ impl Guard {
         if !own_addresses.is_empty() && !ways.any(|way| matches!(way, Ok(Way::Here))) {
             return Err(io::Error::other("this system does not say which routes are local"));
         }
-        Ok(Self { kernel, ways: HashMap::new(), passed: None, changes: 0 })
+        Ok(Self::new(kernel))
     }
 
     /// Addresses, routes or rules have changed.
@@ -185,4 +202,16 @@ fn judge(way: Way, flow: FlowId, target: SocketAddr, engine: &Engine) -> Result<
 fn has_no_route(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host_is_known_in_every_notation() {
+        for target in ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "[::ffff:127.0.0.1]:80"] {
+            assert!(is_this_host(Protocol::Tcp, target.parse().unwrap()).unwrap(), "{target}");
+        }
+    }
 }
