@@ -356,6 +356,18 @@ pub struct Travel {
     pub hop_limit: u8,
     /// Whether it may be cut into fragments on the way.
     pub fragmenting: Fragmenting,
+    /// How it is to be treated.
+    pub traffic_class: TrafficClass,
+}
+
+/// DSCP (the upper six bits, RFC 2474) and ECN (the lower two, RFC 3168) of a packet: IPv4's type of
+/// service, IPv6's traffic class.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct TrafficClass(pub u8);
+
+impl TrafficClass {
+    /// Best effort, and no word of congestion.
+    pub const DEFAULT: Self = Self(0);
 }
 
 /// Whether a packet may be cut into fragments.

@@ -144,7 +144,8 @@ mod tunnel;
 
 pub use action::{
     Abort, Action, Datagram, FlowId, FlowMeta, Fragmenting, Identity, IdleRings, Loss, NoFlow,
-    OpenError, ParseFlowIdError, PeerId, Protocol, Refusal, Target, Transmit, Travel, Undelivered,
+    OpenError, ParseFlowIdError, PeerId, Protocol, Refusal, Target, TrafficClass, Transmit, Travel,
+    Undelivered,
 };
 pub use config::Config;
 pub use conflict::PeerConflict;

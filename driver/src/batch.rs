@@ -14,7 +14,7 @@ use crate::socket_state::SocketState;
 pub(crate) const SEND_LEN_MAX: usize = 65_507;
 
 /// Receives in one system call.
-const BATCH: usize = 16;
+pub(crate) const BATCH: usize = 16;
 
 /// Room for one receive: with GRO a whole train of up to 64 KiB, without it the largest datagram.
 /// One byte more than either can have, so that a full buffer tells of truncation.
@@ -40,6 +40,12 @@ impl ReceiveBuffers {
         Self(vec![0; BATCH * BUFFER_LEN])
     }
 
+    /// Room for each message of a batch.
+    pub(crate) fn rooms(&mut self) -> [IoSliceMut<'_>; BATCH] {
+        let mut rooms = self.0.chunks_exact_mut(BUFFER_LEN);
+        array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()))
+    }
+
     /// Delivers one batch of trains, with where each came from and went to, and how long its
     /// datagrams are but for the last.
     ///
@@ -52,9 +58,7 @@ impl ReceiveBuffers {
         mut deliver: impl FnMut(&RecvMeta, Result<&[u8], Truncated>),
     ) -> io::Result<()> {
         let mut metas = [RecvMeta::default(); BATCH];
-        let mut rooms = self.0.chunks_exact_mut(BUFFER_LEN);
-        let mut slices: [_; BATCH] =
-            array::from_fn(|_| IoSliceMut::new(rooms.next().unwrap_or_default()));
+        let mut slices = self.rooms();
         let count = state.receive(socket, &mut slices, &mut metas)?;
         for (slice, meta) in slices.iter().zip(&metas).take(count) {
             match meta.len {

@@ -43,7 +43,10 @@ impl Wish {
                 "IP_PKTINFO or IPV6_RECVPKTINFO",
                 "with several addresses peers may be answered from another than they called",
             ),
-            Self::TrafficClass => ("IPV6_RECVTCLASS", "marks of congestion are not seen"),
+            Self::TrafficClass => (
+                "IP_TOS, IP_RECVTOS, IPV6_TCLASS or IPV6_RECVTCLASS",
+                "marks of datagrams (DSCP, ECN) get lost",
+            ),
             Self::OnlyV6 => ("IPV6_V6ONLY", "a port that IPv4 has is not there for IPv6"),
             Self::Fragmentation => (
                 "IP_MTU_DISCOVER, IPV6_MTU_DISCOVER or IPV6_DONTFRAG",

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Engine, split};
-use crate::action::{FlowId, IdleRings, NoFlow, OpenError, Refusal, Undelivered};
+use crate::action::{FlowId, IdleRings, NoFlow, OpenError, Refusal, TrafficClass, Undelivered};
 use crate::tape::{Input, Output};
 use crate::time::Instant;
 
@@ -175,11 +175,27 @@ impl Engine {
         payload: &[u8],
         now: Instant,
     ) -> Result<(), NoFlow> {
+        self.send_marked_datagram(flow, remote, TrafficClass::DEFAULT, payload, now)
+    }
+
+    /// The same for a datagram that came with a DSCP or ECN of its own, which it keeps.
+    ///
+    /// # Errors
+    /// [`NoFlow`] if the flow is over.
+    pub fn send_marked_datagram(
+        &mut self,
+        flow: FlowId,
+        remote: SocketAddr,
+        traffic_class: TrafficClass,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), NoFlow> {
         self.advance(now);
-        self.note(|| Input::Datagram { flow, remote, payload });
+        self.note(|| Input::Datagram { flow, remote, traffic_class, payload });
         let (stack, mut wire) = split!(self);
         let now = wire.now;
-        let result = stack.send_datagram(flow, remote, payload, &mut wire, now);
+        let result =
+            stack.send_marked_datagram(flow, remote, traffic_class, payload, &mut wire, now);
         wire.note_output(|| Output::Known(result.is_ok()));
         result
     }

@@ -112,11 +112,15 @@ impl Datagrams {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action::Fragmenting;
+    use crate::action::{Fragmenting, TrafficClass};
 
     const FLOW: FlowId = FlowId { slot: 1, generation: 2 };
 
-    const TRAVEL: Travel = Travel { hop_limit: 63, fragmenting: Fragmenting::Allowed };
+    const TRAVEL: Travel = Travel {
+        hop_limit: 63,
+        fragmenting: Fragmenting::Allowed,
+        traffic_class: TrafficClass::DEFAULT,
+    };
 
     fn push(queue: &mut Datagrams, payload: &[u8]) -> Result<(), QueueFull> {
         queue.push(PeerId::first(0), FLOW, remote(), TRAVEL, payload)

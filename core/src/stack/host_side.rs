@@ -2,14 +2,16 @@
 
 use std::net::SocketAddr;
 
-use crate::action::{FlowId, FlowMeta, NoFlow, OpenError, PeerId, Protocol, Refusal, Target};
+use crate::action::{
+    FlowId, FlowMeta, NoFlow, OpenError, PeerId, Protocol, Refusal, Target, TrafficClass,
+};
 use crate::config::RefusedAnswer;
 use crate::limits::PACKET_LEN_MAX;
 use crate::stack::admission::Full;
 use crate::stack::flow::{FlowKey, FlowKind};
 use crate::stack::icmp::{self, HEADER_LEN, Reason, Version};
 use crate::stack::mapping::Mapping;
-use crate::stack::packet::{Packet, write_icmp, write_udp};
+use crate::stack::packet::{Packet, mark, write_icmp, write_udp};
 use crate::stack::peer_side::new_meta;
 use crate::stack::policy::Offer;
 use crate::stack::tcp::{self, Addresses, Connection, Ends, Exit, Stage, TcpFlow};
@@ -238,10 +240,11 @@ impl Stack {
     }
 
     /// Sends one datagram of a mapping into the tunnel.
-    pub(crate) fn send_datagram(
+    pub(crate) fn send_marked_datagram(
         &mut self,
         id: FlowId,
         remote: SocketAddr,
+        traffic_class: TrafficClass,
         payload: &[u8],
         outlet: &mut dyn Outlet,
         now: Instant,
@@ -271,6 +274,7 @@ impl Stack {
         };
         match written {
             Some(len) if len <= PACKET_LEN_MAX => {
+                mark(&mut self.scratch[..len], traffic_class);
                 let widest = self.packet_max(key.peer, Version::of(key.inner.ip()), outlet);
                 self.send_cut(key.peer, len, path_mtu.limit(widest, now), outlet);
             }

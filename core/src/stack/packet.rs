@@ -12,8 +12,8 @@ use smoltcp::wire::{
     IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket, UdpPacket, checksum,
 };
 
-pub(crate) use self::write::{write_icmp, write_tcp, write_udp};
-use crate::action::{Fragmenting, Travel};
+pub(crate) use self::write::{mark, write_icmp, write_tcp, write_udp};
+use crate::action::{Fragmenting, TrafficClass, Travel};
 use crate::stats::Counter;
 
 /// Bytes of an IPv4 header without options.
@@ -199,7 +199,16 @@ impl<'a> Packet<'a> {
     /// How the packet goes on from here, one hop later.
     pub(crate) fn onward(&self) -> Travel {
         let hop_limit = self.ttl.saturating_sub(1).max(1);
-        Travel { hop_limit, fragmenting: self.fragmenting }
+        let traffic_class = self.traffic_class();
+        Travel { hop_limit, fragmenting: self.fragmenting, traffic_class }
+    }
+
+    /// How it asks to be treated.
+    pub(crate) fn traffic_class(&self) -> TrafficClass {
+        TrafficClass(match self.source {
+            IpAddr::V4(_) => self.bytes[1],
+            IpAddr::V6(_) => Ipv6Packet::new_unchecked(&*self.bytes).traffic_class(),
+        })
     }
 
     /// What its IP header says.

@@ -10,7 +10,7 @@ use crate::stack::admission::Full;
 use crate::stack::flow::{Flow, FlowKey, FlowKind};
 use crate::stack::icmp::{self, HEADER_LEN, Message, QuotedProtocol, Reason, Version};
 use crate::stack::outbound::Outbound;
-use crate::stack::packet::{Packet, Transport, UDP_HEADER_LEN, write_icmp};
+use crate::stack::packet::{Packet, Transport, UDP_HEADER_LEN, mark, write_icmp};
 use crate::stack::policy::{Course, Direction, Offer, Verdict};
 use crate::stack::reassembly::Intake;
 use crate::stack::tcp::{self, Ends, Exit, Stage, Straggler, TcpFlow};
@@ -313,6 +313,8 @@ impl Stack {
                 let (from, to) = (packet.destination, packet.source);
                 let body = &message[HEADER_LEN..];
                 if let Some(len) = write_icmp(&mut self.scratch, from, to, &head, body) {
+                    // RFC 1349, section 5.1: as the request.
+                    mark(&mut self.scratch[..len], packet.traffic_class());
                     let mtu = self.packet_max(peer, version, outlet);
                     self.send_cut(peer, len, mtu, outlet);
                 }

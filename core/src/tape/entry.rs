@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Action, FlowId, OpenError, PeerId, Refusal, Travel, Undelivered};
+use crate::action::{
+    Action, FlowId, OpenError, PeerId, Refusal, TrafficClass, Travel, Undelivered,
+};
 use crate::key::PublicKey;
 use crate::rules::Rule;
 use crate::stack::Setup;
@@ -100,6 +102,7 @@ pub(crate) enum Input<'a> {
     Datagram {
         flow: FlowId,
         remote: SocketAddr,
+        traffic_class: TrafficClass,
         #[serde(with = "serde_bytes")]
         payload: &'a [u8],
     },

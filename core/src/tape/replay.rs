@@ -310,8 +310,9 @@ impl<'a> Replay<'a> {
             }
             Input::HostEnded(flow) => stack.handle_shutdown(*flow),
             Input::Aborted(flow) => stack.handle_aborted(*flow, &mut stage),
-            Input::Datagram { flow, remote, payload } => {
-                let sent = stack.send_datagram(*flow, *remote, payload, &mut stage, now);
+            Input::Datagram { flow, remote, traffic_class: class, payload } => {
+                let sent =
+                    stack.send_marked_datagram(*flow, *remote, *class, payload, &mut stage, now);
                 stage.script.expect(&Output::Known(sent.is_ok()));
             }
             Input::Undelivered { flow, undelivered } => {

@@ -45,7 +45,7 @@ pub(crate) fn input(input: &Input<'_>) -> String {
         Input::RingsGivenBack(flow) => format!("{flow:?}: pages of its rings are given back"),
         Input::HostEnded(flow) => format!("{flow:?}: the host has ended"),
         Input::Aborted(flow) => format!("{flow:?}: the host has failed"),
-        Input::Datagram { flow, remote, payload } => {
+        Input::Datagram { flow, remote, payload, .. } => {
             format!("{flow:?}: a datagram of {} bytes from {remote}", payload.len())
         }
         Input::Undelivered { flow, undelivered } => format!("{flow:?}: {undelivered:?}"),

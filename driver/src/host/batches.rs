@@ -1,18 +1,25 @@
 //! Many datagrams of a host socket in one system call, either way.
+//!
+//! What quinn-udp does for the WireGuard socket is done here by hand: it knows of a datagram's traffic
+//! class no more than ECN, and sends each with that alone.
 
-use std::io;
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd};
 
 use mio::net::UdpSocket;
-use nix::sys::socket::setsockopt;
+use nix::cmsg_space;
 use nix::sys::socket::sockopt::UdpGroSegment;
-use quinn_udp::Transmit;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage,
+    recvmmsg, sendmsg, setsockopt,
+};
 use rustix::io::Errno;
+use slipwire_core::TrafficClass;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::outbox::Train;
-use crate::batch::{ReceiveBuffers, Truncated};
+use crate::batch::{BATCH, ReceiveBuffers, Truncated};
 use crate::socket_state::SocketState;
 
 /// Receives that fail one after the other before a socket counts as broken.
@@ -21,9 +28,18 @@ pub(crate) const FAILURES_MAX: usize = 16;
 /// What it takes to receive batches and to send trains, for all sockets in turn.
 #[derive(Debug)]
 pub(crate) struct Batches {
-    /// Of no socket in particular: it knows what the system can do.
-    state: SocketState,
+    /// Datagrams of a train at most; 1 where the system has none.
+    segments_max: usize,
     buffers: ReceiveBuffers,
+}
+
+/// What a datagram says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Received {
+    /// Where it came from.
+    pub(crate) remote: SocketAddr,
+    /// How it was marked, where the system says so.
+    pub(crate) traffic_class: TrafficClass,
 }
 
 impl Batches {
@@ -32,27 +48,58 @@ impl Batches {
     /// # Errors
     /// It has no UDP sockets.
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { state: probe()?, buffers: ReceiveBuffers::new() })
+        let open = |domain| Socket::new(domain, Type::DGRAM, Some(Protocol::UDP));
+        let socket = open(Domain::IPV4).or_else(|_| open(Domain::IPV6))?;
+        let segments_max = SocketState::new(&socket).segments_max();
+        Ok(Self { segments_max, buffers: ReceiveBuffers::new() })
     }
 
-    /// Delivers one batch of datagrams, with where they came from.
+    /// Delivers one batch of datagrams, with what they say of themselves.
     ///
     /// # Errors
     /// What the system says, [`WouldBlock`](io::ErrorKind::WouldBlock) if there are none.
     pub(crate) fn receive(
         &mut self,
         socket: &UdpSocket,
-        mut deliver: impl FnMut(SocketAddr, Result<&[u8], Truncated>),
+        mut deliver: impl FnMut(Received, Result<&[u8], Truncated>),
     ) -> io::Result<()> {
-        let Self { state, buffers } = self;
-        buffers.receive(state, socket, |meta, train| match train {
-            Ok(&[]) => deliver(meta.addr, Ok(&[])),
-            Ok(train) => {
-                let datagrams = train.chunks(meta.stride.max(1));
-                datagrams.for_each(|datagram| deliver(meta.addr, Ok(datagram)));
+        // Made anew, for a call leaves it filled.
+        let control = Some(cmsg_space!(i32, i32));
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, control);
+        let mut rooms = self.buffers.rooms().map(|room| [room]);
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let messages =
+            match recvmmsg(socket.as_raw_fd(), &mut headers, rooms.iter_mut(), flags, None) {
+                Err(nix::errno::Errno::ENOSYS) => return self.receive_one(socket, deliver),
+                outcome => outcome?,
+            };
+        for message in messages {
+            let Some((received, stride)) = read_notes(&message) else { continue };
+            if message.flags.contains(MsgFlags::MSG_TRUNC) {
+                deliver(received, Err(Truncated));
+                continue;
             }
-            Err(truncated) => deliver(meta.addr, Err(truncated)),
-        })
+            match message.iovs().next() {
+                None => deliver(received, Ok(&[])),
+                Some(train) => {
+                    let datagrams = train.chunks(stride.unwrap_or(train.len()).max(1));
+                    datagrams.for_each(|datagram| deliver(received, Ok(datagram)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same where there is no recvmmsg.
+    fn receive_one(
+        &mut self,
+        socket: &UdpSocket,
+        mut deliver: impl FnMut(Received, Result<&[u8], Truncated>),
+    ) -> io::Result<()> {
+        let [mut room, ..] = self.buffers.rooms();
+        let (len, remote) = socket.recv_from(&mut room)?;
+        deliver(Received { remote, traffic_class: TrafficClass::DEFAULT }, Ok(&room[..len]));
+        Ok(())
     }
 
     /// Sends a train as one, on a socket that `takes_trains`; that is over once the system refuses
@@ -62,43 +109,52 @@ impl Batches {
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock): the host can't take it now.
     pub(crate) fn send(
-        &mut self,
+        &self,
         socket: &UdpSocket,
         takes_trains: &mut bool,
         train: &Train<'_>,
     ) -> io::Result<bool> {
-        if !*takes_trains || !train.is_long() || self.state.segments_max() < 2 {
+        if !*takes_trains || !train.is_long() || self.segments_max < 2 {
             return Ok(false);
         }
-        let transmit = Transmit {
-            destination: train.heading.remote,
-            ecn: None,
-            contents: train.bytes(),
-            segment_size: Some(train.segment_size),
-            src_ip: None,
-        };
-        let Err(error) = self.state.send(socket, &transmit) else {
-            return Ok(true);
-        };
+        let Ok(segment_size) = u16::try_from(train.segment_size) else { return Ok(false) };
+        let notes = [ControlMessage::UdpGsoSegments(&segment_size)];
+        let parts = [IoSlice::new(train.bytes())];
+        let remote = SockaddrStorage::from(train.heading.remote);
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let sent = sendmsg(socket.as_raw_fd(), &parts, &notes, flags, Some(&remote));
+        let Err(error) = sent.map_err(io::Error::from) else { return Ok(true) };
         if error.kind() == io::ErrorKind::WouldBlock {
             return Err(error);
         }
         // EIO: the device can't segment. EMSGSIZE, EINVAL: segments are larger than the path's MTU.
+        // Other sockets, and their paths, are others.
         if let Some(Errno::IO | Errno::INVAL | Errno::MSGSIZE) = Errno::from_io_error(&error) {
             *takes_trains = false;
-            // Other sockets, and their paths, are others.
-            if let Ok(state) = probe() {
-                self.state = state;
-            }
         }
         Ok(false)
     }
 }
 
-fn probe() -> io::Result<SocketState> {
-    let open = |domain| Socket::new(domain, Type::DGRAM, Some(Protocol::UDP));
-    let socket = open(Domain::IPV4).or_else(|_| open(Domain::IPV6))?;
-    Ok(SocketState::new(&socket))
+/// What is said of a message, and the length of its datagrams if they came as a train.
+fn read_notes(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<(Received, Option<usize>)> {
+    let address = message.address.as_ref()?;
+    let v4 = || Some(SocketAddr::V4(SocketAddrV4::from(*address.as_sockaddr_in()?)));
+    let v6 = || Some(SocketAddr::V6(SocketAddrV6::from(*address.as_sockaddr_in6()?)));
+    let mut received = Received { remote: v4().or_else(v6)?, traffic_class: TrafficClass::DEFAULT };
+    let mut stride = None;
+    for note in message.cmsgs().ok()? {
+        match note {
+            ControlMessageOwned::Ipv4Tos(class) => received.traffic_class = TrafficClass(class),
+            // A byte, in the system's words an int.
+            ControlMessageOwned::Ipv6TClass(class) => {
+                received.traffic_class = TrafficClass(class as u8);
+            }
+            ControlMessageOwned::UdpGroSegments(len) => stride = usize::try_from(len).ok(),
+            _ => {}
+        }
+    }
+    Some((received, stride))
 }
 
 /// Lets the system put datagrams of a UDP socket together as they arrive. Where it can't they arrive

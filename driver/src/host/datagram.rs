@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use slipwire_core::{Engine, FlowId, Instant, Loss, NoFlow, Travel, Undelivered};
 
 use super::Work;
-use super::batches::{Batches, FAILURES_MAX};
+use super::batches::{Batches, FAILURES_MAX, Received};
 use super::error_queue::{self, Entry};
 use super::icmp::{self, Family};
 use super::outbox::{Heading, Train};
@@ -91,7 +91,7 @@ impl DatagramLeg {
     ) {
         let Heading { remote, travel, .. } = train.heading;
         if self.travel != Some(travel) {
-            match travel::set(&self.socket, self.family, travel) {
+            match travel::set(&self.socket, self.family, self.travel, travel) {
                 Ok(()) => self.travel = Some(travel),
                 Err(error) => incidents.report(&error, now),
             }
@@ -147,10 +147,13 @@ impl DatagramLeg {
         let mut is_over = false;
         let mut failures = 0;
         while self.readable && failures < FAILURES_MAX {
-            let received = batches.receive(&self.socket, |remote, datagram| match datagram {
+            let received = batches.receive(&self.socket, |from, datagram| match datagram {
                 Ok(payload) => {
                     moved += payload.len();
-                    is_over |= engine.send_datagram(flow, remote, payload, now) == Err(NoFlow);
+                    let Received { remote, traffic_class } = from;
+                    let sent =
+                        engine.send_marked_datagram(flow, remote, traffic_class, payload, now);
+                    is_over |= sent == Err(NoFlow);
                 }
                 Err(truncated) => incidents.report(&truncated.into(), now),
             });
@@ -212,7 +215,7 @@ mod tests {
     use log::Level;
     use mio::{Events, Poll};
 
-    use slipwire_core::{Datagram, Fragmenting, Refusal};
+    use slipwire_core::{Datagram, Fragmenting, Refusal, TrafficClass};
 
     use super::*;
     use crate::host::outbox::Outbox;
@@ -229,7 +232,11 @@ mod tests {
     fn send_all(leg: &mut DatagramLeg, remote: SocketAddr, payloads: &[&[u8]]) -> (Vec<Loss>, u64) {
         let mut outbox = Outbox::default();
         for payload in payloads {
-            let travel = Travel { hop_limit: 9, fragmenting: Fragmenting::Allowed };
+            let travel = Travel {
+                hop_limit: 9,
+                fragmenting: Fragmenting::Allowed,
+                traffic_class: TrafficClass(0xb8),
+            };
             let flow = "0.0".parse().unwrap();
             let datagram = Datagram { flow, remote, travel, payload };
             assert!(outbox.takes(&datagram));
@@ -297,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_train_arrives_as_its_datagrams_and_as_one_batch() {
+    fn a_train_arrives_as_its_datagrams_and_as_one_batch_with_its_mark() {
         let poll = Poll::new().unwrap();
         let (mut sender, receiver) = (leg(poll.registry()), leg(poll.registry()));
         let to = SocketAddr::new("127.0.0.1".parse().unwrap(), receiver.port().unwrap());
@@ -308,7 +315,10 @@ mod tests {
         let mut batches = Batches::new().unwrap();
         // More than one system call may be needed where the system does not coalesce.
         while received.len() < payloads.len() {
-            let take = |_, datagram: Result<&[u8], _>| received.push(datagram.unwrap().to_vec());
+            let take = |from: Received, datagram: Result<&[u8], _>| {
+                assert_eq!(from.traffic_class, TrafficClass(0xb8));
+                received.push(datagram.unwrap().to_vec());
+            };
             batches.receive(&receiver.socket, take).unwrap();
         }
         assert_eq!(received, payloads);

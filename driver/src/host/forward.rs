@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 use slipwire_core::{Engine, Instant};
 
-use super::batches::FAILURES_MAX;
+use super::batches::{FAILURES_MAX, Received};
 use super::stream;
 use super::tcp::Connection;
 use super::{Host, Leg};
@@ -67,12 +67,12 @@ impl Host {
         let Some(Listener::Udp(forward)) = listeners.get_mut(index) else { return };
         let to = forward.to();
         for _ in 0..FAILURES_MAX {
-            let received = forward.receive(batches, |clients, client, datagram| {
+            let received = forward.receive(batches, |clients, from, datagram| {
+                let Received { remote: client, traffic_class: class } = from;
                 let taken = datagram.map_err(io::Error::from).and_then(|payload| {
-                    let is_known = clients
-                        .flow(client)
-                        .is_some_and(|flow| engine.send_datagram(flow, to, payload, now).is_ok());
-                    if is_known {
+                    let mut send =
+                        |flow| engine.send_marked_datagram(flow, to, class, payload, now);
+                    if clients.flow(client).is_some_and(|flow| send(flow).is_ok()) {
                         return Ok(());
                     }
                     // The client is new, or the flow that it had is over.
@@ -81,7 +81,7 @@ impl Host {
                     clients.add(client, flow);
                     legs.insert(flow, Leg::Client { listener: index, client });
                     // A flow that is over already has an action on the way that says so.
-                    let _ = engine.send_datagram(flow, to, payload, now);
+                    let _ = engine.send_marked_datagram(flow, to, class, payload, now);
                     Ok(())
                 });
                 if let Err(error) = taken {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::error_queue;
+use super::{error_queue, travel};
 use crate::socket_options::{Wish, wish};
 
 /// An IP version.
@@ -53,6 +53,7 @@ pub(crate) fn open(family: Family) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     let socket = socket.into();
     wish(Wish::Errors, error_queue::enable(&socket, family));
+    travel::ask_for_class(&socket, family);
     Ok(socket)
 }
 

@@ -11,7 +11,7 @@
 //!   datagram.rs      a leg of datagrams, over the sockets of udp.rs and icmp.rs
 //!   outbox.rs        datagrams that leave together
 //!   batches.rs       many datagrams in one system call
-//!   travel.rs        how far its datagrams go, and whether in pieces
+//!   travel.rs        how far its datagrams go, whether in pieces, and how they are marked
 //!   error_queue.rs   which of them did not arrive
 //! ```
 //!
@@ -30,7 +30,7 @@ pub(crate) mod outbox;
 pub(crate) mod proxy;
 mod stream;
 mod tcp;
-mod travel;
+pub(crate) mod travel;
 mod udp;
 
 use std::net::{IpAddr, SocketAddr};

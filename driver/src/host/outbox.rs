@@ -101,7 +101,7 @@ impl Heading {
 
 #[cfg(test)]
 mod tests {
-    use slipwire_core::Fragmenting;
+    use slipwire_core::{Fragmenting, TrafficClass};
 
     use super::*;
 
@@ -109,7 +109,11 @@ mod tests {
         Datagram {
             flow: "1.1".parse().unwrap(),
             remote: "192.0.2.1:53".parse().unwrap(),
-            travel: Travel { hop_limit: 63, fragmenting: Fragmenting::Allowed },
+            travel: Travel {
+                hop_limit: 63,
+                fragmenting: Fragmenting::Allowed,
+                traffic_class: TrafficClass::DEFAULT,
+            },
             payload,
         }
     }
@@ -150,10 +154,12 @@ mod tests {
         let alike = datagram(b"five");
         assert!(outbox.takes(&alike));
         let travel = Travel { hop_limit: 9, ..alike.travel };
+        let marked = Travel { traffic_class: TrafficClass(0xb8), ..alike.travel };
         for other in [
             Datagram { flow: "1.2".parse().unwrap(), ..alike },
             Datagram { remote: "192.0.2.1:54".parse().unwrap(), ..alike },
             Datagram { travel, ..alike },
+            Datagram { travel: marked, ..alike },
         ] {
             assert!(!outbox.takes(&other), "{other:?}");
         }

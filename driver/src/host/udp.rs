@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::icmp::Family;
-use super::{batches, error_queue};
+use super::{batches, error_queue, travel};
 use crate::socket_options::{Wish, wish};
 
 /// Ports of the same parity that are tried before any.
@@ -42,6 +42,7 @@ pub(crate) fn open(source: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket.into();
     wish(Wish::Errors, error_queue::enable(&socket, Family::of(source)));
     batches::coalesce(&socket);
+    travel::ask_for_class(&socket, Family::of(source));
     Ok(socket)
 }
 

@@ -8,12 +8,14 @@ use std::net::SocketAddr;
 use mio::event::Event;
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
-use slipwire_core::{FlowId, Instant};
+use slipwire_core::{FlowId, Instant, TrafficClass};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::batch::Truncated;
-use crate::host::batches::{self, Batches};
+use crate::host::batches::{self, Batches, Received};
+use crate::host::icmp::Family;
 use crate::host::outbox::Train;
+use crate::host::travel;
 use crate::incidents::Incidents;
 use crate::settings::Forward;
 use crate::socket_options::{Wish, wish};
@@ -32,6 +34,9 @@ pub(crate) struct UdpForward {
     socket: UdpSocket,
     readable: bool,
     takes_trains: bool,
+    family: Family,
+    /// How the datagrams are marked that it sends now.
+    traffic_class: TrafficClass,
     clients: Clients,
 }
 
@@ -51,6 +56,8 @@ impl UdpForward {
         socket.set_nonblocking(true)?;
         socket.bind(&forward.listen.into())?;
         batches::coalesce(&socket);
+        let family = Family::of(forward.listen);
+        travel::ask_for_class(&socket, family);
         let mut socket = UdpSocket::from_std(socket.into());
         registry.register(&mut socket, token, Interest::READABLE)?;
         Ok(Self {
@@ -59,6 +66,8 @@ impl UdpForward {
             socket,
             readable: true,
             takes_trains: true,
+            family,
+            traffic_class: TrafficClass::DEFAULT,
             clients: Clients::default(),
         })
     }
@@ -80,17 +89,17 @@ impl UdpForward {
         self.readable
     }
 
-    /// Delivers one batch of datagrams, with their senders, if there are any.
+    /// Delivers one batch of datagrams, with what they say of themselves, if there are any.
     ///
     /// # Errors
     /// Any error of the socket; it has been cleared by being read.
     pub(crate) fn receive(
         &mut self,
         batches: &mut Batches,
-        mut deliver: impl FnMut(&mut Clients, SocketAddr, Result<&[u8], Truncated>),
+        mut deliver: impl FnMut(&mut Clients, Received, Result<&[u8], Truncated>),
     ) -> io::Result<()> {
         let Self { socket, clients, .. } = self;
-        match batches.receive(socket, |client, datagram| deliver(clients, client, datagram)) {
+        match batches.receive(socket, |from, datagram| deliver(clients, from, datagram)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.readable = false;
                 Ok(())
@@ -117,6 +126,9 @@ impl UdpForward {
         incidents: &mut Incidents,
         now: Instant,
     ) {
+        let class = train.heading.travel.traffic_class;
+        travel::set_class(&self.socket, self.family, self.traffic_class, class);
+        self.traffic_class = class;
         match batches.send(&self.socket, &mut self.takes_trains, &train.to(client)) {
             Ok(true) => {}
             Ok(false) => {

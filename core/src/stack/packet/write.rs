@@ -9,6 +9,8 @@ use smoltcp::wire::{
     checksum,
 };
 
+use crate::action::TrafficClass;
+
 use super::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, TTL, UDP_HEADER_LEN, icmpv6_checksum};
 
 /// Where a packet's parts are, once its IP header is written.
@@ -89,6 +91,20 @@ pub(crate) fn write_udp(
         &ChecksumCapabilities::default(),
     );
     Some(layout.total_len)
+}
+
+/// Gives a packet that starts here a traffic class.
+pub(crate) fn mark(packet: &mut [u8], TrafficClass(class): TrafficClass) {
+    match packet.first().map(|byte| byte >> 4) {
+        // Which is what packets start with.
+        _ if class == 0 => {}
+        Some(4) => {
+            packet[1] = class;
+            Ipv4Packet::new_unchecked(packet).fill_checksum();
+        }
+        Some(6) => Ipv6Packet::new_unchecked(packet).set_traffic_class(class),
+        _ => {}
+    }
 }
 
 /// Writes an ICMP message, whose checksum it fills in, and returns the length of the packet. The

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::action::{Abort, Protocol};
+use crate::stack::packet::mark;
 
 #[test]
 fn an_echo_to_our_own_address_is_answered_by_us() {
@@ -11,6 +12,12 @@ fn an_echo_to_our_own_address_is_answered_by_us() {
         assert!(world.actions().is_empty());
         let expected = icmp(to, from, [reply, 0, 0, 0, 1, 2, 3, 4], b"payload");
         assert_eq!(world.only_sent(), (ALICE, expected));
+
+        let mut request = icmp(from, to, [request, 0, 0, 0, 1, 2, 3, 4], b"payload");
+        mark(&mut request, TrafficClass(0x2c));
+        world.receive(ALICE, &request);
+        let (_, mut bytes) = world.only_sent();
+        assert_eq!(Packet::parse(&mut bytes).unwrap().traffic_class(), TrafficClass(0x2c));
     }
 }
 

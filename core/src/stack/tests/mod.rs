@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use smoltcp::wire::{TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 
-use crate::action::{Action, FlowId, Identity, PeerId};
+use crate::action::{Action, FlowId, Identity, NoFlow, PeerId, TrafficClass};
 use crate::config::{Config, DefaultAction, Gateway, Interface, Mappings, Parts, Tcp};
 use crate::key::PrivateKey;
 use crate::limits::{Limits, SCRATCH_LEN};
@@ -99,6 +99,20 @@ impl Outlet for Recorder {
 
     fn count(&mut self, counter: Counter) {
         self.stats.count(counter);
+    }
+}
+
+impl Stack {
+    /// Sends a datagram of a host that asks for nothing in particular.
+    fn send_datagram(
+        &mut self,
+        id: FlowId,
+        remote: SocketAddr,
+        payload: &[u8],
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) -> Result<(), NoFlow> {
+        self.send_marked_datagram(id, remote, TrafficClass::DEFAULT, payload, outlet, now)
     }
 }
 

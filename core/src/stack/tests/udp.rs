@@ -1,11 +1,12 @@
 //! UDP mappings, and packets between peers.
 
 use super::*;
-use crate::action::{Fragmenting, NoFlow, Refusal};
+use crate::action::{Fragmenting, Refusal};
 use crate::config::Filtering;
 use crate::limits::{CONTACTS_MIN, CONTACTS_TOTAL_MAX, Share};
 use crate::rules::{ProxyProtocol, RedirectTarget};
 use crate::stack::fragmentation;
+use crate::stack::packet::mark;
 
 const CLIENT: &str = "10.0.0.2:5000";
 
@@ -268,6 +269,37 @@ fn datagrams_travel_on_as_their_packets_would() {
     });
     pieces.iter().for_each(|piece| seen.extend(travels(piece)));
     assert_eq!(seen, [(63, Fragmenting::Allowed)]);
+}
+
+/// RFC 2474 and RFC 3168: what a router in this place would leave alone.
+#[test]
+fn dscp_and_ecn_of_datagrams_pass_both_ways() {
+    for (client, host) in [(CLIENT, "192.0.2.1:1000"), ("[fd00::2]:5", "[2001:db8::9]:6")] {
+        let mut world = World::new();
+        let class = TrafficClass(0xb9);
+        let mut packet = udp(client, host, b"x");
+        mark(&mut packet, class);
+        world.receive(ALICE, &packet);
+        let flow = world.offered();
+        let datagram = world.stack.poll_datagram().unwrap();
+        assert_eq!(datagram.travel.traffic_class, class);
+        // Large enough to be cut.
+        for payload in [&b"x"[..], &[7; 3000]] {
+            let World { stack, wire, now } = &mut world;
+            let remote = socket(host);
+            stack.send_marked_datagram(flow, remote, class, payload, wire, *now).unwrap();
+            let sent = world.sent();
+            assert_eq!(sent.len(), if payload.len() == 1 { 1 } else { 3 });
+            for (_, bytes) in sent {
+                let is = match bytes[0] >> 4 {
+                    4 => bytes[1],
+                    _ => bytes[0] << 4 | bytes[1] >> 4,
+                };
+                assert_eq!(is, class.0);
+                assert!(bytes[0] >> 4 == 6 || smoltcp::wire::checksum::data(&bytes[..20]) == !0);
+            }
+        }
+    }
 }
 
 #[test]
