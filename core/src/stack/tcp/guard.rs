@@ -13,15 +13,18 @@
 //! - keeps a segment that was overtaken from changing the window;
 //! - raises the sequence number of an acknowledgement that smoltcp sends while it sends again;
 //! - tells how many bytes an acknowledgement is for, where smoltcp's slow start counts just one;
-//! - lowers the far end's window to what the [`path`](super::path) holds.
+//! - lowers the far end's window to what the [`path`](super::path) holds, and has a duplicate
+//!   acknowledgement look like one although that changes (RFC 5681, section 2).
 //!
 //! It says when to go back and send again ([`recovery`](super::recovery)), and leaves reassembly,
 //! retransmission itself and congestion control to smoltcp.
 
+use std::time::Duration;
+
 use smoltcp::wire::{TcpOption, TcpPacket, TcpSeqNumber};
 
 use crate::stack::tcp::path::Path;
-use crate::stack::tcp::recovery::Recovery;
+use crate::stack::tcp::recovery::{DELAY_MAX, LONE_DELAY_MAX, Recovery};
 use crate::time::Instant;
 
 /// Challenge ACKs are sent at most this often (RFC 5961, section 7), in nanoseconds.
@@ -61,6 +64,8 @@ pub(crate) struct Guard {
     send_next: TcpSeqNumber,
     /// What stands right before that: the last byte of data, or, with none, the FIN.
     last_sent: Option<u8>,
+    /// Where the last segment begins that was sent for the first time.
+    last_start: TcpSeqNumber,
     /// The highest acknowledgement that arrived.
     acknowledged: TcpSeqNumber,
     /// The last acknowledgement that was sent.
@@ -125,6 +130,7 @@ impl Guard {
             shift: window_shift(receive_buffer_len),
             send_next: zero,
             last_sent: None,
+            last_start: zero,
             acknowledged: zero,
             receive_next: zero,
             received_to: zero,
@@ -206,16 +212,22 @@ impl Guard {
 
     /// When something has to be sent again unless it is acknowledged.
     pub(crate) fn repeat_at(&self) -> Option<Instant> {
-        self.recovery.deadline(self.path.round_trip())
+        self.recovery.deadline(self.path.round_trip(), self.delay_max())
     }
 
     /// Whether it is time to send everything again that is not acknowledged.
     pub(crate) fn take_go_back(&mut self, now: Instant) -> bool {
-        let goes_back = self.recovery.take_go_back(self.path.round_trip(), now);
+        let delay_max = self.delay_max();
+        let goes_back = self.recovery.take_go_back(self.path.round_trip(), delay_max, now);
         if goes_back {
             self.path.handle_lost(self.flight(), now);
         }
         goes_back
+    }
+
+    /// How long the far end may delay the acknowledgement of what was sent.
+    fn delay_max(&self) -> Duration {
+        if self.acknowledged >= self.last_start { LONE_DELAY_MAX } else { DELAY_MAX }
     }
 
     /// Bytes that were sent and not acknowledged.
@@ -266,6 +278,7 @@ impl Guard {
             self.path.handle_sent(end, now);
         } else if end > self.send_next {
             self.send_next = end;
+            self.last_start = segment.seq_number();
             self.last_sent = segment.payload().last().copied().filter(|_| !segment.fin());
             self.path.handle_sent(end, now);
         } else if segment.segment_len() > 0 {
@@ -335,7 +348,11 @@ impl Guard {
             self.arrived_to = end.min(edge);
         }
         let stale = acknowledgement < self.acknowledged;
-        self.handle_window(start, acknowledgement, segment.window_len());
+        let is_update = self.handle_window(start, acknowledgement, segment.window_len());
+        let is_duplicate = acknowledgement == self.acknowledged
+            && acknowledgement < self.send_next
+            && segment.segment_len() == 0
+            && !is_update;
         self.uncounted = None;
         if acknowledgement > self.acknowledged {
             self.awaits_first_ack = false;
@@ -351,18 +368,20 @@ impl Guard {
             );
             self.recovery.handle_acknowledged(acknowledgement, self.send_next, now);
             self.acknowledged = acknowledgement;
-        } else if acknowledgement == self.acknowledged
-            && acknowledgement < self.send_next
-            && length == 0
-            && self.recovery.handle_duplicate(self.send_next)
-        {
+        } else if is_duplicate && self.recovery.handle_duplicate(self.send_next) {
             self.path.handle_lost(self.flight(), now);
         }
         let room = match self.far_offer {
             Some(Offer { to, .. }) if to > self.acknowledged => to - self.acknowledged,
             Some(_) | None => 0,
         };
-        let room = room.min(self.path.flight_limit());
+        let mut room = room.min(self.path.flight_limit());
+        // smoltcp takes for a duplicate what has the window of the segment before.
+        if is_duplicate {
+            room = self.told;
+        } else if is_update && room == self.told {
+            room = room.saturating_sub(1 << self.far_shift);
+        }
         self.told = room;
         let window = room >> self.far_shift;
         let mut segment = TcpPacket::new_unchecked(bytes);
@@ -376,19 +395,26 @@ impl Guard {
         Admission::Pass
     }
 
-    /// Notes the window that a segment offers. One that was overtaken must not take back what a later
+    /// Notes the window that a segment offers, and says whether that is another one. One that was overtaken must not take back what a later
     /// one has offered (RFC 9293, section 3.10.7.4), and offers from where its own acknowledgement
     /// stands. smoltcp would take any window for the latest.
-    fn handle_window(&mut self, start: TcpSeqNumber, acknowledgement: TcpSeqNumber, window: u16) {
+    fn handle_window(
+        &mut self,
+        start: TcpSeqNumber,
+        acknowledgement: TcpSeqNumber,
+        window: u16,
+    ) -> bool {
         let to = acknowledgement + (usize::from(window) << self.far_shift);
         let is_news = self.far_offer.is_none_or(|old| {
             let is_latest = acknowledgement > self.acknowledged
                 || acknowledgement == self.acknowledged && start >= old.at;
             is_latest || to > old.to
         });
+        let is_another = is_news && self.far_offer.is_none_or(|old| to != old.to);
         if is_news {
             self.far_offer = Some(Offer { to, at: start });
         }
+        is_another
     }
 
     fn handle_unsynchronized(&mut self, segment: &TcpPacket<&[u8]>) -> Admission {

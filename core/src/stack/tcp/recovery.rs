@@ -18,8 +18,11 @@ use crate::time::Instant;
 
 /// Duplicate acknowledgements that mean a loss (RFC 5681, section 3.2).
 const DUPLICATES: u32 = 3;
-/// How long the far end may delay an acknowledgement, and its process wait for a processor.
-const DELAY_MAX: Duration = Duration::from_millis(60);
+/// How long the far end may delay an acknowledgement, and its process wait for a processor, when
+/// several segments are on the way: the second one is acknowledged at once.
+pub(super) const DELAY_MAX: Duration = Duration::from_millis(60);
+/// The same, when there is only one (RFC 8985, section 7.2).
+pub(super) const LONE_DELAY_MAX: Duration = Duration::from_millis(200);
 /// The longest wait.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -84,15 +87,24 @@ impl Recovery {
     }
 
     /// When to go back unless something is acknowledged.
-    pub(crate) fn deadline(&self, round_trip: Option<Duration>) -> Option<Instant> {
-        let wait = round_trip?.saturating_mul(2).saturating_add(DELAY_MAX);
+    pub(crate) fn deadline(
+        &self,
+        round_trip: Option<Duration>,
+        delay_max: Duration,
+    ) -> Option<Instant> {
+        let wait = round_trip?.saturating_mul(2).saturating_add(delay_max);
         let wait = wait.saturating_mul(1 << self.doublings.min(16)).min(WAIT_MAX);
         Some(self.waiting_since? + wait)
     }
 
     /// Whether it is time to go back; it counts as done.
-    pub(crate) fn take_go_back(&mut self, round_trip: Option<Duration>, now: Instant) -> bool {
-        let late = self.deadline(round_trip).is_some_and(|at| at <= now);
+    pub(crate) fn take_go_back(
+        &mut self,
+        round_trip: Option<Duration>,
+        delay_max: Duration,
+        now: Instant,
+    ) -> bool {
+        let late = self.deadline(round_trip, delay_max).is_some_and(|at| at <= now);
         if late {
             self.doublings = self.doublings.saturating_add(1);
             self.waiting_since = Some(now);
@@ -126,12 +138,16 @@ mod tests {
             let mut recovery = Recovery::default();
             recovery.handle_sent(at(0));
             for _ in 0..DUPLICATES {
-                assert!(!recovery.take_go_back(ROUND_TRIP, at(1)));
+                assert!(!recovery.take_go_back(ROUND_TRIP, DELAY_MAX, at(1)));
                 recovery.handle_duplicate(TcpSeqNumber(100));
             }
             recovery.handle_acknowledged(TcpSeqNumber(acknowledgement), TcpSeqNumber(200), at(2));
-            assert_eq!(recovery.take_go_back(ROUND_TRIP, at(2)), goes_back, "{acknowledgement}");
-            assert!(!recovery.take_go_back(ROUND_TRIP, at(2)), "once");
+            assert_eq!(
+                recovery.take_go_back(ROUND_TRIP, DELAY_MAX, at(2)),
+                goes_back,
+                "{acknowledgement}"
+            );
+            assert!(!recovery.take_go_back(ROUND_TRIP, DELAY_MAX, at(2)), "once");
         }
     }
 
@@ -139,33 +155,33 @@ mod tests {
     fn silence_goes_back_and_each_time_later() {
         let mut recovery = Recovery::default();
         recovery.handle_sent(at(0));
-        assert_eq!(recovery.deadline(ROUND_TRIP), Some(at(100)));
-        assert!(!recovery.take_go_back(ROUND_TRIP, at(99)));
-        assert!(recovery.take_go_back(ROUND_TRIP, at(100)));
-        assert_eq!(recovery.deadline(ROUND_TRIP), Some(at(300)));
-        assert!(recovery.take_go_back(ROUND_TRIP, at(300)));
-        assert_eq!(recovery.deadline(ROUND_TRIP), Some(at(700)));
+        assert_eq!(recovery.deadline(ROUND_TRIP, DELAY_MAX), Some(at(100)));
+        assert!(!recovery.take_go_back(ROUND_TRIP, DELAY_MAX, at(99)));
+        assert!(recovery.take_go_back(ROUND_TRIP, DELAY_MAX, at(100)));
+        assert_eq!(recovery.deadline(ROUND_TRIP, DELAY_MAX), Some(at(300)));
+        assert!(recovery.take_go_back(ROUND_TRIP, DELAY_MAX, at(300)));
+        assert_eq!(recovery.deadline(ROUND_TRIP, DELAY_MAX), Some(at(700)));
         recovery.handle_acknowledged(TcpSeqNumber(1), TcpSeqNumber(2), at(650));
-        assert_eq!(recovery.deadline(ROUND_TRIP), Some(at(750)));
+        assert_eq!(recovery.deadline(ROUND_TRIP, DELAY_MAX), Some(at(750)));
     }
 
     #[test]
     fn what_is_too_large_goes_back_at_once_even_just_after_a_loss() {
         let mut recovery = Recovery::default();
         recovery.handle_sent(at(0));
-        assert!(recovery.take_go_back(ROUND_TRIP, at(100)));
+        assert!(recovery.take_go_back(ROUND_TRIP, DELAY_MAX, at(100)));
         recovery.handle_too_big();
-        assert!(recovery.take_go_back(ROUND_TRIP, at(101)));
-        assert!(!recovery.take_go_back(ROUND_TRIP, at(102)), "once");
+        assert!(recovery.take_go_back(ROUND_TRIP, DELAY_MAX, at(101)));
+        assert!(!recovery.take_go_back(ROUND_TRIP, DELAY_MAX, at(102)), "once");
     }
 
     #[test]
     fn what_was_taken_for_an_earlier_connection_is_sent_again_once() {
         let mut recovery = Recovery::default();
         recovery.handle_mistaken();
-        assert!(recovery.take_go_back(None, at(1)));
+        assert!(recovery.take_go_back(None, DELAY_MAX, at(1)));
         recovery.handle_mistaken();
-        assert!(!recovery.take_go_back(None, at(2)));
+        assert!(!recovery.take_go_back(None, DELAY_MAX, at(2)));
     }
 
     #[test]
@@ -173,8 +189,8 @@ mod tests {
         let mut recovery = Recovery::default();
         recovery.handle_sent(at(0));
         recovery.handle_acknowledged(TcpSeqNumber(2), TcpSeqNumber(2), at(1));
-        assert_eq!(recovery.deadline(ROUND_TRIP), None);
+        assert_eq!(recovery.deadline(ROUND_TRIP, DELAY_MAX), None);
         recovery.handle_sent(at(5));
-        assert_eq!(recovery.deadline(None), None, "nor before anything was measured");
+        assert_eq!(recovery.deadline(None, DELAY_MAX), None, "nor before anything was measured");
     }
 }

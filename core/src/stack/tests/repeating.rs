@@ -110,6 +110,95 @@ fn a_keepalive_is_no_part_of_the_stream() {
     }
 }
 
+/// RFC 5681, section 2: a duplicate acknowledgement has the window of the one before.
+#[test]
+fn window_updates_are_no_sign_of_loss() {
+    for windows in [[3_000, 3_200, 3_400, 3_600], [60_000, 59_000, 60_000, 59_500]] {
+        let mut world = World::new();
+        let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+        // The first flights are short.
+        for _ in 0..8 {
+            write_all(&mut world, flow, &[1; 20_000]);
+            world.actions();
+            client.received(&mut world);
+            world.wait(Duration::from_millis(20));
+            client.send(&mut world, Ack, &[]);
+            world.actions();
+        }
+        client.received(&mut world);
+        client.send(&mut world, Ack, &[]);
+        let before = client.acknowledged;
+        write_all(&mut world, flow, &[1; 20_000]);
+        world.actions();
+        let sent = client.received(&mut world);
+        assert!(client.acknowledged - before >= 10_000);
+        world.wait(Duration::from_millis(10));
+        for window in windows {
+            world.receive(ALICE, &segment(&client, client.next, before, window, b""));
+            world.actions();
+        }
+        world.wait(Duration::from_millis(10));
+        let half = sent[sent.len() / 2].sequence;
+        world.receive(ALICE, &segment(&client, client.next, half, windows[3], b""));
+        world.actions();
+        assert!(client.received(&mut world).is_empty(), "nothing was lost: {windows:?}");
+    }
+}
+
+/// RFC 5681, section 3.2, on a path so short that the limit of what may be in flight moves with
+/// each loss.
+#[test]
+fn the_third_duplicate_sends_the_first_segment_again() {
+    for round_trip in [Duration::from_micros(100), Duration::from_millis(20)] {
+        let mut world = World::with(|parts| parts.tcp.send_buffer = 1 << 22);
+        let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+        for _ in 0..100 {
+            let World { stack, now, .. } = &mut world;
+            stack.send(flow, |room| (room.len(), ()), *now).unwrap();
+            world.actions();
+            let segments = client.received(&mut world);
+            let len: usize = segments.iter().map(|segment| segment.payload.len()).sum();
+            world.wait(round_trip + Duration::from_nanos(len as u64 / 4));
+            client.send(&mut world, Ack, &[]);
+            world.actions();
+        }
+        let first = client.received(&mut world)[0].sequence;
+        let again: Vec<_> = (1..=8)
+            .filter(|_| {
+                world.receive(ALICE, &segment(&client, client.next, first, 60_000, b""));
+                world.actions();
+                client.received(&mut world).iter().any(|segment| segment.sequence == first)
+            })
+            .collect();
+        assert_eq!(again.first(), Some(&3), "{round_trip:?}: {again:?}");
+    }
+}
+
+/// RFC 1122, section 4.2.3.2, lets an end be late with it; RFC 8985, section 7.2, waits 200 ms for
+/// that of a lone segment.
+#[test]
+fn a_delayed_acknowledgement_is_no_loss() {
+    for delay in [40, 100, 200] {
+        let mut world = World::new();
+        let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+        for message in 0..20 {
+            write_all(&mut world, flow, &[1; 100]);
+            world.actions();
+            assert_eq!(client.received(&mut world).len(), 1);
+            for _ in 0..delay {
+                world.wait(Duration::from_millis(1));
+                world.actions();
+                let again = client.received(&mut world);
+                assert!(again.is_empty(), "message {message} with a delay of {delay} ms");
+            }
+            client.send(&mut world, Ack, &[]);
+            world.wait(Duration::from_secs(1));
+            world.actions();
+            assert!(client.received(&mut world).is_empty());
+        }
+    }
+}
+
 fn segment(
     client: &Client,
     sequence: TcpSeqNumber,
