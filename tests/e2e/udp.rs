@@ -46,6 +46,7 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::each(jobs, "two_services_are_kept_apart", two_services),
         Test::each(routed, "closed_udp_port_is_refused", closed_port),
         Test::each(routed, "rfc4787_req_3_a_port_that_is_free_is_preserved", free_port),
+        Test::each(&[Job::Gateway], "a_port_of_a_service_is_left_to_it", services_port),
         Test::each(
             &[Job::Gateway],
             "rfc4787_req_4_of_a_port_that_is_taken_parity_is_preserved",
@@ -244,10 +245,25 @@ fn port_outside(tunnel: &Tunnel, family: Family, port: u16) -> Result<u16> {
 fn free_port(lab: &Lab, job: Job) -> Result<()> {
     let tunnel = tunnel(lab, job)?;
     for family in Family::BOTH {
-        for port in [1024, 41_000, 65_535] {
+        for port in [32_768, 41_000, 60_999] {
             let outside = port_outside(&tunnel, family, port)?;
             ensure!(outside == port, "{family:?}: {port} is {outside} outside");
         }
+    }
+    Ok(())
+}
+
+/// Ports below and above those that the system gives to anybody, as it comes.
+fn services_port(lab: &Lab, job: Job) -> Result<()> {
+    let tunnel = tunnel(lab, job)?;
+    for port in [1024, 5353, 32_767, 61_000, 65_535] {
+        for family in Family::BOTH {
+            let outside = port_outside(&tunnel, family, port)?;
+            let is_of_the_system = (32_768..=60_999).contains(&outside);
+            ensure!(is_of_the_system && outside % 2 == port % 2, "{family:?}: {port} is {outside}");
+        }
+        // The mappings live, and a service of the host begins.
+        udp::bind(&tunnel.row.mid, (Ipv6Addr::UNSPECIFIED, port).into())?;
     }
     Ok(())
 }

@@ -219,12 +219,13 @@ mod tests {
 
     use super::*;
     use crate::host::outbox::Outbox;
+    use crate::host::source_ports::SourcePorts;
     use crate::host::udp;
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
     fn leg(registry: &Registry) -> DatagramLeg {
-        let socket = udp::open("127.0.0.1:0".parse().unwrap()).unwrap();
+        let socket = udp::open("127.0.0.1:0".parse().unwrap(), &SourcePorts::default()).unwrap();
         DatagramLeg::register(socket, Family::V4, true, Token(0), registry).unwrap()
     }
 

@@ -138,6 +138,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::host::source_ports::SourcePorts;
     use crate::host::udp;
 
     /// A loopback address where nobody listens, and a mapping's socket of its IP version; `None`
@@ -145,7 +146,7 @@ mod tests {
     fn closed_port(host: &str) -> Option<(SocketAddr, UdpSocket)> {
         let closed = UdpSocket::bind((host, 0)).ok()?.local_addr().unwrap();
         let source = SocketAddr::new(closed.ip(), 0);
-        Some((closed, udp::open(source).unwrap()))
+        Some((closed, udp::open(source, &SourcePorts::default()).unwrap()))
     }
 
     /// The error that a datagram of a single byte brings about.

@@ -9,6 +9,7 @@
 //!   tcp.rs           a leg of bytes, over a socket of stream.rs
 //!   proxy.rs         what a host is told of the peer first
 //!   datagram.rs      a leg of datagrams, over the sockets of udp.rs and icmp.rs
+//!   source_ports.rs  which ports those may have
 //!   outbox.rs        datagrams that leave together
 //!   batches.rs       many datagrams in one system call
 //!   travel.rs        how far its datagrams go, whether in pieces, and how they are marked
@@ -28,6 +29,7 @@ mod offers;
 mod open;
 pub(crate) mod outbox;
 pub(crate) mod proxy;
+mod source_ports;
 mod stream;
 mod tcp;
 pub(crate) mod travel;
@@ -47,6 +49,7 @@ use self::icmp::PingSockets;
 use self::legs::Legs;
 use self::offers::Offers;
 use self::outbox::Outbox;
+use self::source_ports::SourcePorts;
 use self::tcp::Connection;
 use crate::incidents::Incidents;
 use crate::listen::Listener;
@@ -101,6 +104,7 @@ pub(crate) struct Host {
     listeners: Vec<Listener>,
     services: Vec<(u16, Page)>,
     ping: PingSockets,
+    source_ports: SourcePorts,
     /// How many legs may have a socket of their own.
     sockets_max: usize,
     batches: Batches,
@@ -141,6 +145,7 @@ impl Host {
             listeners,
             services,
             ping: PingSockets::probe(),
+            source_ports: SourcePorts::read(),
             sockets_max,
             batches,
             outbox: Outbox::default(),

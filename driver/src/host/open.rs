@@ -140,7 +140,8 @@ impl Host {
         let socket = match meta.protocol {
             // A redirect may change the IP version, too.
             Protocol::Udp | Protocol::Tcp => {
-                udp::open(SocketAddr::new(family.unspecified(), meta.source.port()))?
+                let source = SocketAddr::new(family.unspecified(), meta.source.port());
+                udp::open(source, &self.source_ports)?
             }
             Protocol::Icmp => icmp::open(family).inspect_err(|error| self.ping.warn(error))?,
         };

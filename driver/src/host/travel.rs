@@ -79,6 +79,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::host::source_ports::SourcePorts;
     use crate::host::udp;
 
     #[test]
@@ -89,13 +90,18 @@ mod tests {
         ] {
             let traffic_class = TrafficClass(hop_limit);
             let travel = Travel { hop_limit, fragmenting, traffic_class };
-            let socket = UdpSocket::from_std(udp::open("10.0.0.2:0".parse().unwrap()).unwrap());
+            let socket = UdpSocket::from_std(
+                udp::open("10.0.0.2:0".parse().unwrap(), &SourcePorts::default()).unwrap(),
+            );
             set(&socket, Family::V4, None, travel).unwrap();
             assert_eq!(ip_ttl(&socket).unwrap(), hop_limit.into());
             assert_eq!(ip_mtu_discover(&socket).unwrap(), v4);
             assert_eq!(ip_tos(&socket).unwrap(), hop_limit);
 
-            let Ok(socket) = udp::open("[fd00::2]:0".parse().unwrap()) else { continue };
+            let Ok(socket) = udp::open("[fd00::2]:0".parse().unwrap(), &SourcePorts::default())
+            else {
+                continue;
+            };
             let socket = UdpSocket::from_std(socket);
             set(&socket, Family::V6, None, travel).unwrap();
             assert_eq!(ipv6_unicast_hops(&socket).unwrap(), hop_limit);

@@ -1,26 +1,19 @@
 //! Host sockets of UDP mappings: bound to every address, and to the port that the peer uses inside
-//! the tunnel where that is free (RFC 4787, REQ-3).
+//! the tunnel where that is free (RFC 4787, REQ-3) and no service's.
 
 use std::io;
-use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::icmp::Family;
+use super::source_ports::SourcePorts;
 use super::{batches, error_queue, travel};
 use crate::socket_options::{Wish, wish};
 
-/// Ports of the same parity that are tried before any.
-const TRIES: u16 = 4;
-/// The first port that needs no privilege.
-const FIRST_PORT: u16 = 1024;
-/// From one of them to the next. Even.
-const STEP: u16 = 1024;
-
 /// Opens the socket for the mapping of an inner source.
-pub(crate) fn open(source: SocketAddr) -> io::Result<UdpSocket> {
+pub(crate) fn open(source: SocketAddr, ports: &SourcePorts) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(source), Type::DGRAM, Some(Protocol::UDP))?;
     let wildcard: IpAddr = match source {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -29,7 +22,7 @@ pub(crate) fn open(source: SocketAddr) -> io::Result<UdpSocket> {
             Ipv6Addr::UNSPECIFIED.into()
         }
     };
-    for port in ports(source.port()) {
+    for port in ports.for_port(source.port()) {
         match socket.bind(&SocketAddr::new(wildcard, port).into()) {
             Err(error) if port != 0 && is_not_to_be_had(&error) => {}
             result => {
@@ -46,20 +39,6 @@ pub(crate) fn open(source: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// The ports to try in turn: the peer's own, some of the same parity (REQ-4: RTP and RTCP tell each
-/// other by it) and, but for those below 1024 where this program needs a privilege, of the same
-/// range (REQ-3b), and then any.
-fn ports(own: u16) -> impl Iterator<Item = u16> {
-    // Both an even number of ports, so that parity is kept across the end too.
-    let dynamic = u16::MAX - FIRST_PORT + 1;
-    let near = (1..=TRIES).map(move |n| {
-        let at = own.wrapping_sub(FIRST_PORT).wrapping_add(n * STEP);
-        FIRST_PORT + at % dynamic
-    });
-    let near = near.take(if own == 0 { 0 } else { TRIES.into() });
-    iter::once(own).chain(near).chain(iter::once(0))
-}
-
 /// Whether a port is taken by somebody else, or reserved.
 fn is_not_to_be_had(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::ADDRINUSE | Errno::ACCESS | Errno::PERM))
@@ -70,7 +49,7 @@ mod tests {
     use super::*;
 
     fn mapping(port: u16) -> UdpSocket {
-        open(SocketAddr::new("10.77.0.2".parse().unwrap(), port)).unwrap()
+        open(SocketAddr::new("10.77.0.2".parse().unwrap(), port), &SourcePorts::read()).unwrap()
     }
 
     fn port(socket: &UdpSocket) -> u16 {
@@ -95,20 +74,8 @@ mod tests {
     }
 
     #[test]
-    fn the_ports_that_are_tried_keep_parity_and_need_no_privilege() {
-        for own in [1, 53, 1023, 1024, 1025, 40_000, 65_534, 65_535] {
-            let tried: Vec<_> = ports(own).collect();
-            assert_eq!((tried[0], tried.last()), (own, Some(&0)));
-            let near = &tried[1..=usize::from(TRIES)];
-            assert!(near.iter().all(|port| port % 2 == own % 2 && *port >= FIRST_PORT), "{near:?}");
-            assert!(near.iter().all(|port| *port != own), "{near:?}");
-        }
-        assert_eq!(ports(0).collect::<Vec<_>>(), [0, 0], "no port of its own");
-    }
-
-    #[test]
     fn a_mapping_of_one_ip_version_leaves_the_other_alone() {
-        let Ok(v6) = open("[fd77::2]:0".parse().unwrap()) else { return };
+        let Ok(v6) = open("[fd77::2]:0".parse().unwrap(), &SourcePorts::read()) else { return };
         let v4 = mapping(port(&v6));
         assert_eq!(port(&v4), port(&v6));
     }
