@@ -41,11 +41,24 @@ struct Fault {
 }
 
 impl Fault {
-    /// The one line about it.
+    /// The one line about it, whatever it repeats of the file.
     fn describe(&self, file: &Path) -> String {
         let Self { line, key, problem: Problem { what, mend } } = self;
-        format!("{}:{line}: {key}: {what}; {mend}", file.display())
+        printable(&format!("{}:{line}: {key}: {what}; {mend}", file.display()))
     }
+}
+
+/// A text without what would do something to a terminal, or begin a line of its own.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            printable.extend(character.escape_default());
+        } else {
+            printable.push(character);
+        }
+    }
+    printable
 }
 
 /// The faults and warnings of a file found so far.
@@ -129,6 +142,14 @@ mod tests {
             faults.to_string(),
             "x.toml:1: first: bad; mend it\nx.toml:3: last: bad; mend it"
         );
+    }
+
+    #[test]
+    fn a_message_is_one_line_and_harmless_whatever_it_repeats() {
+        let mut report = Report::new("a");
+        report.fault(0, "a\nb", Problem::new("no \u{1b}[2J", "make Büro\n"));
+        let faults = report.into_faults(Path::new("x.toml")).to_string();
+        assert_eq!(faults, "x.toml:1: a\\nb: no \\u{1b}[2J; make Büro\\n");
     }
 
     #[test]

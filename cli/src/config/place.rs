@@ -75,7 +75,7 @@ impl<'t> Host<'t> {
             }
             (Ok(address), Some(zone)) => {
                 let what = format!("{address} is no link-local address, and needs no interface");
-                Err(Problem::new(what, format!("leave %{zone} out")))
+                Err(Problem::new(what, format!("leave {:?} out", format!("%{zone}"))))
             }
             (Ok(address), None) => Ok(Self::Address(address)),
             (Err(_), None) if is_host_name(text) => Ok(Self::Name(text)),
@@ -276,8 +276,8 @@ mod tests {
             ("a..b:7", "\"a..b\" is no host", "an address or a name"),
             ("vpn:7:udp", "is no host:port", "\"192.0.2.1:51820\""),
             ("[fe80::1%]:7", "no interface behind the %", "\"fe80::1%eth0\""),
-            ("[2001:db8::1%eth0]:7", "needs no interface", "leave %eth0 out"),
-            ("192.0.2.1%eth0:7", "needs no interface", "leave %eth0 out"),
+            ("[2001:db8::1%eth0]:7", "needs no interface", "leave \"%eth0\" out"),
+            ("192.0.2.1%eth0:7", "needs no interface", "leave \"%eth0\" out"),
         ] {
             let problem = Place::read(text, EXAMPLE).unwrap_err();
             assert!(problem.what.contains(what), "{text}: {problem:?}");
