@@ -140,6 +140,7 @@ fn write_peer(f: &mut fmt::Formatter<'_>, label: &str, peer: &Peer) -> fmt::Resu
     row(f, "", &format!("  allowed ips  {}", list(&peer.allowed_ips)))?;
     let endpoint = match &peer.endpoint {
         Some(Endpoint::Address(address)) => address.to_string(),
+        Some(zoned @ Endpoint::Name { host, .. }) if host.contains('%') => zoned.to_string(),
         Some(name @ Endpoint::Name { .. }) => format!("{name} (a name, resolved when it runs)"),
         None => "unknown until it calls".to_owned(),
     };

@@ -16,7 +16,8 @@ pub(super) fn closes(endpoint: &Endpoint, listen_port: Option<u16>) -> Option<St
         return Some("there is no listen_port that it could call".to_owned());
     }
     let here = outward::address()?;
-    crosses_nat(here, endpoint).then(|| format!("our own address, {here}, is a private one"))
+    crosses_nat(here, endpoint)
+        .then(|| format!("our own address, {here}, is none of the Internet's"))
 }
 
 /// Whether a host of this address reaches an endpoint by NAT.
@@ -30,7 +31,7 @@ fn crosses_nat(here: IpAddr, endpoint: &Endpoint) -> bool {
             host.contains('.') && !LOCAL_NAMES.iter().any(|ending| host.ends_with(ending))
         }
     };
-    is_outside && is_private(here)
+    is_outside && (is_private(here) || is_reserved(here))
 }
 
 /// Whether an address is one that others have too: RFC 1918, RFC 6598, RFC 4193, and those of one
@@ -45,6 +46,15 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
+/// Whether an address is never routed through the Internet, though no network at home has it: RFC
+/// 5737, RFC 3849, RFC 2544. Sandboxes and laboratories do.
+fn is_reserved(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_documentation() || matches!(v4.octets(), [198, 18 | 19, ..]),
+        IpAddr::V6(v6) => matches!(v6.segments(), [0x2001, 0xdb8, ..]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,15 +65,15 @@ mod tests {
             |here: &str, endpoint: &Endpoint| crosses_nat(here.parse().unwrap(), endpoint);
         let address = |text: &str| Endpoint::Address(text.parse().unwrap());
         let name = |host: &str| Endpoint::Name { host: host.to_owned(), port: 1 };
-        for here in ["192.168.1.7", "10.1.2.3", "172.20.0.2", "100.64.0.9"] {
-            assert!(crosses(here, &address("192.0.2.1:1")), "{here}");
+        for here in ["192.168.1.7", "10.1.2.3", "172.20.0.2", "100.64.0.9", "192.0.2.7"] {
+            assert!(crosses(here, &address("203.0.113.1:1")), "{here}");
             assert!(crosses(here, &name("vpn.example.com")), "{here}");
             for near in [address("192.168.9.9:1"), name("nas.local"), name("nas"), name("a.lan.")] {
                 assert!(!crosses(here, &near), "{here} {near}");
             }
             assert!(!crosses(here, &address("[2001:db8::1]:1")), "another way");
         }
-        for here in ["192.0.2.7", "2001:db8::7", "100.128.0.1"] {
+        for here in ["9.9.9.9", "2620:fe::9", "100.128.0.1"] {
             assert!(!crosses(here, &name("vpn.example.com")), "{here}");
         }
     }
