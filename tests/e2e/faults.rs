@@ -73,6 +73,7 @@ pub(crate) fn tests() -> Vec<Test> {
         traced("gateway::no_port_for_a_mapping_is_an_icmp_error", no_port_for_a_mapping),
         traced("gateway::datagrams_that_the_host_forbids_are_an_icmp_error", forbidden_datagrams),
         traced("gateway::lost_routes_at_the_wireguard_socket_cost_no_bytes", lost_routes),
+        traced("gateway::trains_that_are_invalid_to_the_system_cost_no_bytes", invalid_trains),
         traced("gateway::datagrams_without_buffers_are_lost_and_no_more", lost_datagrams),
     ];
     tests.extend(tunnel_errors);
@@ -260,6 +261,12 @@ fn reported_errors(lab: &Lab, fault: &str) -> Result<()> {
 /// The error may mean that the source address has left the host, and goes with the source then.
 fn lost_routes(lab: &Lab) -> Result<()> {
     transfer(lab, "sendmsg:error=ENETUNREACH").map(drop)
+}
+
+/// As gVisor says of trains, after it has taken the option for them. A source that has left says the
+/// same.
+fn invalid_trains(lab: &Lab) -> Result<()> {
+    transfer(lab, "sendmsg:error=EINVAL").map(drop)
 }
 
 fn some_are_refused(lab: &Lab, fault: &str) -> Result<()> {

@@ -16,7 +16,8 @@ use crate::output;
 const HELP: &str = "\
 Validates a configuration and prints what would run. If anything is wrong, prints all of it, one
 line each with file, line and mend, and exits with 1. Ports are not opened: whether one is taken
-turns up when it runs. What would be done otherwise than it is written is a warning.
+turns up when it runs. Files that would be written are looked at, and left as they are. What would
+be done otherwise than it is written is a warning.
 
 Usage: slipwire check [FILE] [--explain FLOW]
 

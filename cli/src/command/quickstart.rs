@@ -69,7 +69,8 @@ fn run(directory: &Path, prepared: Prepared) -> Result<(), Failure> {
         .map_err(Failure::system("can't wait for the client"))?;
     output::print(&shown)?;
     log::info!("{}", ready::line(&interface_name, &engine, &gateway));
-    // Last, so that nothing pushes it out of the terminal.
+    // Last, so that nothing pushes it out of the terminal; the log has a thread of its own.
+    logging::finish();
     output::print(&code)?;
     if let [forward] = client.forwards() {
         output::print(&invite(forward.listen))?;
