@@ -85,10 +85,17 @@ impl Kernel {
             attributes.push(DefaultNla::new(RTA_DPORT, target.port().to_be_bytes().to_vec()));
         }
         self.ask(libc::RTM_GETROUTE, 0, &route, &attributes)?;
-        self.answers(|message| match (message.message_type(), message.payload().get(ROUTE_TYPE)) {
-            (libc::RTM_NEWROUTE, Some(&libc::RTN_UNICAST)) => ControlFlow::Break(Way::Away),
-            (libc::RTM_NEWROUTE, Some(_)) => ControlFlow::Break(Way::Here),
-            (_, _) => ControlFlow::Continue(()),
+        let way = self.answers(|message| {
+            match (message.message_type(), message.payload().get(ROUTE_TYPE)) {
+                (libc::RTM_NEWROUTE, Some(&libc::RTN_UNICAST)) => ControlFlow::Break(Way::Away),
+                (libc::RTM_NEWROUTE, Some(_)) => ControlFlow::Break(Way::Here),
+                (_, _) => ControlFlow::Continue(()),
+            }
+        });
+        // A kernel without that IP version does not know the question either.
+        way.map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::OPNOTSUPP) => Errno::AFNOSUPPORT.into(),
+            _ => error,
         })
     }
 

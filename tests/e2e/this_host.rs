@@ -53,7 +53,8 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("gateway::whatever_leads_to_the_host_is_refused", whatever_leads_here)
             .with_tools(&["ping"]),
         Test::new("gateway::an_address_is_the_hosts_while_it_has_it", while_it_has_it),
-        Test::new("gateway::a_connect_under_way_does_not_end_at_the_host", connect_under_way),
+        Test::new("gateway::a_connect_under_way_does_not_end_at_the_host", connect_under_way)
+            .with_tools(&["ss"]),
         Test::new("gateway::rules_name_what_is_routed_to_the_host", named_by_a_rule),
         Test::new("gateway::without_netlink_it_does_not_start", without_netlink)
             .with_tools(&["strace"]),
