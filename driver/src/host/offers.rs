@@ -9,7 +9,8 @@ use slipwire_core::{FlowId, PublicKey};
 /// Connects begun before others have their turn.
 pub(crate) const CONNECTS: usize = 32;
 
-/// Flows of one peer that wait. Some of them may be over already, which core's limits don't count.
+/// Flows of one peer that wait. Most of them are over already where there are so many: core gives
+/// up the oldest at its limits.
 const WAITING_MAX: usize = 16 << 10;
 
 /// The flows that wait.
@@ -19,19 +20,16 @@ pub(crate) struct Offers {
     peers: VecDeque<(PublicKey, VecDeque<FlowId>)>,
 }
 
-/// Too many flows of the peer wait already.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct TooMany;
-
 impl Offers {
-    /// Lets a peer's flow wait, behind the others of that peer.
-    pub(crate) fn push(&mut self, peer: PublicKey, flow: FlowId) -> Result<(), TooMany> {
-        match self.peers.iter_mut().find(|(other, _)| *other == peer) {
-            Some((_, flows)) if flows.len() >= WAITING_MAX => return Err(TooMany),
-            Some((_, flows)) => flows.push_back(flow),
-            None => self.peers.push_back((peer, VecDeque::from([flow]))),
-        }
-        Ok(())
+    /// Lets a peer's flow wait, behind the others of that peer. Returns the first of those if it has
+    /// to make room.
+    pub(crate) fn push(&mut self, peer: PublicKey, flow: FlowId) -> Option<FlowId> {
+        let Some((_, flows)) = self.peers.iter_mut().find(|(other, _)| *other == peer) else {
+            self.peers.push_back((peer, VecDeque::from([flow])));
+            return None;
+        };
+        flows.push_back(flow);
+        if flows.len() > WAITING_MAX { flows.pop_front() } else { None }
     }
 
     /// The flow whose turn it is. It may be over by now.
@@ -93,9 +91,9 @@ mod tests {
         let (many, one) = (key(3).public_key(), key(4).public_key());
         let mut offers = Offers::default();
         for flow in &flows[..9] {
-            offers.push(many, *flow).unwrap();
+            assert_eq!(offers.push(many, *flow), None);
         }
-        offers.push(one, flows[9]).unwrap();
+        assert_eq!(offers.push(one, flows[9]), None);
         let order: Vec<_> = std::iter::from_fn(|| offers.pop()).collect();
         assert_eq!(order[..3], [flows[0], flows[9], flows[1]]);
         assert_eq!(order[3..], flows[2..9]);
@@ -103,13 +101,16 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded() {
-        let flow = flows()[0];
+    fn the_first_that_waits_makes_room_for_the_last() {
+        let flows = flows();
         let peer = key(3).public_key();
         let mut offers = Offers::default();
-        for _ in 0..WAITING_MAX {
-            offers.push(peer, flow).unwrap();
+        for at in 0..WAITING_MAX {
+            let flow = flows[usize::from(at > 0)];
+            assert_eq!(offers.push(peer, flow), None);
         }
-        assert_eq!(offers.push(peer, flow), Err(TooMany));
+        assert_eq!(offers.push(peer, flows[2]), Some(flows[0]));
+        let order: Vec<_> = std::iter::from_fn(|| offers.pop()).collect();
+        assert_eq!((order.len(), order.last()), (WAITING_MAX, Some(&flows[2])));
     }
 }

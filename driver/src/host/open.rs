@@ -8,7 +8,6 @@ use slipwire_core::{Engine, FlowId, FlowMeta, Instant, Protocol, Refusal, Target
 use super::datagram::DatagramLeg;
 use super::guard::Pass;
 use super::icmp::{self, Family};
-use super::offers::TooMany;
 use super::stream::Stream;
 use super::tcp::Connection;
 use super::{Host, Leg, offers, proxy, udp};
@@ -23,8 +22,8 @@ impl Host {
         let Some(meta) = engine.meta(flow) else { return };
         match meta.protocol {
             Protocol::Tcp => {
-                if let Err(TooMany) = self.offers.push(meta.peer.public_key, flow) {
-                    engine.handle_refused(flow, Refusal::Exhausted, now);
+                if let Some(first) = self.offers.push(meta.peer.public_key, flow) {
+                    engine.handle_refused(first, Refusal::TimedOut, now);
                 }
             }
             Protocol::Udp | Protocol::Icmp => self.open(flow, engine, now),
