@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::io::ErrorKind;
 
-use slipwire_core::Config;
-use slipwire_driver::{Driver, Settings, StartError};
+use slipwire_core::{Config, Limits};
+use slipwire_driver::{Driver, OpenFiles, Settings, StartError};
 
 use crate::config::{self, Origin};
 use crate::entropy;
@@ -20,9 +20,29 @@ pub(crate) fn start(
 ) -> Result<Driver, Failure> {
     let seed = entropy::secret_bytes()?;
     let settings = Settings { give_back: Some(memory::return_pages), ..settings };
-    Driver::new(engine, settings, *seed).map_err(|errors| {
+    let limits = engine.parts().limits.clone();
+    let driver = Driver::new(engine, settings, *seed).map_err(|errors| {
         let lines: Vec<_> = errors.iter().map(|error| describe(error, origin)).collect();
         Failure::System(lines.join("\n"))
+    })?;
+    if let Some(warning) = few_open_files(driver.open_files(), &limits) {
+        log::warn!("{warning}");
+    }
+    Ok(driver)
+}
+
+/// What to say if the system allows fewer open files than the limits of flows need.
+fn few_open_files(files: OpenFiles, limits: &Limits) -> Option<String> {
+    let OpenFiles { allowed, kept_back, fixed, for_flows } = files;
+    let flows = limits.tcp_flows.max(limits.udp_flows).max(limits.icmp_flows);
+    (for_flows < flows).then(|| {
+        let needed = kept_back + fixed + flows;
+        format!(
+            "`ulimit -Hn` allows {allowed} open files: less {kept_back} that are kept back and {fixed} \
+             sockets that listen, {for_flows} are left for flows, and [limits] speaks of {flows}; \
+             allow {needed} (LimitNOFILE= of a service, --ulimit nofile= of a container), or lower \
+             tcp_flows, udp_flows and icmp_flows"
+        )
     })
 }
 
@@ -74,5 +94,21 @@ fn mend_forward(kind: ErrorKind) -> &'static str {
         ErrorKind::AddrNotAvailable => "listen on an address that this machine has",
         ErrorKind::PermissionDenied => "listen on a port of 1024 or more",
         _ => "listen on an address and port that this machine allows",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_open_files_are_said_with_the_arithmetic() {
+        let limits = Limits::default();
+        let files = |allowed, for_flows| OpenFiles { allowed, kept_back: 48, fixed: 3, for_flows };
+        let warning = few_open_files(files(1024, 973), &limits).unwrap();
+        for number in ["1024", "48", "3", "973", "16384", "16435"] {
+            assert!(warning.contains(number), "{number} in {warning}");
+        }
+        assert_eq!(few_open_files(files(16_435, 16_384), &limits), None);
     }
 }

@@ -4,7 +4,27 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors that no flow gets: standard streams, epoll, logs, the resolver, a client that is
 /// accepted only to be refused.
-const RESERVE: usize = 48;
+pub(crate) const RESERVE: usize = 48;
+
+/// How the open files that the process may have are divided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenFiles {
+    /// All that the system lets it have.
+    pub allowed: usize,
+    /// Those that no flow gets.
+    pub kept_back: usize,
+    /// Sockets that are there for good: WireGuard's and those of forwards.
+    pub fixed: usize,
+    /// Flows that may have one each.
+    pub for_flows: usize,
+}
+
+impl OpenFiles {
+    pub(crate) const fn with(allowed: usize, fixed: usize) -> Self {
+        let for_flows = allowed.saturating_sub(RESERVE).saturating_sub(fixed);
+        Self { allowed, kept_back: RESERVE, fixed, for_flows }
+    }
+}
 
 /// Raises the soft limit to the hard one, as far as the system lets us, and says what it is now.
 pub(crate) fn raise_limit() -> usize {
@@ -18,11 +38,6 @@ pub(crate) fn raise_limit() -> usize {
     // No limit at all is `None`.
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     usize::try_from(limit).unwrap_or(usize::MAX)
-}
-
-/// How many flows may have a descriptor each, beside `fixed` sockets that are there for good.
-pub(crate) const fn flows_that_fit(limit: usize, fixed: usize) -> usize {
-    limit.saturating_sub(RESERVE).saturating_sub(fixed)
 }
 
 #[cfg(test)]
@@ -39,7 +54,7 @@ mod tests {
 
     #[test]
     fn some_descriptors_are_kept_from_flows() {
-        assert_eq!(flows_that_fit(1024, 6), 970);
-        assert_eq!(flows_that_fit(10, 6), 0);
+        assert_eq!(OpenFiles::with(1024, 6).for_flows, 970);
+        assert_eq!(OpenFiles::with(10, 6).for_flows, 0);
     }
 }

@@ -13,16 +13,18 @@ use slipwire_core::{Action, Config, Engine, IdleRings, Instant};
 
 use crate::addresses::{HostAddresses, know_this_host};
 use crate::capture::Capture;
+use crate::descriptors::{self, OpenFiles};
 use crate::error::{StartError, StartErrors};
 use crate::host::Host;
 use crate::host::batches::Batches;
+use crate::host::keepalive::HostKeepalive;
 use crate::listen::{self, Listener};
 use crate::recording::Recording;
 use crate::resolve::Resolver;
 use crate::settings::{Forward, Settings};
 use crate::token::Origin;
 use crate::udp::{Offloads, Received, Tunnel};
-use crate::{clock, descriptors, socket_options};
+use crate::{clock, socket_options};
 
 /// Events taken in at once; those that do not fit come with the next turn.
 const EVENTS: usize = 256;
@@ -54,6 +56,7 @@ pub struct Driver {
     /// A gateway has them, for it protects them; others where the system lets them.
     addresses: Option<HostAddresses>,
     forwards: Vec<Forward>,
+    open_files: OpenFiles,
     capture: Option<Capture>,
     recording: Option<Recording>,
     /// What gives the memory of idle flows back to the system.
@@ -91,10 +94,13 @@ impl Driver {
             forward.listen = listener.local();
         }
         let fixed = tunnel.addresses().count() + listeners.len();
-        let sockets_max = descriptors::flows_that_fit(files_max, fixed);
+        let open_files = OpenFiles::with(files_max, fixed);
+        let sockets_max = open_files.for_flows;
         config.limit_sockets(sockets_max);
         let batches = Batches::new().map_err(system("UDP sockets"))?;
-        let host = Host::new(registry, guard, listeners, settings.services, sockets_max, batches);
+        let keepalive = HostKeepalive::every(settings.host_keepalive);
+        let services = settings.services;
+        let host = Host::new(registry, guard, listeners, services, sockets_max, keepalive, batches);
 
         let now = clock::now();
         let mut engine = Engine::new(&config, seed, now);
@@ -115,6 +121,7 @@ impl Driver {
             resolver,
             addresses,
             forwards,
+            open_files,
             capture,
             recording,
             give_back: settings.give_back,
@@ -149,6 +156,11 @@ impl Driver {
     /// The forwards, with the addresses where they really listen.
     pub fn forwards(&self) -> &[Forward] {
         &self.forwards
+    }
+
+    /// How the open files that the process may have are divided.
+    pub const fn open_files(&self) -> OpenFiles {
+        self.open_files
     }
 
     /// The offloads of the WireGuard sockets.
@@ -363,7 +375,11 @@ impl Driver {
     fn work_listeners(&mut self, now: Instant) {
         for index in 0..self.host.listeners().len() {
             match &self.host.listeners()[index] {
-                Listener::Tcp(_) => self.host.accept(index, &mut self.engine, now),
+                Listener::Tcp(_) => {
+                    self.host.accept(index, &mut self.engine, now);
+                    // Whatever made room for clients gives its descriptor back.
+                    self.carry_out(now);
+                }
                 Listener::Udp(forward) => {
                     if forward.is_ready() && !self.tunnel.is_blocked() {
                         self.host.take_datagrams(index, &mut self.engine, now);

@@ -119,6 +119,7 @@ mod token;
 mod udp;
 
 pub use capture::Capture;
+pub use descriptors::OpenFiles;
 pub use driver::Driver;
 pub use error::{FileError, StartError, StartErrors};
 pub use host::guard::is_this_host;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use slipwire_core::{FlowMeta, IdleRings};
 
@@ -24,6 +25,10 @@ pub struct Settings {
     pub capture: Option<CaptureFile>,
     /// Where all that happens is recorded, for a replay; by default nowhere.
     pub record: Option<TapeFiles>,
+    /// How long the other end of a host socket, a server's or a local client's, may be silent before
+    /// it is asked whether it is still there, and how often then; 9 times without an answer end the
+    /// flow. From 1 to 32,767 whole seconds; `None` for never. By default 75 s.
+    pub host_keepalive: Option<Duration>,
     /// What gives the pages of memory that idle connections do not need back to the system; by
     /// default nothing does. (There is no safe interface to that, and this crate has no other.)
     pub give_back: Option<fn(&IdleRings<'_>)>,
@@ -41,6 +46,7 @@ impl Default for Settings {
             services: Vec::new(),
             capture: None,
             record: None,
+            host_keepalive: Some(Duration::from_secs(75)),
             give_back: None,
         }
     }
@@ -56,6 +62,7 @@ impl fmt::Debug for Settings {
             .field("services", &ports)
             .field("capture", &self.capture)
             .field("record", &self.record)
+            .field("host_keepalive", &self.host_keepalive)
             .finish()
     }
 }

@@ -42,6 +42,7 @@ mod siege;
 mod this_host;
 mod transfer;
 mod udp;
+mod vanishing;
 
 use std::{env, process::ExitCode};
 
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
         this_host::tests,
         transfer::tests,
         udp::tests,
+        vanishing::tests,
     ];
     let is_set = |name| env::var_os(name).is_some_and(|value| value == "1");
     let options = runner::Options {

@@ -138,11 +138,12 @@ fn read(
         }
         (None, _) => {}
     }
+    let (tcp, host_keepalive) = options::tcp(root, report);
     let parts = Parts {
         interface: interface.interface.clone(),
         peers: known_peers,
         gateway,
-        tcp: options::tcp(root, report),
+        tcp,
         mappings: options::mappings(root, report),
         limits: options::limits(root, report),
     };
@@ -183,6 +184,7 @@ fn read(
             services: Vec::new(),
             capture: capture.map(|capture| capture.value),
             record: record.map(|record| record.value),
+            host_keepalive,
             ..Settings::default()
         },
         log_level,

@@ -7,14 +7,14 @@ use std::time::Duration;
 use log::LevelFilter;
 use slipwire_core::config::{DefaultAction, Filtering, Gateway, Mappings, RefusedAnswer, Tcp};
 use slipwire_core::{Limits, Share};
-use slipwire_driver::{CaptureFile, TapeFiles};
+use slipwire_driver::{CaptureFile, Settings, TapeFiles};
 use toml::de::DeTable;
 
 use super::address::Prefix;
 use super::fault::{At, Report};
 use super::schema;
 use super::section::Section;
-use super::value::{ByteSize, Count, FilePath, RingSize, Segments};
+use super::value::{ByteSize, Count, FilePath, HostKeepalive, RingSize, Segments};
 
 /// The size of a capture that does not say: some minutes of a busy tunnel, and room on any disk.
 const CAPTURE_LEN: usize = 256 << 20;
@@ -43,8 +43,10 @@ pub(super) fn gateway(root: &DeTable<'_>, report: &mut Report) -> Option<Gateway
     Some(gateway)
 }
 
-pub(super) fn tcp(root: &DeTable<'_>, report: &mut Report) -> Tcp {
+/// What core is told of connections, and the driver's `host_keepalive`.
+pub(super) fn tcp(root: &DeTable<'_>, report: &mut Report) -> (Tcp, Option<Duration>) {
     let mut tcp = Tcp::default();
+    let mut host_keepalive = Settings::default().host_keepalive;
     if let Some(section) = Section::one(&schema::TCP, root, report) {
         section.set::<RingSize, _>("receive_buffer", &mut tcp.receive_buffer, report);
         section.set::<RingSize, _>("send_buffer", &mut tcp.send_buffer, report);
@@ -52,9 +54,10 @@ pub(super) fn tcp(root: &DeTable<'_>, report: &mut Report) -> Tcp {
         section.set::<Duration, _>("idle_timeout", &mut tcp.idle_timeout, report);
         section.set::<Duration, _>("half_open_timeout", &mut tcp.half_open_timeout, report);
         section.set::<Duration, _>("keepalive", &mut tcp.keepalive, report);
+        section.set::<HostKeepalive, _>("host_keepalive", &mut host_keepalive, report);
         section.set::<RefusedAnswer, _>("refused", &mut tcp.refused, report);
     }
-    tcp
+    (tcp, host_keepalive)
 }
 
 pub(super) fn mappings(root: &DeTable<'_>, report: &mut Report) -> Mappings {

@@ -73,6 +73,7 @@ pub(crate) const TCP: Schema = Schema {
         "idle_timeout",
         "half_open_timeout",
         "keepalive",
+        "host_keepalive",
         "refused",
     ],
 };

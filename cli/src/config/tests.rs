@@ -133,6 +133,7 @@ fn the_smallest_file_has_the_documented_defaults() {
     assert_eq!(configuration.settings.listen, wildcards);
     assert_eq!(configuration.log_level, LevelFilter::Info);
     assert_eq!(parts.interface.mtu, 1420);
+    assert_eq!(configuration.settings.host_keepalive, Some(Duration::from_secs(75)));
     assert_eq!(parts.peers[0].name, &PEER_PUBLIC[..8]);
     assert!(parts.gateway.is_none());
 }
@@ -143,7 +144,7 @@ fn every_option_arrives() {
         "{INTERFACE}mtu = 1380\n[gateway]\ndefault = \"reject\"\npeer_to_peer = true\n\
          overlay_exclude = [\"10.9.0.0/16\"]\n[tcp]\nreceive_buffer = \"64KiB\"\n\
          send_buffer = 131072\nconnect_timeout = \"3s\"\nidle_timeout = \"1h\"\n\
-         half_open_timeout = \"4s\"\nkeepalive = \"20s\"\n\
+         half_open_timeout = \"4s\"\nkeepalive = \"20s\"\nhost_keepalive = \"30s\"\n\
          refused = \"icmp\"\n[udp]\nidle_timeout = \"10s\"\n\
          filtering = \"address-and-port\"\n[icmp]\nidle_timeout = \"7s\"\n[limits]\n\
          tcp_flows = 100\nudp_flows = 101\nicmp_flows = 102\nper_peer = \"10%\"\n\
@@ -166,6 +167,7 @@ fn every_option_arrives() {
         parts.mappings.dns_idle_timeout,
     ];
     assert_eq!(seconds, [3, 4, 20, 10, 7, 10].map(Duration::from_secs));
+    assert_eq!(configuration.settings.host_keepalive, Some(Duration::from_secs(30)));
     assert_eq!(parts.tcp.refused, RefusedAnswer::Icmp);
     assert_eq!(parts.mappings.udp_filtering, Filtering::AddressAndPort);
     let limits = &parts.limits;

@@ -159,6 +159,35 @@ impl Value for Duration {
     }
 }
 
+/// An interval that the system takes for the keepalives of a socket, in whole seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct HostKeepalive(Option<Duration>);
+
+impl From<HostKeepalive> for Option<Duration> {
+    fn from(HostKeepalive(interval): HostKeepalive) -> Self {
+        interval
+    }
+}
+
+impl Value for HostKeepalive {
+    fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
+        const MEND: &str = "write whole seconds from \"1s\" to \"32767s\", or \"0s\" for none";
+        if value.as_str().is_some_and(|text| ["0", "0s"].contains(&text.trim())) {
+            return Ok(Self(None));
+        }
+        let interval = Duration::read(value)?;
+        let is_whole = interval.subsec_nanos() == 0;
+        if is_whole && (1..=32_767).contains(&interval.as_secs()) {
+            Ok(Self(Some(interval)))
+        } else {
+            Err(Problem::new(
+                format!("{} is out of range", humantime::format_duration(interval)),
+                MEND,
+            ))
+        }
+    }
+}
+
 /// Bytes in memory: `"1MiB"`, or a plain number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ByteSize(usize);
@@ -375,6 +404,17 @@ mod tests {
         assert!(read::<Duration>("75").unwrap_err().mend.contains("\"75s\""));
         assert!(read::<Duration>("\"75\"").unwrap_err().what.contains("no duration"));
         assert_eq!(read::<Duration>("\"0s\"").unwrap_err().what, "must not be zero");
+    }
+
+    #[test]
+    fn keepalives_of_host_sockets_are_whole_seconds_or_off() {
+        let seconds = |seconds| Ok(HostKeepalive(Some(Duration::from_secs(seconds))));
+        assert_eq!(read("\"75s\""), seconds(75));
+        assert_eq!(read("\"2m\""), seconds(120));
+        assert_eq!(read("\"0s\""), Ok(HostKeepalive(None)));
+        for bad in ["\"1500ms\"", "\"10h\"", "\"off\"", "75", "\"75\""] {
+            assert!(read::<HostKeepalive>(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -10,11 +10,15 @@ use super::batches::{FAILURES_MAX, Received};
 use super::stream;
 use super::tcp::Connection;
 use super::{Host, Leg};
+use crate::descriptors;
 use crate::listen::Listener;
 use crate::token::Origin;
 
-/// Clients of one forward that are accepted before others have their turn.
-const ACCEPTS: usize = 64;
+/// Clients of one forward that are accepted before others have their turn, and before what makes
+/// room for them gives its descriptors back.
+const ACCEPTS: usize = 32;
+
+const _: () = assert!(ACCEPTS < descriptors::RESERVE);
 
 impl Host {
     /// Accepts clients of a TCP forward, within a budget.
@@ -39,10 +43,6 @@ impl Host {
         engine: &mut Engine,
         now: Instant,
     ) {
-        if self.legs.sockets() >= self.sockets_max {
-            log::debug!("tcp from {client} to {to}: no descriptors left");
-            return stream::reset(&stream);
-        }
         let flow = match engine.open_tcp(to, now) {
             Ok(flow) => flow,
             Err(error) => {
@@ -52,7 +52,7 @@ impl Host {
         };
         log::debug!("{flow:?}: tcp from {client} to {to}");
         let token = Origin::Leg(self.legs.next_key()).token();
-        match Connection::accepted(stream, token, &self.registry) {
+        match Connection::accepted(stream, self.keepalive, token, &self.registry) {
             Ok(connection) => self.legs.insert(flow, Leg::Tcp(connection)),
             Err(error) => {
                 log::debug!("{flow:?}: {error}");

@@ -7,6 +7,7 @@
 //!   forward.rs       a local client gets its flow
 //!   legs.rs          the table of host legs, and whose turn it is
 //!   tcp.rs           a leg of bytes, over a socket of stream.rs
+//!   keepalive.rs     whether its other end is still there
 //!   proxy.rs         what a host is told of the peer first
 //!   datagram.rs      a leg of datagrams, over the sockets of udp.rs and icmp.rs
 //!   source_ports.rs  which ports those may have
@@ -24,6 +25,7 @@ mod error_queue;
 mod forward;
 pub(crate) mod guard;
 pub(crate) mod icmp;
+pub(crate) mod keepalive;
 mod legs;
 mod offers;
 mod open;
@@ -46,6 +48,7 @@ use self::batches::Batches;
 use self::datagram::DatagramLeg;
 use self::guard::{Barrier, Guard};
 use self::icmp::PingSockets;
+use self::keepalive::HostKeepalive;
 use self::legs::Legs;
 use self::offers::Offers;
 use self::outbox::Outbox;
@@ -107,6 +110,7 @@ pub(crate) struct Host {
     source_ports: SourcePorts,
     /// How many legs may have a socket of their own.
     sockets_max: usize,
+    keepalive: HostKeepalive,
     batches: Batches,
     outbox: Outbox,
     /// What peers are to be told of datagrams that could not be sent.
@@ -135,6 +139,7 @@ impl Host {
         listeners: Vec<Listener>,
         services: Vec<(u16, Page)>,
         sockets_max: usize,
+        keepalive: HostKeepalive,
         batches: Batches,
     ) -> Self {
         Self {
@@ -147,6 +152,7 @@ impl Host {
             ping: PingSockets::probe(),
             source_ports: SourcePorts::read(),
             sockets_max,
+            keepalive,
             batches,
             outbox: Outbox::default(),
             undelivered: Vec::new(),

@@ -130,7 +130,8 @@ impl Host {
     fn connection(&self, stream: Stream, pass: Option<Pass>, meta: &FlowMeta) -> io::Result<Leg> {
         let token = Origin::Leg(self.legs.next_key()).token();
         let header = proxy::header(meta)?;
-        Connection::connecting(stream, pass, header, token, &self.registry).map(Leg::Tcp)
+        Connection::connecting(stream, pass, header, self.keepalive, token, &self.registry)
+            .map(Leg::Tcp)
     }
 
     fn datagram_leg(&mut self, meta: &FlowMeta, target: SocketAddr) -> io::Result<Leg> {

@@ -10,6 +10,8 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
+use super::keepalive::HostKeepalive;
+
 /// A connected stream socket, or one that is connecting.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -38,13 +40,23 @@ impl Stream {
         UnixStream::connect(path).map(Self::Unix)
     }
 
-    /// Segments come from a TCP that has already gathered what is worth gathering. Where the
-    /// option is refused the flow is slower, no more.
-    pub(crate) fn send_at_once(&self) {
+    /// Sets what a stream has from the start. Where the system refuses one of these the flow goes on
+    /// without it.
+    pub(crate) fn prepare(&self) {
+        // Segments come from a TCP that has already gathered what is worth gathering.
+        if let Self::Tcp(tcp) = self {
+            let _ = tcp.set_nodelay(true);
+        }
+        // A byte that was sent as urgent is one of the stream, and would be left out of it (RFC
+        // 6093, section 6). Nobody hears that it was urgent.
+        let _ = either!(self, stream => SockRef::from(stream).set_out_of_band_inline(true));
+    }
+
+    /// Has the system find out when the other end of a connection is gone.
+    pub(crate) fn watch(&self, keepalive: &HostKeepalive) {
         match self {
-            Self::Tcp(tcp) => {
-                let _ = tcp.set_nodelay(true);
-            }
+            Self::Tcp(tcp) => keepalive.watch(tcp),
+            // Both ends are on this host, which knows when one is gone.
             Self::Unix(_) => {}
         }
     }

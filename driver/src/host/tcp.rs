@@ -18,6 +18,7 @@ use slipwire_core::{Engine, FlowId, Instant, NoFlow, Refusal};
 
 use super::Work;
 use super::guard::{Guard, Pass};
+use super::keepalive::HostKeepalive;
 use super::stream::Stream;
 use crate::refusal::refusal;
 
@@ -45,6 +46,7 @@ pub(crate) struct Connection {
     stage: Stage,
     /// What let it through, if it goes to an address.
     pass: Option<Pass>,
+    keepalive: HostKeepalive,
     /// What the host is to read before the first byte of the flow.
     header: Vec<u8>,
     host_readable: bool,
@@ -75,10 +77,11 @@ impl Connection {
         stream: Stream,
         pass: Option<Pass>,
         header: Vec<u8>,
+        keepalive: HostKeepalive,
         token: Token,
         registry: &Registry,
     ) -> io::Result<Self> {
-        let connection = Self::register(stream, Stage::Connecting, token, registry)?;
+        let connection = Self::register(stream, Stage::Connecting, keepalive, token, registry)?;
         Ok(Self { pass, header, ..connection })
     }
 
@@ -86,16 +89,19 @@ impl Connection {
     /// [`established`](Self::handle_established).
     pub(crate) fn accepted(
         stream: TcpStream,
+        keepalive: HostKeepalive,
         token: Token,
         registry: &Registry,
     ) -> io::Result<Self> {
         let stream = Stream::Tcp(stream);
-        Self::register(stream, Stage::AwaitingTunnel, token, registry)
+        stream.watch(&keepalive);
+        Self::register(stream, Stage::AwaitingTunnel, keepalive, token, registry)
     }
 
     fn register(
         mut stream: Stream,
         stage: Stage,
+        keepalive: HostKeepalive,
         token: Token,
         registry: &Registry,
     ) -> io::Result<Self> {
@@ -104,10 +110,11 @@ impl Connection {
             stream.reset();
             return Err(error);
         }
-        stream.send_at_once();
+        stream.prepare();
         Ok(Self {
             stream,
             stage,
+            keepalive,
             pass: None,
             header: Vec::new(),
             host_readable: true,
@@ -177,6 +184,8 @@ impl Connection {
                 Ok(false) => return Work::NOTHING,
                 Ok(true) => {
                     self.stage = Stage::Open;
+                    // Not before: it would bound the connect, which core does.
+                    self.stream.watch(&self.keepalive);
                     engine.handle_opened(flow, now);
                 }
                 Err(refusal) => {

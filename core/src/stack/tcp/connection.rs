@@ -423,6 +423,18 @@ impl Connection {
         self.guard.waits_for(sequence)
     }
 
+    /// Whether a segment says no more than that the far end is there: it carries nothing, comes after
+    /// all that has arrived, and there is nothing that it could acknowledge. A keepalive of the far end
+    /// comes before that (RFC 9293, section 3.8.4).
+    pub(crate) fn is_answer_to_keepalive(&self, packet: &Packet<'_>) -> bool {
+        let segment = TcpPacket::new_unchecked(packet.transport_bytes());
+        segment.segment_len() == 0
+            && !segment.rst()
+            && self.phase() != Phase::Opening
+            && self.waits_for(segment.seq_number())
+            && !self.awaits_acknowledgement()
+    }
+
     /// Whether the send ring has room.
     pub(crate) fn has_room(&self) -> bool {
         self.socket().can_send()

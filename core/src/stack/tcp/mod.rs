@@ -48,7 +48,7 @@ pub(crate) struct TcpFlow {
     /// The embedder opened it.
     is_ours: bool,
     started_at: Instant,
-    /// When the far end last said something, or bytes last moved between the embedder and a ring.
+    /// When the far end last said something of its own accord, or bytes last moved between the embedder and a ring.
     active_at: Instant,
     /// Bytes of its rings that were resident when they were last counted.
     accounted: usize,
@@ -208,7 +208,9 @@ impl TcpFlow {
     /// Takes one segment of the far end.
     pub(crate) fn handle_segment(&mut self, packet: Packet<'_>, exit: &mut Exit<'_>, now: Instant) {
         let Stage::Live(connection) = &mut self.stage else { return };
-        self.active_at = now;
+        if !connection.is_answer_to_keepalive(&packet) {
+            self.active_at = now;
+        }
         if connection.handle_segment(packet, exit, now) == Err(WasReset) {
             connection.silence();
             self.was_reset = true;

@@ -180,14 +180,14 @@ fn rfc5382_req_5_a_connection_that_is_closing_lives_for_four_minutes_and_more() 
 }
 
 #[test]
-fn a_silent_peer_is_probed_and_one_that_answers_is_never_idle() {
+fn a_silent_peer_is_probed_and_its_answers_keep_no_connection() {
     let mut world = World::with(|parts| {
         parts.tcp.keepalive = Duration::from_secs(30);
         parts.tcp.idle_timeout = Duration::from_secs(100);
     });
     let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
     let acknowledged = client.acknowledged;
-    for _ in 0..10 {
+    for _ in 0..3 {
         world.wait(Duration::from_secs(29));
         world.actions();
         assert!(client.received(&mut world).is_empty(), "not before it is due");
@@ -198,6 +198,39 @@ fn a_silent_peer_is_probed_and_one_that_answers_is_never_idle() {
         client.acknowledged = acknowledged;
         client.send(&mut world, Ack, &[]);
         world.actions();
+    }
+    world.wait(Duration::from_secs(10));
+    assert_eq!(world.actions(), [Action::Aborted(flow, Abort::Idle)]);
+}
+
+#[test]
+fn a_peer_that_keeps_its_connection_alive_is_never_idle() {
+    let mut world = World::with(|parts| parts.tcp.idle_timeout = Duration::from_secs(100));
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    let next = client.next;
+    for _ in 0..10 {
+        world.wait(Duration::from_secs(60));
+        world.actions();
+        // Its keepalive is the last byte again, or none before what is next.
+        client.next = next - 1;
+        client.send(&mut world, Ack, &[]);
+        world.actions();
+        client.received(&mut world);
+    }
+    assert!(world.stack.meta(flow).is_some());
+}
+
+/// Whoever takes nothing for hours, and says so, is there (RFC 9293, section 3.8.6.1).
+#[test]
+fn a_peer_whose_window_stays_shut_is_not_idle() {
+    let mut world = World::with(|parts| parts.tcp.idle_timeout = Duration::from_secs(100));
+    let (client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    write_all(&mut world, flow, &[1; 5_000]);
+    for _ in 0..30 {
+        world.actions();
+        world.sent();
+        world.receive(ALICE, &client.shut());
+        world.wait(Duration::from_secs(20));
     }
     assert!(world.stack.meta(flow).is_some());
 }

@@ -301,6 +301,24 @@ impl Client {
         })
     }
 
+    /// An acknowledgement of what was there before, with a window of nothing.
+    fn shut(&self) -> Vec<u8> {
+        self.write(&TcpRepr {
+            src_port: self.local.port(),
+            dst_port: self.remote.port(),
+            control: TcpControl::None,
+            seq_number: self.next,
+            ack_number: Some(self.acknowledged),
+            window_len: 0,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        })
+    }
+
     fn write(&self, repr: &TcpRepr<'_>) -> Vec<u8> {
         let mut buffer = vec![0; SCRATCH_LEN];
         let len = write_tcp(&mut buffer, self.local.ip(), self.remote.ip(), repr).unwrap();
