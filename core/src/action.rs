@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ecn::Ecn;
 use crate::engine::Engine;
 use crate::key::PublicKey;
 use crate::rules::ProxyProtocol;
@@ -322,6 +323,23 @@ impl fmt::Display for NoFlow {
 
 impl std::error::Error for NoFlow {}
 
+/// How datagrams came to a WireGuard socket. One of which only the source is known is made from that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arrival {
+    /// Where they came from.
+    pub source: SocketAddr,
+    /// The address of ours that they were sent to, if the system says.
+    pub local: Option<IpAddr>,
+    /// The mark of their IP headers; [`Ecn::NotEct`] if the system does not say.
+    pub ecn: Ecn,
+}
+
+impl From<SocketAddr> for Arrival {
+    fn from(source: SocketAddr) -> Self {
+        Self { source, local: None, ecn: Ecn::NotEct }
+    }
+}
+
 /// A train of WireGuard datagrams to one destination, in one contiguous buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Transmit<'a> {
@@ -329,6 +347,8 @@ pub struct Transmit<'a> {
     pub destination: SocketAddr,
     /// The local address that they should leave from, if the peer last wrote to it.
     pub source: Option<IpAddr>,
+    /// The mark of their IP headers: all have the same.
+    pub ecn: Ecn,
     /// Bytes of each datagram but the last, which may be shorter.
     pub segment_size: usize,
     /// One or more datagrams, back to back; never empty.

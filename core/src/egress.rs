@@ -1,7 +1,7 @@
 //! Trains of WireGuard datagrams on their way to the embedder.
 //!
 //! A train is what one UDP GSO send takes: datagrams of one size, to one destination, from one
-//! source, back to back in one buffer; only the last may be shorter. The tunnel encrypts straight
+//! source, with one ECN mark, back to back in one buffer; only the last may be shorter. The tunnel encrypts straight
 //! into the tail of a train through a [`Reservation`], which leaves no trace unless committed.
 //!
 //! ```text
@@ -18,10 +18,25 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::action::Transmit;
+use crate::ecn::Ecn;
 use crate::limits::{
     DATAGRAM_LEN_MAX, TRAIN_LEN_MAX, TRAIN_SEGMENTS_MAX, TRAINS_IDLE, TRAINS_MAX, TRAINS_OPEN_MAX,
     TRAINS_RESERVED,
 };
+
+/// Where a datagram goes, the address of ours that it should leave from, and its mark.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Way {
+    pub(crate) to: SocketAddr,
+    pub(crate) from: Option<IpAddr>,
+    pub(crate) ecn: Ecn,
+}
+
+impl From<SocketAddr> for Way {
+    fn from(to: SocketAddr) -> Self {
+        Self { to, from: None, ecn: Ecn::NotEct }
+    }
+}
 
 /// The queue of trains. Its buffers are reused; [`settle`](Self::settle) frees them after a burst.
 #[derive(Debug, Default)]
@@ -49,49 +64,38 @@ impl Egress {
 
     /// Room for one datagram of `len` bytes that carries data. `None`: no room for data, or no
     /// datagram can be that long.
-    pub(crate) fn reserve(
-        &mut self,
-        destination: SocketAddr,
-        source: Option<IpAddr>,
-        len: usize,
-    ) -> Option<Reservation<'_>> {
-        self.reserve_within(TRAINS_MAX - TRAINS_RESERVED, destination, source, len)
+    pub(crate) fn reserve(&mut self, way: Way, len: usize) -> Option<Reservation<'_>> {
+        self.reserve_within(TRAINS_MAX - TRAINS_RESERVED, way, len)
     }
 
     /// The same for a handshake or a keepalive, which may use the room that data must leave.
-    pub(crate) fn reserve_control(
-        &mut self,
-        destination: SocketAddr,
-        source: Option<IpAddr>,
-        len: usize,
-    ) -> Option<Reservation<'_>> {
-        self.reserve_within(TRAINS_MAX, destination, source, len)
+    pub(crate) fn reserve_control(&mut self, way: Way, len: usize) -> Option<Reservation<'_>> {
+        self.reserve_within(TRAINS_MAX, way, len)
     }
 
     fn reserve_within(
         &mut self,
         trains_max: usize,
-        destination: SocketAddr,
-        source: Option<IpAddr>,
+        way: Way,
         len: usize,
     ) -> Option<Reservation<'_>> {
         if len == 0 || len > DATAGRAM_LEN_MAX {
             return None;
         }
         let open = self.trains.len().saturating_sub(TRAINS_OPEN_MAX)..self.trains.len();
-        let newest = open.rev().find(|index| self.trains[*index].destination == destination);
-        let index = match newest.filter(|index| self.trains[*index].takes(source, len)) {
+        let newest = open.rev().find(|index| self.trains[*index].way.to == way.to);
+        let index = match newest.filter(|index| self.trains[*index].takes(way, len)) {
             Some(index) => index,
-            None if self.trains.len() < trains_max => self.begin(destination, source),
+            None if self.trains.len() < trains_max => self.begin(way),
             None => return None,
         };
         Some(Reservation { egress: self, index, len })
     }
 
-    fn begin(&mut self, destination: SocketAddr, source: Option<IpAddr>) -> usize {
+    fn begin(&mut self, way: Way) -> usize {
         let buffer =
             self.spare.pop().unwrap_or_else(|| vec![0; DATAGRAM_LEN_MAX].into_boxed_slice());
-        self.trains.push_back(Train::new(destination, source, buffer));
+        self.trains.push_back(Train::new(way, buffer));
         self.peak = self.peak.max(self.trains.len());
         self.trains.len() - 1
     }
@@ -156,8 +160,7 @@ impl Drop for Reservation<'_> {
 
 #[derive(Debug)]
 struct Train {
-    destination: SocketAddr,
-    source: Option<IpAddr>,
+    way: Way,
     /// Set by the first datagram.
     segment_size: usize,
     segments: usize,
@@ -167,14 +170,14 @@ struct Train {
 }
 
 impl Train {
-    const fn new(destination: SocketAddr, source: Option<IpAddr>, buffer: Box<[u8]>) -> Self {
-        Self { destination, source, segment_size: 0, segments: 0, len: 0, transmitted: 0, buffer }
+    const fn new(way: Way, buffer: Box<[u8]>) -> Self {
+        Self { way, segment_size: 0, segments: 0, len: 0, transmitted: 0, buffer }
     }
 
-    fn takes(&self, source: Option<IpAddr>, len: usize) -> bool {
+    fn takes(&self, way: Way, len: usize) -> bool {
         let sealed = self.len < self.segments * self.segment_size;
         !sealed
-            && self.source == source
+            && self.way == way
             && len <= self.segment_size
             && self.segments < TRAIN_SEGMENTS_MAX
             && self.len + len <= TRAIN_LEN_MAX
@@ -194,8 +197,9 @@ impl Train {
     fn transmit(&self) -> Transmit<'_> {
         let contents = &self.buffer[self.transmitted..self.len];
         Transmit {
-            destination: self.destination,
-            source: self.source,
+            destination: self.way.to,
+            source: self.way.from,
+            ecn: self.way.ecn,
             segment_size: self.segment_size.min(contents.len()),
             contents,
         }
@@ -219,8 +223,12 @@ mod tests {
     const A: &str = "192.0.2.1:51820";
     const B: &str = "[2001:db8::2]:51820";
 
+    fn way(destination: &str) -> Way {
+        Way::from(destination.parse::<SocketAddr>().unwrap())
+    }
+
     fn push(egress: &mut Egress, destination: &str, len: usize, mark: u8) -> bool {
-        let Some(mut reservation) = egress.reserve(destination.parse().unwrap(), None, len) else {
+        let Some(mut reservation) = egress.reserve(way(destination), len) else {
             return false;
         };
         reservation.buffer().fill(mark);
@@ -295,7 +303,7 @@ mod tests {
     fn a_train_has_one_source() {
         let mut egress = Egress::new();
         for source in [None, Some("192.0.2.9".parse().unwrap()), None] {
-            egress.reserve(A.parse().unwrap(), source, 10).unwrap().commit(10);
+            egress.reserve(Way { from: source, ..way(A) }, 10).unwrap().commit(10);
         }
         let mut sources = Vec::new();
         while let Some(train) = egress.front() {
@@ -303,6 +311,22 @@ mod tests {
             egress.transmitted(10);
         }
         assert_eq!(sources, [None, Some("192.0.2.9".into()), None]);
+    }
+
+    #[test]
+    fn a_train_has_one_mark_and_order_holds_among_marks() {
+        let mut egress = Egress::new();
+        let marks = [Ecn::NotEct, Ecn::NotEct, Ecn::Ce, Ecn::NotEct];
+        for ecn in marks {
+            egress.reserve(Way { ecn, ..way(A) }, 10).unwrap().commit(10);
+        }
+        let mut seen = Vec::new();
+        while let Some(train) = egress.front() {
+            let (bytes, ecn) = (train.contents.len(), train.ecn);
+            seen.extend(vec![ecn; bytes / 10]);
+            egress.transmitted(bytes);
+        }
+        assert_eq!(seen, marks);
     }
 
     #[test]
@@ -330,11 +354,11 @@ mod tests {
     #[test]
     fn what_is_not_committed_leaves_no_trace() {
         let mut egress = Egress::new();
-        drop(egress.reserve(A.parse().unwrap(), None, 100).unwrap());
-        egress.reserve(A.parse().unwrap(), None, 100).unwrap().commit(0);
+        drop(egress.reserve(way(A), 100).unwrap());
+        egress.reserve(way(A), 100).unwrap().commit(0);
         assert!(egress.front().is_none());
         push(&mut egress, A, 100, 1);
-        egress.reserve(A.parse().unwrap(), None, 50).unwrap().buffer().fill(9);
+        egress.reserve(way(A), 50).unwrap().buffer().fill(9);
         push(&mut egress, A, 100, 2);
         assert_eq!(drain(&mut egress), [train(A, 100, &[1, 2])]);
     }
@@ -364,12 +388,12 @@ mod tests {
         assert!(!push(&mut egress, B, 100, 0));
         assert!(push(&mut egress, &format!("192.0.2.1:{begun}"), 100, 0));
         for port in 1..=TRAINS_RESERVED {
-            let destination = format!("198.51.100.1:{port}").parse().unwrap();
-            egress.reserve_control(destination, None, 148).unwrap().commit(148);
+            let destination = format!("198.51.100.1:{port}");
+            egress.reserve_control(way(&destination), 148).unwrap().commit(148);
         }
-        assert!(egress.reserve_control(B.parse().unwrap(), None, 148).is_none());
+        assert!(egress.reserve_control(way(B), 148).is_none());
         egress.transmitted(usize::MAX);
-        assert!(egress.reserve_control(B.parse().unwrap(), None, 148).is_some());
+        assert!(egress.reserve_control(way(B), 148).is_some());
     }
 
     #[test]

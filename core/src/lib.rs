@@ -127,6 +127,7 @@ mod bucket;
 pub mod config;
 mod conflict;
 pub mod decision;
+mod ecn;
 mod egress;
 mod engine;
 mod key;
@@ -143,12 +144,13 @@ mod timer;
 mod tunnel;
 
 pub use action::{
-    Abort, Action, Datagram, FlowId, FlowMeta, Fragmenting, Identity, IdleRings, Loss, NoFlow,
-    OpenError, ParseFlowIdError, PeerId, Protocol, Refusal, Target, TrafficClass, Transmit, Travel,
-    Undelivered,
+    Abort, Action, Arrival, Datagram, FlowId, FlowMeta, Fragmenting, Identity, IdleRings, Loss,
+    NoFlow, OpenError, ParseFlowIdError, PeerId, Protocol, Refusal, Target, TrafficClass, Transmit,
+    Travel, Undelivered,
 };
 pub use config::Config;
 pub use conflict::PeerConflict;
+pub use ecn::Ecn;
 pub use engine::Engine;
 pub use ipnet::IpNet;
 pub use key::{KEY_LEN, KeyError, PresharedKey, PrivateKey, PublicKey};

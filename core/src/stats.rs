@@ -50,6 +50,8 @@ counters! {
     DropCounterRange => "drop_counter_range",
     /// An inner source that does not belong to the peer.
     DropSource => "drop_source",
+    /// A packet whose sender can't be told of congestion, in a datagram that met some (RFC 6040).
+    DropEcn => "drop_ecn",
     /// A peer without a known endpoint.
     DropNoEndpoint => "drop_no_endpoint",
     /// The embedder takes datagrams too slowly.

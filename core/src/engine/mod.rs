@@ -15,7 +15,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use self::wire::Wire;
-use crate::action::{Action, Datagram, FlowId, FlowMeta, Identity, PeerId, Transmit};
+use crate::action::{Action, Arrival, Datagram, FlowId, FlowMeta, Identity, PeerId, Transmit};
 use crate::config::{self, Config, ConfigError};
 use crate::conflict::{Others as _, PeerConflict, conflicts};
 use crate::egress::Egress;
@@ -127,7 +127,8 @@ impl Engine {
 /// Inputs from the network and the clock.
 impl Engine {
     /// Takes one datagram of the WireGuard socket. `local` is the address that it was sent to, if
-    /// the system says. A bad datagram changes nothing but a counter.
+    /// the system says. A bad datagram changes nothing but a counter. Where the system says how its
+    /// IP header is marked [`handle_datagrams`](Self::handle_datagrams) takes that too.
     pub fn handle_datagram(
         &mut self,
         source: SocketAddr,
@@ -135,9 +136,7 @@ impl Engine {
         datagram: &[u8],
         now: Instant,
     ) {
-        self.advance(now);
-        self.take_in(source, local, datagram);
-        self.end_train();
+        self.handle_datagrams(Arrival { local, ..source.into() }, datagram, datagram.len(), now);
     }
 
     /// Takes datagrams that came together from one source, as `train`: all have `segment_size` bytes
@@ -145,15 +144,14 @@ impl Engine {
     /// [`handle_datagram`](Self::handle_datagram) for each, but cheaper.
     pub fn handle_datagrams(
         &mut self,
-        source: SocketAddr,
-        local: Option<IpAddr>,
+        arrival: Arrival,
         train: &[u8],
         segment_size: usize,
         now: Instant,
     ) {
         self.advance(now);
         for datagram in train.chunks(segment_size.max(1)) {
-            self.take_in(source, local, datagram);
+            self.take_in(arrival, datagram);
         }
         self.end_train();
     }
@@ -167,9 +165,9 @@ impl Engine {
         }
     }
 
-    fn take_in(&mut self, source: SocketAddr, local: Option<IpAddr>, datagram: &[u8]) {
+    fn take_in(&mut self, arrival: Arrival, datagram: &[u8]) {
         let Self { tunnel, stack, egress, stats, tap, tape, now, .. } = self;
-        let received = tunnel.handle_datagram(source, local, datagram, egress, stats, *now);
+        let received = tunnel.handle_datagram(arrival, datagram, egress, stats, *now);
         let Some((peer, len)) = received.map(|(peer, packet)| (peer, packet.len())) else { return };
         // The stack answers through the tunnel while it looks at the packet.
         let mut plaintext = std::mem::take(tunnel.plaintext_mut());

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::config;
+use crate::egress::Way;
 use crate::limits::ENDPOINT_ADDRESSES_MAX;
 use crate::time::Instant;
 
@@ -31,13 +32,6 @@ pub(super) struct Endpoint {
     local: Option<IpAddr>,
     question: Question,
     retry: Duration,
-}
-
-/// Where datagrams go, and the address of ours that they should leave from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Way {
-    pub(super) to: SocketAddr,
-    pub(super) from: Option<IpAddr>,
 }
 
 /// Whether the embedder has to resolve the name.
@@ -91,13 +85,13 @@ impl Endpoint {
 
     /// The way of data, and of everything else that answers what the peer was heard to say.
     pub(super) fn way(&self) -> Option<Way> {
-        self.in_use().map(|to| Way { to, from: self.local })
+        self.in_use().map(|to| Way { from: self.local, ..Way::from(to) })
     }
 
     /// The way of our own handshakes.
     pub(super) fn handshake_way(&self) -> Option<Way> {
         // If the last one was lost our own address may be what is wrong: the system chooses anew.
-        self.tried.map(|to| Way { to, from: None }).or_else(|| self.way())
+        self.tried.map(Way::from).or_else(|| self.way())
     }
 
     /// Whether the configuration says where the peer is, so that it should answer.
@@ -253,7 +247,7 @@ mod tests {
         let mut tried = Vec::new();
         for _ in 0..4 {
             endpoint.try_next();
-            let Way { to, from } = endpoint.handshake_way().unwrap();
+            let Way { to, from, .. } = endpoint.handshake_way().unwrap();
             assert_eq!(from, None);
             tried.push(to.to_string());
         }

@@ -12,9 +12,10 @@ use boringtun::noise::handshake::parse_handshake_anon;
 
 use super::Tunnel;
 use super::admission::{Effort, HandshakeKind, Proof, Verdict};
-use super::wire::{Path, deliver};
+use super::wire::deliver;
+use crate::action::Arrival;
 use crate::bucket::{Bucket, Rate};
-use crate::egress::Egress;
+use crate::egress::{Egress, Way};
 use crate::key::PublicKey;
 use crate::stats::{Counter, Stats};
 use crate::time::Instant;
@@ -61,7 +62,7 @@ impl Notices {
 impl Tunnel {
     pub(super) fn handle_initiation(
         &mut self,
-        path: Path,
+        arrival: Arrival,
         initiation: &HandshakeInit<'_>,
         datagram: &[u8],
         egress: &mut Egress,
@@ -69,31 +70,31 @@ impl Tunnel {
         now: Instant,
     ) {
         let kind = HandshakeKind::Initiation;
-        let Some(proof) = self.admit(kind, path, datagram, egress, stats, now) else { return };
+        let Some(proof) = self.admit(kind, arrival, datagram, egress, stats, now) else { return };
         // Names a peer without proof: anybody who knows both public keys can make this much.
         let own_key = self.public_key.point();
         let claimed = parse_handshake_anon(&self.private_key, &own_key, initiation);
         let key = claimed.ok().map(|claim| claim.peer_static_public);
         let effort = match key.and_then(|key| self.demux.by_key(&key)) {
             Some(id) => self.enter(id, egress, stats, now, |peer, wire| {
-                peer.handle_initiation(path, datagram, wire)
+                peer.handle_initiation(arrival, datagram, wire)
             }),
             None => {
                 stats.count(Counter::DropHandshake);
                 if let Some(key) = key {
-                    self.notices.stranger(path.source.ip(), key, now);
+                    self.notices.stranger(arrival.source.ip(), key, now);
                 }
                 Some(Effort::Wasted)
             }
         };
         if let Some(effort) = effort {
-            self.gate.handle_effort(effort, kind, proof, path.source.ip(), now);
+            self.gate.handle_effort(effort, kind, proof, arrival.source.ip(), now);
         }
     }
 
     pub(super) fn handle_response(
         &mut self,
-        path: Path,
+        arrival: Arrival,
         receiver: u32,
         datagram: &[u8],
         egress: &mut Egress,
@@ -102,11 +103,12 @@ impl Tunnel {
     ) {
         let kind = HandshakeKind::Response;
         let Some(id) = self.receiver(receiver, stats) else { return };
-        let Some(proof) = self.admit(kind, path, datagram, egress, stats, now) else { return };
-        let effort = self
-            .enter(id, egress, stats, now, |peer, wire| peer.handle_response(path, datagram, wire));
+        let Some(proof) = self.admit(kind, arrival, datagram, egress, stats, now) else { return };
+        let effort = self.enter(id, egress, stats, now, |peer, wire| {
+            peer.handle_response(arrival, datagram, wire)
+        });
         if let Some(effort) = effort {
-            self.gate.handle_effort(effort, kind, proof, path.source.ip(), now);
+            self.gate.handle_effort(effort, kind, proof, arrival.source.ip(), now);
         }
     }
 
@@ -115,20 +117,21 @@ impl Tunnel {
     fn admit(
         &mut self,
         kind: HandshakeKind,
-        path: Path,
+        arrival: Arrival,
         datagram: &[u8],
         egress: &mut Egress,
         stats: &mut Stats,
         now: Instant,
     ) -> Option<Proof> {
-        let source = path.source.ip();
+        let source = arrival.source.ip();
         match self.gate.judge(kind, source, datagram, now) {
             Verdict::Admitted(proof) => return Some(proof),
             Verdict::Challenged(cookie_reply) => {
                 stats.count(Counter::DropHandshakeRate);
                 stats.count(Counter::CookieReplies);
                 // Not from the reserve, which a flood would use up.
-                let room = egress.reserve(path.source, path.local, cookie_reply.len());
+                let way = Way { from: arrival.local, ..Way::from(arrival.source) };
+                let room = egress.reserve(way, cookie_reply.len());
                 deliver(&cookie_reply, room, stats);
                 self.notices.challenged(source, now);
             }

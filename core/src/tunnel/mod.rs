@@ -49,9 +49,10 @@ use self::demux::{Demux, Message};
 use self::handshakes::Notices;
 use self::peer::Peer;
 use self::roster::Roster;
-use self::wire::{Path, Wire};
-use crate::action::{Identity, PeerId};
+use self::wire::Wire;
+use crate::action::{Arrival, Identity, PeerId};
 use crate::config::{self, Config};
+use crate::ecn::leave_tunnel;
 use crate::egress::Egress;
 use crate::key::PublicKey;
 use crate::limits::SCRATCH_LEN;
@@ -172,13 +173,12 @@ impl Tunnel {
 
 /// Inputs.
 impl Tunnel {
-    /// Takes one datagram that came from `source` to our address `local`, if the system said
-    /// which. Returns the IP packet that a peer sent in it: its header is whole, it is as long as
-    /// it says, and its source belongs to that peer.
+    /// Takes one datagram. Returns the IP packet that a peer sent in it: its header is whole, it is
+    /// as long as it says, its source belongs to that peer, and it has the mark that congestion on
+    /// the way has left it with.
     pub(crate) fn handle_datagram(
         &mut self,
-        source: SocketAddr,
-        local: Option<IpAddr>,
+        arrival: Arrival,
         datagram: &[u8],
         egress: &mut Egress,
         stats: &mut Stats,
@@ -187,20 +187,19 @@ impl Tunnel {
         let now = self.clock.set(now);
         stats.count(Counter::DatagramsIn);
         stats.add(Counter::BytesIn, datagram.len() as u64);
-        let path = Path { source, local };
         match Message::parse(datagram).filter(|_| datagram.len() <= SCRATCH_LEN) {
             Some(Message::Initiation(initiation)) => {
-                self.handle_initiation(path, &initiation, datagram, egress, stats, now);
+                self.handle_initiation(arrival, &initiation, datagram, egress, stats, now);
                 None
             }
             Some(Message::Response { receiver }) => {
-                self.handle_response(path, receiver, datagram, egress, stats, now);
+                self.handle_response(arrival, receiver, datagram, egress, stats, now);
                 None
             }
             Some(Message::CookieReply { receiver }) => {
                 let id = self.receiver(receiver, stats)?;
                 self.enter(id, egress, stats, now, |peer, wire| {
-                    peer.handle_cookie_reply(path, datagram, wire);
+                    peer.handle_cookie_reply(arrival, datagram, wire);
                 })
                 .and(None)
             }
@@ -209,7 +208,7 @@ impl Tunnel {
                 None
             }
             Some(Message::Data { receiver, .. }) => {
-                self.handle_data(path, receiver, datagram, egress, stats, now)
+                self.handle_data(arrival, receiver, datagram, egress, stats, now)
             }
             None => {
                 stats.count(Counter::DropMalformed);
@@ -355,7 +354,7 @@ impl Tunnel {
 impl Tunnel {
     fn handle_data(
         &mut self,
-        path: Path,
+        arrival: Arrival,
         receiver: u32,
         datagram: &[u8],
         egress: &mut Egress,
@@ -364,14 +363,19 @@ impl Tunnel {
     ) -> Option<(PeerId, &mut [u8])> {
         let id = self.receiver(receiver, stats)?;
         let packet = self.enter(id, egress, stats, now, |peer, wire| {
-            peer.handle_data(path, receiver, datagram, wire)
+            peer.handle_data(arrival, receiver, datagram, wire)
         })??;
         if !self.allowed_ips.owns(id, packet.source) {
             stats.count(Counter::DropSource);
             return None;
         }
+        let packet = &mut self.plaintext[..packet.len];
+        if !leave_tunnel(packet, arrival.ecn) {
+            stats.count(Counter::DropEcn);
+            return None;
+        }
         stats.count(Counter::PacketsIn);
-        Some((id, &mut self.plaintext[..packet.len]))
+        Some((id, packet))
     }
 
     fn receiver(&self, receiver: u32, stats: &mut Stats) -> Option<PeerId> {

@@ -3,9 +3,12 @@
 //! Every entry first lets boringtun look at its timers, if its idea of the time is old, so that no
 //! session outlives its end. What boringtun wants to say goes out here, and nothing but what it
 //! has authenticated moves the endpoint or counts as a sign of life. When handshakes are due is the
-//! [`Supervisor`]'s to say, where they go the [`Endpoint`]'s.
+//! [`Supervisor`]'s to say, where they go the [`Endpoint`]'s. Here is what goes to the peer;
+//! [`incoming`] has what comes from it.
 
-use std::net::{IpAddr, SocketAddr};
+mod incoming;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,18 +17,17 @@ use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
 
-use super::admission::Effort;
 use super::carriage::Carriage;
-use super::demux::{is_initiation, receiver_index, sender_index};
-use super::endpoint::{Endpoint, Resolution, Way};
-use super::handshakes::NOTICES;
-use super::inner::holds_its_header;
-use super::supervisor::{Rise, Supervisor};
-use super::wire::{Path, Wire, deliver};
+use super::demux::{is_initiation, sender_index};
+use super::endpoint::{Endpoint, Resolution};
+use super::supervisor::Supervisor;
+use super::wire::{Wire, deliver};
 use crate::action::Identity;
-use crate::bucket::{Bucket, Rate};
+use crate::bucket::Bucket;
 use crate::config;
-use crate::limits::{PEER_INITIATIONS_BURST, PEER_INITIATIONS_RATE, QUEUED_PACKETS_MAX};
+use crate::ecn::Ecn;
+use crate::egress::Way;
+use crate::limits::QUEUED_PACKETS_MAX;
 use crate::stats::Counter;
 use crate::time::{Instant, earlier};
 
@@ -35,18 +37,6 @@ pub(super) const DATA_OVERHEAD: usize = 32;
 const UNANSWERED_ASK: u32 = 3;
 /// The peer counts as lost after so many.
 const UNANSWERED_LOST: u32 = 3;
-/// Sessions that the peer may ask for.
-const INITIATIONS: Rate = Rate::per_second(PEER_INITIATIONS_BURST, PEER_INITIATIONS_RATE);
-/// Sessions that boringtun keeps of one peer: one that is new takes the place of the one with the
-/// same index modulo this.
-const SESSIONS_KEPT: u32 = 8;
-
-/// A decrypted packet, at the start of [`Wire::plaintext`].
-pub(super) struct Inner {
-    pub(super) len: usize,
-    pub(super) source: IpAddr,
-}
-
 /// A peer.
 pub(super) struct Peer {
     identity: Arc<Identity>,
@@ -128,6 +118,11 @@ impl Peer {
         earlier(earlier(self.supervisor.deadline(), self.endpoint.deadline()), start)
     }
 
+    /// Where the peer is believed to be, for logs.
+    fn place(&self) -> String {
+        self.endpoint.handshake_way().map(|way| format!(", at {}", way.to)).unwrap_or_default()
+    }
+
     fn name(&self) -> &str {
         &self.identity.name
     }
@@ -135,179 +130,6 @@ impl Peer {
     /// Whether boringtun has a session to encrypt with. Its clock must have been set.
     fn has_session(&self) -> bool {
         self.tunn.time_since_last_handshake().is_some()
-    }
-}
-
-/// Datagrams from the peer, or from whoever claims to be it.
-impl Peer {
-    /// Takes an initiation that claims to be of this peer, and answers it.
-    pub(super) fn handle_initiation(
-        &mut self,
-        path: Path,
-        datagram: &[u8],
-        wire: &mut Wire<'_>,
-    ) -> Effort {
-        if !self.initiations.has_token(INITIATIONS, wire.now) {
-            wire.stats.count(Counter::DropHandshakeRate);
-            if self.notice.take(NOTICES, wire.now) {
-                log::warn!(
-                    "peer {}: more handshakes than one peer needs, lately from {}; is its key in \
-                     use on two machines?",
-                    self.name(),
-                    path.source,
-                );
-            }
-            return Effort::Wasted;
-        }
-        self.refresh(wire);
-        self.spare_session(wire);
-        match self.tunn.decapsulate(Some(path.source.ip()), datagram, wire.scratch) {
-            TunnResult::WriteToNetwork(response) => {
-                let len = response.len();
-                let index = sender_index(response).unwrap_or_default();
-                // Taken only now, so that nobody else uses up the peer's share.
-                self.initiations.take(INITIATIONS, wire.now);
-                self.newest_index = index;
-                self.supervisor.granted(index, wire.now);
-                self.follow(path);
-                self.emit(len, self.endpoint.way(), wire);
-                Effort::Due
-            }
-            TunnResult::Err(error) => {
-                log::debug!("peer {}: initiation refused: {error:?}", self.name());
-                wire.stats.count(Counter::DropHandshake);
-                Effort::Wasted
-            }
-            TunnResult::Done
-            | TunnResult::WriteToTunnelV4(..)
-            | TunnResult::WriteToTunnelV6(..) => Effort::Wasted,
-        }
-    }
-
-    /// Keeps the session in use from being pushed out by one that the peer asks for, and may never
-    /// use, as when our answers are lost: asks the peer itself, which takes the number in question.
-    fn spare_session(&mut self, wire: &mut Wire<'_>) {
-        let next = self.newest_index.wrapping_add(1);
-        let in_use = self.supervisor.session_index();
-        if in_use.is_some_and(|index| index % SESSIONS_KEPT == next % SESSIONS_KEPT) {
-            let result = self.tunn.format_handshake_initiation(wire.scratch, true);
-            self.say(written(&result), wire);
-        }
-    }
-
-    /// Takes an answer to our initiation.
-    pub(super) fn handle_response(
-        &mut self,
-        path: Path,
-        datagram: &[u8],
-        wire: &mut Wire<'_>,
-    ) -> Effort {
-        self.refresh(wire);
-        match self.tunn.decapsulate(Some(path.source.ip()), datagram, wire.scratch) {
-            TunnResult::WriteToNetwork(keepalive) => {
-                let len = keepalive.len();
-                let index = receiver_index(datagram).unwrap_or_default();
-                self.supervisor.answered(index, wire.now);
-                self.follow(path);
-                self.emit(len, self.endpoint.way(), wire);
-                self.use_new_session(wire);
-                Effort::Due
-            }
-            TunnResult::Err(error) => {
-                log::debug!("peer {}: response refused: {error:?}", self.name());
-                wire.stats.count(Counter::DropHandshake);
-                match error {
-                    // Nothing was asked that it answers, which is seen before any work.
-                    WireGuardError::UnexpectedPacket => Effort::Due,
-                    _ => Effort::Wasted,
-                }
-            }
-            TunnResult::Done
-            | TunnResult::WriteToTunnelV4(..)
-            | TunnResult::WriteToTunnelV6(..) => Effort::Wasted,
-        }
-    }
-
-    /// Takes a cookie, for the next initiation. It is no sign of life and moves no endpoint, as it
-    /// can be made by whoever saw the initiation.
-    pub(super) fn handle_cookie_reply(&mut self, path: Path, datagram: &[u8], wire: &mut Wire<'_>) {
-        self.refresh(wire);
-        let result = self.tunn.decapsulate(Some(path.source.ip()), datagram, wire.scratch);
-        if let TunnResult::Err(_) = result {
-            wire.stats.count(Counter::DropHandshake);
-        }
-    }
-
-    /// Takes data for the session `index` and decrypts it.
-    pub(super) fn handle_data(
-        &mut self,
-        path: Path,
-        index: u32,
-        datagram: &[u8],
-        wire: &mut Wire<'_>,
-    ) -> Option<Inner> {
-        self.refresh(wire);
-        let inner = match self.tunn.decapsulate(Some(path.source.ip()), datagram, wire.plaintext) {
-            TunnResult::Done => None,
-            TunnResult::WriteToTunnelV4(packet, source) => Some((packet, IpAddr::V4(source))),
-            TunnResult::WriteToTunnelV6(packet, source) => Some((packet, IpAddr::V6(source))),
-            TunnResult::Err(WireGuardError::InvalidPacket) => {
-                // The datagram has the shape of data: it is the packet within that is none.
-                wire.stats.count(Counter::DropIpHeader);
-                None
-            }
-            TunnResult::Err(error) => {
-                wire.stats.count(reason(&error));
-                return None;
-            }
-            TunnResult::WriteToNetwork(_) => return None,
-        };
-        let inner = inner.and_then(|(packet, source)| {
-            let is_whole = holds_its_header(packet);
-            if !is_whole {
-                wire.stats.count(Counter::DropIpHeader);
-            }
-            is_whole.then_some(Inner { len: packet.len(), source })
-        });
-        self.follow(path);
-        if self.supervisor.received(index, wire.now) {
-            self.use_new_session(wire);
-        } else {
-            self.hear();
-            self.flush(wire);
-        }
-        if inner.is_some() {
-            self.supervisor.moved_data(wire.now);
-        }
-        inner
-    }
-
-    /// Both ends have the new session: it can be used.
-    fn use_new_session(&mut self, wire: &mut Wire<'_>) {
-        wire.stats.count(Counter::Handshakes);
-        log::debug!("peer {}: new session", self.name());
-        self.carriage.ask();
-        self.hear();
-        self.flush(wire);
-    }
-
-    fn hear(&mut self) {
-        match self.supervisor.heard() {
-            Rise::StillUp => {}
-            Rise::First => log::info!("peer {} is up{}", self.name(), self.place()),
-            Rise::Again => log::info!("peer {} is up again{}", self.name(), self.place()),
-        }
-    }
-
-    fn follow(&mut self, path: Path) {
-        if self.endpoint.roam(path.source, path.local) {
-            log::debug!("peer {} is at {}", self.name(), path.source);
-        }
-    }
-
-    /// Where the peer is believed to be, for logs.
-    fn place(&self) -> String {
-        self.endpoint.handshake_way().map(|way| format!(", at {}", way.to)).unwrap_or_default()
     }
 }
 
@@ -326,8 +148,9 @@ impl Peer {
             self.queue(packet, wire);
             return;
         }
+        let way = Way { ecn: Ecn::of(packet), ..way };
         let len = packet.len() + DATA_OVERHEAD;
-        let Some(mut reservation) = wire.egress.reserve(way.to, way.from, len) else {
+        let Some(mut reservation) = wire.egress.reserve(way, len) else {
             wire.stats.count(Counter::DropEgressFull);
             return;
         };
@@ -363,7 +186,7 @@ impl Peer {
         while let TunnResult::WriteToNetwork(datagram) =
             self.tunn.decapsulate(None, &[], wire.scratch)
         {
-            let room = wire.egress.reserve(way.to, way.from, datagram.len());
+            let room = wire.egress.reserve(way, datagram.len());
             deliver(datagram, room, wire.stats);
             self.supervisor.moved_data(wire.now);
         }
@@ -492,7 +315,7 @@ impl Peer {
             wire.stats.count(Counter::DropNoEndpoint);
             return;
         };
-        let room = wire.egress.reserve_control(way.to, way.from, len);
+        let room = wire.egress.reserve_control(way, len);
         deliver(&wire.scratch[..len], room, wire.stats);
     }
 }
@@ -505,27 +328,5 @@ fn written(result: &TunnResult<'_>) -> Option<usize> {
         | TunnResult::Err(_)
         | TunnResult::WriteToTunnelV4(..)
         | TunnResult::WriteToTunnelV6(..) => None,
-    }
-}
-
-/// The counter for data that boringtun refused.
-const fn reason(error: &WireGuardError) -> Counter {
-    match error {
-        WireGuardError::InvalidCounter | WireGuardError::DuplicateCounter => Counter::DropReplay,
-        WireGuardError::NoCurrentSession
-        | WireGuardError::WrongIndex
-        | WireGuardError::ConnectionExpired => Counter::DropNoSession,
-        WireGuardError::InvalidAeadTag
-        | WireGuardError::DestinationBufferTooSmall
-        | WireGuardError::IncorrectPacketLength
-        | WireGuardError::UnexpectedPacket
-        | WireGuardError::WrongPacketType
-        | WireGuardError::WrongKey
-        | WireGuardError::InvalidTai64nTimestamp
-        | WireGuardError::WrongTai64nTimestamp
-        | WireGuardError::InvalidMac
-        | WireGuardError::InvalidPacket
-        | WireGuardError::LockFailed
-        | WireGuardError::UnderLoad => Counter::DropAuthentication,
     }
 }

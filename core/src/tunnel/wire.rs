@@ -1,7 +1,5 @@
 //! What a peer hears from, and speaks into.
 
-use std::net::{IpAddr, SocketAddr};
-
 use rand_chacha::ChaCha20Rng;
 
 use crate::egress::{Egress, Reservation};
@@ -18,13 +16,6 @@ pub(super) struct Wire<'a> {
     pub(super) stats: &'a mut Stats,
     pub(super) rng: &'a mut ChaCha20Rng,
     pub(super) now: Instant,
-}
-
-/// Where a datagram came from, and the address of ours that it was sent to.
-#[derive(Clone, Copy)]
-pub(super) struct Path {
-    pub(super) source: SocketAddr,
-    pub(super) local: Option<IpAddr>,
 }
 
 /// Copies a datagram to where it leaves, if there is room.

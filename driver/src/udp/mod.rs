@@ -133,8 +133,8 @@ impl Tunnel {
         for socket in self.sockets.iter_mut().filter(|socket| socket.is_readable()) {
             let batch = socket.receive(
                 &mut self.buffers,
-                |source, local, train, segment_size| {
-                    engine.handle_datagrams(source, local, train, segment_size, now);
+                |arrival, train, segment_size| {
+                    engine.handle_datagrams(arrival, train, segment_size, now);
                 },
                 |error| self.incidents.report(error, now),
             );

@@ -8,9 +8,10 @@ use mio::event::Event;
 use mio::net::UdpSocket;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{Ipv6DontFrag, ReceiveTimestampns};
+use quinn_udp::{EcnCodepoint, RecvMeta};
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use slipwire_core::Transmit;
+use slipwire_core::{Arrival, Ecn, Transmit};
 
 use super::train::leading_len;
 use crate::batch::ReceiveBuffers;
@@ -84,13 +85,12 @@ impl TunnelSocket {
         self.writable |= event.is_writable();
     }
 
-    /// Delivers one batch of trains, with their source and, if the system says, the local address
-    /// that they were sent to, and how long their datagrams are but for the last. Whatever goes
-    /// wrong is told to `report`.
+    /// Delivers one batch of trains, with how they came and how long their datagrams are but for the
+    /// last. Whatever goes wrong is told to `report`.
     pub(crate) fn receive(
         &mut self,
         buffers: &mut ReceiveBuffers,
-        mut deliver: impl FnMut(SocketAddr, Option<IpAddr>, &[u8], usize),
+        mut deliver: impl FnMut(Arrival, &[u8], usize),
         mut report: impl FnMut(&io::Error),
     ) -> Received {
         let Self { socket, state, refused_source, .. } = self;
@@ -99,7 +99,7 @@ impl TunnelSocket {
                 *refused_source = None;
             }
             match train {
-                Ok(train) => deliver(meta.addr, meta.dst_ip, train, meta.stride),
+                Ok(train) => deliver(arrival(meta), train, meta.stride),
                 Err(truncated) => report(&truncated.into()),
             }
         });
@@ -138,7 +138,7 @@ impl TunnelSocket {
             let piece = &rest[..leading_len(rest.len(), train.segment_size, segments)];
             let transmit = quinn_udp::Transmit {
                 destination: train.destination,
-                ecn: None,
+                ecn: EcnCodepoint::from_bits(train.ecn.bits()),
                 contents: piece,
                 segment_size: Some(train.segment_size),
                 src_ip: source,
@@ -162,6 +162,12 @@ impl TunnelSocket {
         }
         Ok(())
     }
+}
+
+/// How a train came, as far as the system says.
+fn arrival(meta: &RecvMeta) -> Arrival {
+    let ecn = meta.ecn.map_or(Ecn::NotEct, |codepoint| Ecn::from_bits(codepoint as u8));
+    Arrival { source: meta.addr, local: meta.dst_ip, ecn }
 }
 
 /// Switches on what the socket can do.
@@ -230,7 +236,7 @@ mod tests {
         let mut datagrams = Vec::new();
         for _ in 0..500 {
             socket.readable = true;
-            let deliver = |_, _, train: &[u8], segment_size: usize| {
+            let deliver = |_, train: &[u8], segment_size: usize| {
                 datagrams.extend(train.chunks(segment_size).map(<[u8]>::to_vec));
             };
             socket.receive(&mut buffers, deliver, |error| panic!("{error}"));
@@ -247,8 +253,13 @@ mod tests {
         for (mut sender, receiver) in [V4, V6].into_iter().filter_map(pair) {
             let contents: Vec<u8> = (0..5_u8).flat_map(|i| [i; 100]).chain([9; 30]).collect();
             let destination = receiver.local_addr().unwrap();
-            let train =
-                Transmit { destination, source: None, segment_size: 100, contents: &contents };
+            let train = Transmit {
+                destination,
+                source: None,
+                ecn: Ecn::NotEct,
+                segment_size: 100,
+                contents: &contents,
+            };
             sender.send(&train).unwrap();
             let mut buffer = [0; 1000];
             for segment in contents.chunks(100) {
@@ -266,12 +277,42 @@ mod tests {
         let train = Transmit {
             destination: receiver.local(),
             source: None,
+            ecn: Ecn::NotEct,
             segment_size: 700,
             contents: &contents,
         };
         sender.send(&train).unwrap();
         let datagrams = receive_all(&mut receiver, 41);
         assert!(datagrams.iter().map(Vec::as_slice).eq(contents.chunks(700)));
+    }
+
+    #[test]
+    fn congestion_marks_are_sent_and_received() {
+        for address in [V4, V6] {
+            let Some((mut receiver, _)) = pair(address) else { continue };
+            let Some((mut sender, _)) = pair(address) else { continue };
+            let mut buffers = ReceiveBuffers::new();
+            for ecn in [Ecn::Ce, Ecn::NotEct, Ecn::Ect0, Ecn::Ect1] {
+                let destination = receiver.local();
+                let contents = &[1; 250];
+                let train =
+                    Transmit { destination, source: None, ecn, segment_size: 100, contents };
+                sender.send(&train).unwrap();
+                let mut marks = Vec::new();
+                for _ in 0..500 {
+                    receiver.readable = true;
+                    let deliver = |arrival: Arrival, train: &[u8], segment_size: usize| {
+                        marks.extend(train.chunks(segment_size).map(|_| arrival.ecn));
+                    };
+                    receiver.receive(&mut buffers, deliver, |error| panic!("{error}"));
+                    if marks.len() == 3 {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                assert_eq!(marks, [ecn; 3], "{address}");
+            }
+        }
     }
 
     #[test]
@@ -292,6 +333,7 @@ mod tests {
         let train = Transmit {
             destination: receiver.local_addr().unwrap(),
             source: Some(gone),
+            ecn: Ecn::NotEct,
             segment_size: 4,
             contents: b"one two",
         };

@@ -119,7 +119,7 @@ impl World {
         let datagrams: Vec<_> = packets.iter().map(|packet| self.seal(peer, packet)).collect();
         let segment_size = datagrams.first().map_or(0, Vec::len);
         let (source, train) = (self.address(peer), datagrams.concat());
-        self.engine.handle_datagrams(source, None, &train, segment_size, self.now);
+        self.engine.handle_datagrams(source.into(), &train, segment_size, self.now);
         self.drain();
     }
 

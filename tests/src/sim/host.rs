@@ -245,7 +245,7 @@ impl Host {
             }
             self.tally.datagrams_in += train.len().div_ceil(segment_size.max(1)) as u64;
             self.tally.bytes_in += train.len() as u64;
-            self.engine.handle_datagrams(from, None, &train, segment_size, local);
+            self.engine.handle_datagrams(from.into(), &train, segment_size, local);
             if batch == BATCH {
                 batch = 0;
                 self.drain(scene, outbox)?;

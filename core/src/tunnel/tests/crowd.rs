@@ -56,7 +56,7 @@ impl Net {
         else {
             panic!("an initiation")
         };
-        let garbage = Datagram { source, destination: outer(0), bytes: initiation.to_vec() };
+        let garbage = Datagram::new(source, outer(0), initiation.to_vec());
         let end = self.now + duration;
         while self.now < end {
             for _ in 0..20 {

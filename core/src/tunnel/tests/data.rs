@@ -146,7 +146,7 @@ fn a_full_egress_is_counted_and_leaves_room_for_handshakes() {
     let mut port = 1000;
     while egress.has_room() {
         let elsewhere = SocketAddr::from(([203, 0, 113, 1], port));
-        egress.reserve(elsewhere, None, 100).unwrap().commit(100);
+        egress.reserve(elsewhere.into(), 100).unwrap().commit(100);
         port += 1;
     }
     let mut data = packet(inner_address(1), inner_address(0), 1, 100);

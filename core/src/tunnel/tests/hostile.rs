@@ -15,7 +15,7 @@ fn attacker() -> SocketAddr {
 }
 
 fn from_attacker(bytes: Vec<u8>) -> Datagram {
-    Datagram { source: attacker(), destination: outer(1), bytes }
+    Datagram::new(attacker(), outer(1), bytes)
 }
 
 /// The last datagram that end 0 sent, of a kind.
@@ -205,7 +205,7 @@ fn forged_initiations_from_everywhere_do_not_lock_a_peer_out() {
         for source in 0..2 * HANDSHAKES_WASTED_RATE {
             let [_, _, a, b] = source.to_be_bytes();
             let source = SocketAddr::from(([10, second, a, b], 1));
-            net.deliver(1, &Datagram { source, bytes: forged.clone(), destination: outer(1) });
+            net.deliver(1, &Datagram::new(source, outer(1), forged.clone()));
         }
         net.run(seconds(1));
     }
@@ -221,10 +221,10 @@ fn cookie_replies_leave_room_for_handshakes() {
     for source in 0..2 * HANDSHAKES_WASTED_RATE {
         let [_, _, a, b] = source.to_be_bytes();
         let source = SocketAddr::from(([10, 0, a, b], 1));
-        tunnel.handle_datagram(source, None, &forged, egress, stats, net.now);
+        tunnel.handle_datagram(source.into(), &forged, egress, stats, net.now);
     }
     assert!(stats.value(Counter::DropEgressFull) > 0);
-    assert!(egress.reserve_control(outer(0), None, 148).is_some());
+    assert!(egress.reserve_control(outer(0).into(), 148).is_some());
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn initiations_without_data_do_not_evict_the_session_in_use() {
     let granted = net.sent.iter().filter(|(_, d)| d.is_response()).count();
     for (number, bytes) in initiations.into_iter().enumerate() {
         let source = SocketAddr::from(([203, 0, 113, number as u8], 1));
-        net.deliver(1, &Datagram { source, destination: outer(1), bytes });
+        net.deliver(1, &Datagram::new(source, outer(1), bytes));
     }
     let granted = net.sent.iter().filter(|(_, d)| d.is_response()).count() - granted;
     assert!((1..8).contains(&granted), "{granted}");

@@ -1,6 +1,7 @@
 //! Live tunnels over a simulated link in virtual time. This file is the simulation; the promises
 //! are in the files beside it.
 
+mod congestion;
 mod crowd;
 mod data;
 mod hostile;
@@ -16,7 +17,9 @@ use std::time::Duration;
 
 use super::peer::DATA_OVERHEAD;
 use super::*;
+use crate::action::Transmit;
 use crate::config::{Endpoint, Interface, Mappings, Parts, Tcp};
+use crate::ecn::Ecn;
 use crate::key::{PresharedKey, PrivateKey};
 use crate::limits::Limits;
 
@@ -104,10 +107,15 @@ fn number_of(packet: &[u8]) -> u32 {
 struct Datagram {
     source: SocketAddr,
     destination: SocketAddr,
+    ecn: Ecn,
     bytes: Vec<u8>,
 }
 
 impl Datagram {
+    fn new(source: SocketAddr, destination: SocketAddr, bytes: Vec<u8>) -> Self {
+        Self { source, destination, ecn: Ecn::NotEct, bytes }
+    }
+
     fn is_initiation(&self) -> bool {
         self.bytes[0] == 1
     }
@@ -231,11 +239,10 @@ impl Net {
     fn deliver(&mut self, to: usize, datagram: &Datagram) {
         let now = self.now_at(to);
         let End { tunnel, egress, stats, address, received, .. } = &mut self.ends[to];
-        let local = Some(address.ip());
+        let &Datagram { source, ecn, .. } = datagram;
+        let arrival = Arrival { source, local: Some(address.ip()), ecn };
         let bytes = &datagram.bytes;
-        if let Some((_, packet)) =
-            tunnel.handle_datagram(datagram.source, local, bytes, egress, stats, now)
-        {
+        if let Some((_, packet)) = tunnel.handle_datagram(arrival, bytes, egress, stats, now) {
             received.push(packet.to_vec());
         }
         self.drain(to);
@@ -251,10 +258,10 @@ impl Net {
     fn drain(&mut self, end: usize) {
         while let Some(train) = self.ends[end].egress.front() {
             let contents = train.contents.to_vec();
-            let (destination, segment_size) = (train.destination, train.segment_size);
+            let Transmit { destination, segment_size, ecn, .. } = train;
             for segment in contents.chunks(segment_size) {
                 let source = self.ends[end].address;
-                let datagram = Datagram { source, destination, bytes: segment.to_vec() };
+                let datagram = Datagram { source, destination, ecn, bytes: segment.to_vec() };
                 self.sent.push((self.now, datagram.clone()));
                 if !(self.loses)(self.now, &datagram) {
                     self.serial += 1;
