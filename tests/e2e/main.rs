@@ -21,6 +21,7 @@ mod hostile;
 mod icmp;
 mod identity;
 mod loss;
+mod marks;
 mod memory;
 mod mtu;
 mod names;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         icmp::tests,
         identity::tests,
         loss::tests,
+        marks::tests,
         memory::tests,
         mtu::tests,
         names::tests,

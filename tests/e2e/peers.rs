@@ -46,6 +46,8 @@ pub(crate) fn tests() -> Vec<Test> {
         Test::new("gateway::peers_reach_each_other_if_allowed", overlay).with_tools(ping),
         Test::new("gateway::peers_hear_which_mtu_fits_another_peer", overlay_mtu).with_tools(ping),
         Test::new("gateway::peers_do_not_reach_each_other_by_default", no_overlay),
+        Test::new("gateway::an_address_that_no_peer_has_is_unreachable", nobody),
+        Test::new("gateway::rules_between_peers_hold_for_answers_that_nobody_asked_for", ruled),
         Test::new("gateway::peers_meet_at_their_external_ports_and_find_no_service_there", hairpin),
         Test::new("gateway::a_peer_with_anothers_address_gets_nothing", wrong_source),
         Test::new("gateway::more_specific_allowed_ips_belong_to_the_other_peer", more_specific),
@@ -190,6 +192,43 @@ fn no_overlay(lab: &Lab) -> Result<()> {
         ensure!(kind != ErrorKind::TimedOut, "a hang where a refusal was due");
     }
     ensure!(echo.received() + sink.accepted() == 0, "something arrived at the other peer");
+    Ok(())
+}
+
+/// On the tunnel's own network, while the gateway's host has a way for everything.
+fn nobody(lab: &Lab) -> Result<()> {
+    let peers = TwoPeers::start(lab, "default = \"relay\"\npeer_to_peer = true")?;
+    let _outside = Echo::start(&peers.row.far, PORT)?;
+    udp::ask(&udp::connect(&peers.row.near, far(PORT))?, b"the tunnel works")?;
+    peers.row.mid.ip("route add 10.77.0.0/24 via 10.2.0.2")?;
+    for address in ["10.77.0.77", "fd77::77"] {
+        let target = SocketAddr::new(address.parse()?, PORT);
+        let connected = tcp::try_connect(&peers.row.near, target)?;
+        let kind = connected.err().context("connected to nobody")?.kind();
+        ensure!(kind == ErrorKind::HostUnreachable, "{address}: {kind:?}");
+    }
+    Ok(())
+}
+
+/// The other peer may be asked, and asks nobody.
+fn ruled(lab: &Lab) -> Result<()> {
+    let rule = "[[rule]]\nfrom = [\"other\"]\naction = \"reject\"";
+    let gateway = format!("default = \"relay\"\npeer_to_peer = true\n{rule}");
+    let peers = TwoPeers::start(lab, &gateway)?;
+    let (near, other) = (&peers.row.near, &peers.other);
+    let heard = Echo::start(near, PORT)?;
+    let _echo = Echo::start(other, PORT)?;
+    let sink = sink(other, PORT)?;
+    let there = SocketAddr::new(OTHER_INNER[0].parse()?, PORT);
+    udp::ask(&udp::connect(near, there)?, b"question")?;
+    let sent = send_to_sink(&tcp::connect(near, there)?, Payload::mib(1, 23))?;
+    ensure!(sink.result()? == sent, "other bytes arrived than were sent");
+    let back = SocketAddr::new(Family::V4.near_inner(), PORT);
+    ensure!(is_answered(other, back).is_err(), "the other peer may ask");
+    let connected = tcp::try_connect(other, back)?;
+    let kind = connected.err().context("the other peer may connect")?.kind();
+    ensure!(kind == ErrorKind::ConnectionRefused, "{kind:?}");
+    ensure!(heard.received() == 0, "something arrived");
     Ok(())
 }
 
