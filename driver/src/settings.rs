@@ -30,7 +30,8 @@ pub struct Settings {
     /// flow. From 1 to 32,767 whole seconds; `None` for never. By default 75 s.
     pub host_keepalive: Option<Duration>,
     /// What gives the pages of memory that idle connections do not need back to the system; by
-    /// default nothing does. (There is no safe interface to that, and this crate has no other.)
+    /// default nothing does, and they count to `limits.memory` until the connection ends. (There is
+    /// no safe interface to that, and this crate has no other.)
     pub give_back: Option<fn(&IdleRings<'_>)>,
 }
 
