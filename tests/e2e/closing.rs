@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -24,7 +24,9 @@ use crate::{
 
 pub(crate) fn tests() -> Vec<Test> {
     let jobs = Job::WITH_BASELINE;
+    let gateways = [Job::Gateway, Job::BothEnds];
     [
+        Test::each(&gateways, "ports_of_a_gateway_come_round", ports_come_round),
         Test::each(jobs, "half_close_reaches_the_other_side", half_close_by_client),
         Test::each(jobs, "half_close_by_the_server_leaves_the_way_back_open", half_close_by_server),
         Test::each(jobs, "half_close_without_data_reaches_the_other_side", empty_half_close),
@@ -68,6 +70,29 @@ fn empty_half_close(lab: &Lab, job: Job) -> Result<()> {
     let sink = sink(&tunnel.row.far, PORT)?;
     send_to_sink(&connect(&tunnel, PORT)?, Payload { bytes: 0, seed: 0 })?;
     ensure!(sink.result()?.bytes == 0, "bytes arrived that nobody sent");
+    Ok(())
+}
+
+/// The host keeps the port of each connection that the client ended first for a minute.
+fn ports_come_round(lab: &Lab, job: Job) -> Result<()> {
+    const PORTS: &str = "40000 40063";
+    let tunnel = tunnel(lab, job)?;
+    tunnel.row.mid.sysctl("ipv4/ip_local_port_range", PORTS)?;
+    let _server = Service::start(&tunnel.row.far, PORT, |mut stream| {
+        ensure!(stream.read(&mut [0])? == 0, "bytes that nobody sent");
+        Ok(())
+    })?;
+    for family in Family::BOTH {
+        for connection in 0..200 {
+            let once = || {
+                let mut stream = tcp::connect(&tunnel.row.near, tunnel.target(family, PORT))?;
+                stream.shutdown(Shutdown::Write)?;
+                ensure!(stream.read(&mut [0])? == 0, "bytes that nobody sent");
+                Ok(())
+            };
+            once().with_context(|| format!("connection {connection} over {family:?}"))?;
+        }
+    }
     Ok(())
 }
 

@@ -5,12 +5,13 @@
 //!   guard.rs         whether its target is this host itself
 //!   open.rs          a peer's flow gets its host leg
 //!   forward.rs       a local client gets its flow
+//!   dial.rs          connects, from which port
 //!   legs.rs          the table of host legs, and whose turn it is
 //!   tcp.rs           a leg of bytes, over a socket of stream.rs
 //!   keepalive.rs     whether its other end is still there
 //!   proxy.rs         what a host is told of the peer first
 //!   datagram.rs      a leg of datagrams, over the sockets of udp.rs and icmp.rs
-//!   source_ports.rs  which ports those may have
+//!   source_ports.rs  which ports flows may have
 //!   outbox.rs        datagrams that leave together
 //!   batches.rs       many datagrams in one system call
 //!   travel.rs        how far its datagrams go, whether in pieces, and how they are marked
@@ -21,6 +22,7 @@
 
 pub(crate) mod batches;
 mod datagram;
+mod dial;
 mod error_queue;
 mod forward;
 pub(crate) mod guard;
@@ -46,6 +48,7 @@ use slipwire_core::{Abort, Datagram, Engine, FlowId, Instant, Loss, Refusal, Tar
 
 use self::batches::Batches;
 use self::datagram::DatagramLeg;
+use self::dial::Dialer;
 use self::guard::{Barrier, Guard};
 use self::icmp::PingSockets;
 use self::keepalive::HostKeepalive;
@@ -104,6 +107,7 @@ pub(crate) struct Host {
     guard: Option<Guard>,
     legs: Legs,
     offers: Offers,
+    dialer: Dialer,
     listeners: Vec<Listener>,
     services: Vec<(u16, Page)>,
     ping: PingSockets,
@@ -147,6 +151,7 @@ impl Host {
             guard,
             legs: Legs::default(),
             offers: Offers::default(),
+            dialer: Dialer::default(),
             listeners,
             services,
             ping: PingSockets::probe(),

@@ -95,7 +95,8 @@ impl Host {
             (Target::Host(_) | Target::Unix(_), _) if is_full => return Err(Refusal::Exhausted),
             (Target::Host(target), Protocol::Tcp) => {
                 let pass = self.pass(flow, meta.protocol, *target, engine)?;
-                Stream::connect(*target).and_then(|stream| self.connection(stream, pass, meta))
+                let stream = self.dialer.connect(*target).map(Stream::Tcp);
+                stream.and_then(|stream| self.connection(stream, pass, meta))
             }
             (Target::Unix(path), Protocol::Tcp) => {
                 Stream::connect_unix(path).and_then(|stream| self.connection(stream, None, meta))

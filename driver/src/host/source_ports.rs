@@ -1,4 +1,4 @@
-//! The ports that UDP mappings may have at this host: those that the system gives to whoever asks for
+//! The ports that flows of peers may have at this host: those that the system gives to whoever asks for
 //! any (ip(7), `ip_local_port_range` without `ip_local_reserved_ports`). Every other may be that of
 //! a service, whether it runs just now or not.
 
@@ -11,7 +11,7 @@ const TRIES: usize = 4;
 /// From one of them to the next, in pairs of ports.
 const STEP: u32 = 512;
 
-/// What the system had set at the start.
+/// What the system had set when it was read.
 #[derive(Debug)]
 pub(crate) struct SourcePorts {
     range: RangeInclusive<u16>,
@@ -42,6 +42,21 @@ impl SourcePorts {
         let near = self.near(own).filter(move |port| *port != own && self.may_be_taken(*port));
         let near = near.take(if own == 0 { 0 } else { TRIES });
         literal.chain(near).chain(iter::once(0))
+    }
+
+    /// The port after this one, and round; `None` if all are reserved.
+    pub(crate) fn after(&self, port: u16) -> Option<u16> {
+        let (first, last) = (*self.range.start(), *self.range.end());
+        let mut port = port;
+        // Before and after the end of the range each block of reserved ports is met once.
+        for _ in 0..=2 * self.reserved.len() {
+            port = if (first..last).contains(&port) { port + 1 } else { first };
+            match self.reserved.iter().find(|ports| ports.contains(&port)) {
+                Some(ports) => port = *ports.end(),
+                None => return Some(port),
+            }
+        }
+        None
     }
 
     /// Ports of the range with the parity of a port, from its own place on if it has one there.
@@ -119,6 +134,17 @@ mod tests {
         }
         assert_eq!(tried(&ports, 40_001)[0], 40_001);
         assert_eq!(parse_list("\n"), []);
+    }
+
+    #[test]
+    fn ports_go_round_and_leave_out_what_is_reserved() {
+        let ports = |range, reserved| SourcePorts { range, reserved: parse_list(reserved) };
+        let few = ports(100..=105, "101,104-200");
+        let round = iter::successors(Some(0), |port| few.after(*port));
+        assert_eq!(round.take(5).collect::<Vec<_>>(), [0, 100, 102, 103, 100]);
+        assert_eq!(SourcePorts::default().after(60_999), Some(32_768));
+        assert_eq!(ports(65_535..=65_535, "").after(65_535), Some(65_535));
+        assert_eq!(ports(100..=105, "1-102,103-900").after(100), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A stream socket, TCP or Unix, as the host leg of a TCP flow has it.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown};
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,11 +30,6 @@ macro_rules! either {
 }
 
 impl Stream {
-    /// Starts to connect to a host.
-    pub(crate) fn connect(target: SocketAddr) -> io::Result<Self> {
-        TcpStream::connect(target).map(Self::Tcp)
-    }
-
     /// Connects to a Unix socket. Its backlog has room or it has not: nothing comes later.
     pub(crate) fn connect_unix(path: &Path) -> io::Result<Self> {
         UnixStream::connect(path).map(Self::Unix)
