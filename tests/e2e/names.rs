@@ -11,7 +11,7 @@ use slipwire_tests::{
 };
 
 use crate::{
-    common::{comes_up, stays_shut},
+    common::{PROBE_PORT, comes_up, stays_shut},
     runner::Test,
 };
 
@@ -26,7 +26,9 @@ pub(crate) fn tests() -> Vec<Test> {
     let moved = moved.into_iter().map(Test::slow);
     let all = &[Job::Gateway, Job::Forward, Job::BothEnds];
     let local = Test::each(all, "tunnel_over_link_local_addresses_comes_up", link_local);
-    known.into_iter().chain(late).chain(moved).chain(local).collect()
+    let target =
+        Test::each(&[Job::Gateway], "redirect_leads_to_a_link_local_host", link_local_target);
+    known.into_iter().chain(late).chain(moved).chain(local).chain(target).collect()
 }
 
 /// The file that slipwire sees as `/etc/hosts`; it is rewritten in place, as it is mounted there.
@@ -90,5 +92,16 @@ fn link_local(lab: &Lab, job: Job) -> Result<()> {
     let endpoint = Some(format!("[fe80::1%out]:{WIREGUARD_PORT}"));
     let tunnel = Tunnel::start(lab, Plan { endpoint, keepalive: 5, ..Plan::new(job) })?;
     add_addresses(&tunnel.row.mid, "out", ["fe80::1/64"])?;
+    comes_up(&tunnel, LIMIT)
+}
+
+fn link_local_target(lab: &Lab, job: Job) -> Result<()> {
+    let tables = format!(
+        "[[rule]]\nport = [{PROBE_PORT}]\naction = \"redirect\"\ntarget = \"[fe80::99%in]:{PROBE_PORT}\"\n"
+    );
+    let tunnel = Tunnel::start(lab, Plan { tables, ..Plan::new(job) })?;
+    add_addresses(&tunnel.row.far, "in", ["fe80::99/64"])?;
+    // What was asked for is where nobody answers, so that all of it comes from there.
+    tunnel.row.far.ip("address del 10.2.0.2/24 dev in")?;
     comes_up(&tunnel, LIMIT)
 }
