@@ -5,7 +5,7 @@ use std::{io::ErrorKind, net::SocketAddr, thread, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use slipwire_tests::{
-    attack::{Attack, ENDLESS_PORT, OPEN_PORT, Tally},
+    attack::{Attack, ENDLESS_PORT, OPEN_PORT, Tally, connect_beside_own_scan},
     deadline::eventually,
     lab::Lab,
     payload::{MIB, Payload},
@@ -46,6 +46,7 @@ pub(crate) fn tests() -> Vec<Test> {
         .map(|(name, attack)| Test::new(name, move |lab| memory_is_given_back(lab, attack)));
     let mut tests = vec![
         Test::new("gateway::a_peer_that_scans_is_not_answered_and_others_connect", scan),
+        Test::new("gateway::a_peer_that_scans_reaches_a_live_server", own_scan),
         Test::new("gateway::connections_beyond_the_limit_are_reset", connections),
         Test::new("gateway::mappings_beyond_the_limit_replace_the_oldest", mappings),
     ];
@@ -81,6 +82,20 @@ fn scan(lab: &Lab) -> Result<()> {
     ensure!(tally.accepted == 0, "dead addresses accepted {tally:?}");
     // Within the limit they hang, and those beyond it make room: the peer asks again, if it wants.
     ensure!(tally.resets == 0, "{tally:?}, where no host refused anything");
+    Ok(())
+}
+
+/// Far more connects than its share hang, and none of those to a live server is lost for that.
+fn own_scan(lab: &Lab) -> Result<()> {
+    const SCANS: u32 = 25;
+    const PACKETS: u32 = 15_000;
+    let tables = "[limits]\nhalf_open = 2048\n";
+    let siege = Siege::start(lab, tables, &[])?;
+    let _server = siege.open_server(OPEN_PORT)?;
+    let connects = connect_beside_own_scan(&siege, SCANS, 5_000, 0, |sent| sent < PACKETS)?;
+    let (asked, accepted) = (connects.asked as usize, connects.latencies.len());
+    // A busy machine loses some datagrams.
+    ensure!(accepted * 10 >= asked * 9, "{accepted} of {asked} connects were accepted");
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! What somebody can do to a gateway that wants it harm: as a peer, or as an outsider.
 
 use std::{
+    collections::HashMap,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -12,7 +13,7 @@ use crate::{
     packet::{self, Answer, flags},
     payload::Random,
     raw_peer::{Pace, RawPeer, forged_initiation},
-    siege::{Siege, dead_end, rogue_end},
+    siege::{Rogue, Siege, dead_end},
     udp,
 };
 
@@ -92,15 +93,27 @@ impl Attack {
         first: u32,
         goes_on: impl Fn(u32) -> bool,
     ) -> Result<Tally> {
+        self.run_by(Rogue::First, siege, rate, first, goes_on)
+    }
+
+    /// The same by one of two rogues.
+    pub fn run_by(
+        self,
+        who: Rogue,
+        siege: &Siege,
+        rate: u32,
+        first: u32,
+        goes_on: impl Fn(u32) -> bool,
+    ) -> Result<Tally> {
         if self == Self::ForgedHandshakes {
             return outsiders(siege, rate, goes_on);
         }
-        let mut rogue = siege.rogue()?;
+        let mut rogue = siege.rogue(who)?;
         let mut tally = Tally::default();
         let mut pace = Pace::per_second(rate);
         while goes_on(tally.sent) {
             pace.wait();
-            rogue.send(&self.packet(first + tally.sent))?;
+            rogue.send(&self.packet(who, first + tally.sent))?;
             tally.sent += 1;
             while let Some(answer) = rogue.poll()? {
                 self.react(answer, &mut rogue, &mut tally)?;
@@ -114,15 +127,15 @@ impl Attack {
         }
         if self == Self::NeverReads {
             for number in first..first + tally.sent {
-                let ends = [rogue_end(number), SocketAddrV4::new(FAR, ENDLESS_PORT)];
+                let ends = [who.end(number), SocketAddrV4::new(FAR, ENDLESS_PORT)];
                 rogue.send(&packet::segment(ends, flags::RST, number.wrapping_add(1), 0))?;
             }
         }
         Ok(tally)
     }
 
-    fn packet(self, number: u32) -> Vec<u8> {
-        let source = rogue_end(number);
+    fn packet(self, who: Rogue, number: u32) -> Vec<u8> {
+        let source = who.end(number);
         let far = |port| [source, SocketAddrV4::new(FAR, port)];
         let syn = |ends| packet::segment(ends, flags::SYN, number, 0);
         match self {
@@ -157,6 +170,64 @@ impl Attack {
         }
         Ok(())
     }
+}
+
+/// What came of the connects of a peer that scans at the same time.
+#[derive(Debug, Default)]
+pub struct Connects {
+    /// Packets that it sent.
+    pub sent: u32,
+    /// Connects to a server that accepts.
+    pub asked: u32,
+    /// How long each of those took that was accepted.
+    pub latencies: Vec<Duration>,
+}
+
+/// A peer opens connections to a server that accepts, and between two of them `scans` to addresses
+/// that never answer; so many a second of both together.
+pub fn connect_beside_own_scan(
+    siege: &Siege,
+    scans: u32,
+    rate: u32,
+    first: u32,
+    goes_on: impl Fn(u32) -> bool,
+) -> Result<Connects> {
+    let who = Rogue::First;
+    let mut rogue = siege.rogue(who)?;
+    let mut connects = Connects::default();
+    let mut under_way = HashMap::new();
+    let mut pace = Pace::per_second(rate);
+    let mut end = None;
+    while end.is_none_or(|end| Instant::now() < end) {
+        if goes_on(connects.sent) {
+            pace.wait();
+            let number = first + connects.sent;
+            let own = who.end(number);
+            let to = if connects.sent % (scans + 1) == 0 {
+                connects.asked += 1;
+                under_way.insert(own, Instant::now());
+                SocketAddrV4::new(FAR, OPEN_PORT)
+            } else {
+                dead_end(number)
+            };
+            rogue.send(&packet::segment([own, to], flags::SYN, number, 0))?;
+            connects.sent += 1;
+        } else {
+            // What is under way still comes.
+            end.get_or_insert(Instant::now() + Duration::from_millis(500));
+        }
+        while let Some(answer) = rogue.poll()? {
+            if let Answer::Segment { ends: [far, own], flags, sequence, acknowledgement } = answer
+                && flags & flags::SYN != 0
+                && let Some(begun) = under_way.remove(&own)
+            {
+                connects.latencies.push(begun.elapsed());
+                let (reply, next) = (flags::RST | flags::ACK, sequence.wrapping_add(1));
+                rogue.send(&packet::segment([own, far], reply, acknowledgement, next))?;
+            }
+        }
+    }
+    Ok(connects)
 }
 
 fn outsiders(siege: &Siege, rate: u32, goes_on: impl Fn(u32) -> bool) -> Result<Tally> {

@@ -3,7 +3,7 @@
 //! ```text
 //!   near   10.1.0.2 ----+
 //!    wireguard-go       mid ---- far      servers
-//!   rogue  10.3.0.2 ----+         10.8.0.0/16   addresses that swallow every packet
+//!   rogues 10.3.0.2 ----+         10.8.0.0/16   addresses that swallow every packet
 //!    whatever the test sends
 //! ```
 
@@ -28,8 +28,8 @@ use crate::{
 
 /// Where the gateway speaks WireGuard, as the rogue's host sees it.
 const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 3, 0, 1), WIREGUARD_PORT);
-/// The rogue's inner addresses: enough to look like many hosts.
-const ROGUE_INNER: &str = "10.78.0.0/16";
+/// The rogues' inner addresses: enough to look like many hosts.
+const ROGUES_INNER: [&str; 2] = ["10.78.0.0/16", "10.79.0.0/16"];
 const DEAD: &str = "10.8.0.0/16";
 
 /// Its parts.
@@ -43,7 +43,7 @@ pub struct Siege {
     pub rogue_host: Host,
     /// The gateway's public key.
     pub gateway_key: String,
-    rogue_keys: Keys,
+    rogue_keys: [Keys; 2],
     _peer: WireguardGo,
 }
 
@@ -57,14 +57,15 @@ impl Siege {
         // Connects hang there: the neighbour is one that never answers. The second route is to
         // more addresses of the rogue.
         row.mid.ip(&format!("route add {DEAD} via 10.2.0.119\nroute add 10.3.1.0/24 dev rogue"))?;
-        let [gateway_keys, peer_keys, rogue_keys] =
-            [Keys::generate()?, Keys::generate()?, Keys::generate()?];
+        let [gateway_keys, peer_keys] = [Keys::generate()?, Keys::generate()?];
+        let rogue_keys = [Keys::generate()?, Keys::generate()?];
         let config = Config {
             listen_port: Some(WIREGUARD_PORT),
             address: owned(&["10.77.0.1/24"]),
             peers: vec![
                 Peer::caller("near", &peer_keys, &["10.77.0.2/32"]),
-                Peer::caller("rogue", &rogue_keys, &[ROGUE_INNER]),
+                Peer::caller("rogue", &rogue_keys[0], &[ROGUES_INNER[0]]),
+                Peer::caller("another", &rogue_keys[1], &[ROGUES_INNER[1]]),
             ],
             gateway: Some("default = \"relay\"".into()),
             tables: tables.to_owned(),
@@ -86,9 +87,10 @@ impl Siege {
         Ok(Self { row, gateway, rogue_host, gateway_key, rogue_keys, _peer })
     }
 
-    /// The rogue, with a session.
-    pub fn rogue(&self) -> Result<RawPeer> {
-        RawPeer::connect(&self.rogue_host, GATEWAY.into(), &self.rogue_keys, &self.gateway_key)
+    /// A rogue, with a session.
+    pub fn rogue(&self, which: Rogue) -> Result<RawPeer> {
+        let keys = &self.rogue_keys[which as usize];
+        RawPeer::connect(&self.rogue_host, GATEWAY.into(), keys, &self.gateway_key)
     }
 
     /// Where the gateway speaks WireGuard, as the rogue's host sees it.
@@ -119,10 +121,22 @@ impl Siege {
     }
 }
 
-/// The rogue's inner end of flow number `number`: from another address after 60,000 ports.
-pub fn rogue_end(number: u32) -> SocketAddrV4 {
-    let [.., high, low] = (number / 60_000 + 1).to_be_bytes();
-    SocketAddrV4::new(Ipv4Addr::new(10, 78, high, low), (number % 60_000) as u16 + 2_000)
+/// A peer that does not behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rogue {
+    /// One.
+    First,
+    /// And another.
+    Second,
+}
+
+impl Rogue {
+    /// Its inner end of flow number `number`: from another address after 60,000 ports.
+    pub fn end(self, number: u32) -> SocketAddrV4 {
+        let [.., high, low] = (number / 60_000 + 1).to_be_bytes();
+        let address = Ipv4Addr::new(10, 78 + self as u8, high, low);
+        SocketAddrV4::new(address, (number % 60_000) as u16 + 2_000)
+    }
 }
 
 /// Dead address number `number`, of 65,024.

@@ -18,14 +18,14 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use slipwire_tests::{
-    attack::{Attack, ENDLESS_PORT, OPEN_PORT},
+    attack::{Attack, ENDLESS_PORT, OPEN_PORT, connect_beside_own_scan},
     deadline::eventually,
     lab::Lab,
     payload::MIB,
     raw_peer::Pace,
     row::Family,
     sandbox,
-    siege::Siege,
+    siege::{Rogue, Siege},
     tcp,
 };
 
@@ -53,10 +53,43 @@ fn main() -> Result<()> {
          CPU s/s | idle MiB | peak | after |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
-    for attack in Attack::ALL {
-        println!("{}", Measured::new(attack, rounds, duration)?.row());
+    let others = Attack::ALL.into_iter().map(Case::Other);
+    for case in others.chain([Case::TwoOthers, Case::Itself]) {
+        println!("{}", Measured::new(case, rounds, duration)?.row());
     }
     Ok(())
+}
+
+/// Who attacks while the connects of a peer are measured.
+#[derive(Clone, Copy, Debug)]
+enum Case {
+    /// Another peer, or an outsider.
+    Other(Attack),
+    /// Two other peers scan, which fill all that there is of connects.
+    TwoOthers,
+    /// The peer itself scans.
+    Itself,
+}
+
+/// Connects of the peer's own to dead addresses, between two that are measured.
+const OWN_SCANS: u32 = 25;
+
+impl Case {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Other(attack) => attack.name(),
+            Self::TwoOthers => "connects of two peers to dead addresses",
+            Self::Itself => "a peer's own connects to dead addresses",
+        }
+    }
+
+    const fn rate(self) -> u32 {
+        match self {
+            Self::Other(attack) => rate(attack),
+            Self::TwoOthers => 2 * rate(Attack::DeadConnects),
+            Self::Itself => OWN_SCANS * CONNECTS_PER_SECOND,
+        }
+    }
 }
 
 /// How many a second: what one host sends with ease, and bounded so that it is slipwire that is
@@ -73,7 +106,7 @@ const fn rate(attack: Attack) -> u32 {
 
 /// What was seen of one attack.
 struct Measured {
-    attack: Attack,
+    case: Case,
     rounds: Vec<Round>,
     idle: u64,
     peak: u64,
@@ -89,7 +122,7 @@ struct Round {
 }
 
 impl Measured {
-    fn new(attack: Attack, rounds: u32, duration: Duration) -> Result<Self> {
+    fn new(case: Case, rounds: u32, duration: Duration) -> Result<Self> {
         let lab = Lab::new()?;
         let siege = Siege::start(&lab, TABLES, &[])?;
         let _servers = [siege.open_server(OPEN_PORT)?, siege.endless_server(ENDLESS_PORT)?];
@@ -99,11 +132,11 @@ impl Measured {
 
         let process = siege.gateway.process();
         let idle = process.resident()?;
-        let mut measured = Self { attack, rounds: Vec::new(), idle, peak: 0, after: 0 };
+        let mut measured = Self { case, rounds: Vec::new(), idle, peak: 0, after: 0 };
         let mut first = 0;
         for round in 1..=rounds {
-            eprintln!("{}: round {round} of {rounds}", attack.name());
-            let quiet = Latencies::measure(&siege, target, duration)?;
+            eprintln!("{}: round {round} of {rounds}", case.name());
+            let quiet = measured.in_quiet(&siege, target, &mut first, duration)?;
             let before = process.cpu_time()?;
             let (attacked, sent) = measured.under_attack(&siege, target, first, duration)?;
             first += sent;
@@ -117,6 +150,23 @@ impl Measured {
         Ok(measured)
     }
 
+    fn in_quiet(
+        &self,
+        siege: &Siege,
+        target: SocketAddr,
+        first: &mut u32,
+        duration: Duration,
+    ) -> Result<Latencies> {
+        match self.case {
+            Case::Other(_) | Case::TwoOthers => Latencies::measure(siege, target, duration),
+            Case::Itself => {
+                let (latencies, sent) = Latencies::beside_own_scan(siege, 0, *first, duration)?;
+                *first += sent;
+                Ok(latencies)
+            }
+        }
+    }
+
     fn under_attack(
         &self,
         siege: &Siege,
@@ -124,17 +174,28 @@ impl Measured {
         first: u32,
         duration: Duration,
     ) -> Result<(Latencies, u32)> {
+        let (attack, rogues) = match self.case {
+            Case::Other(attack) => (attack, &[Rogue::First][..]),
+            Case::TwoOthers => (Attack::DeadConnects, &[Rogue::First, Rogue::Second][..]),
+            Case::Itself => {
+                return Latencies::beside_own_scan(siege, OWN_SCANS, first, duration);
+            }
+        };
         let stop = AtomicBool::new(false);
+        let goes_on = |_| !stop.load(Ordering::Relaxed);
         thread::scope(|scope| {
-            let goes_on = |_| !stop.load(Ordering::Relaxed);
-            let attack = self.attack;
-            let rogue = scope.spawn(move || attack.run(siege, rate(attack), first, goes_on));
+            let run = |who| move || attack.run_by(who, siege, rate(attack), first, goes_on);
+            let rogues: Vec<_> = rogues.iter().map(|who| scope.spawn(run(*who))).collect();
             thread::sleep(Duration::from_millis(500));
             let latencies = Latencies::measure(siege, target, duration);
             stop.store(true, Ordering::Relaxed);
-            let tally = rogue.join().map_err(|_| anyhow!("the attacker panicked"))??;
-            eprintln!("  {tally:?}");
-            Ok((latencies?, tally.sent))
+            let mut sent = 0;
+            for rogue in rogues {
+                let tally = rogue.join().map_err(|_| anyhow!("the attacker panicked"))??;
+                eprintln!("  {tally:?}");
+                sent = sent.max(tally.sent);
+            }
+            Ok((latencies?, sent))
         })
     }
 
@@ -145,8 +206,8 @@ impl Measured {
         let mib = |bytes: u64| bytes as f64 / MIB as f64;
         format!(
             "| {} | {} | {:.2} ms | {:.2} ms | {:.2} ms | {:.2} ms | {:.2} | {:.2} | {:.2} | {:.1} | {:.1} | {:.1} |",
-            self.attack.name(),
-            rate(self.attack),
+            self.case.name(),
+            self.case.rate(),
             of(|round| round.quiet.part(0.5)),
             of(|round| round.quiet.part(0.99)),
             of(|round| round.attacked.part(0.5)),
@@ -182,6 +243,24 @@ impl Latencies {
         })??;
         latencies.sort_by(f64::total_cmp);
         Ok(Self(latencies))
+    }
+
+    /// Those of a peer that scans dead addresses in between; and how many packets it sent.
+    fn beside_own_scan(
+        siege: &Siege,
+        scans: u32,
+        first: u32,
+        duration: Duration,
+    ) -> Result<(Self, u32)> {
+        let start = Instant::now();
+        let rate = (scans + 1) * CONNECTS_PER_SECOND;
+        let goes_on = |_| start.elapsed() < duration;
+        let connects = connect_beside_own_scan(siege, scans, rate, first, goes_on)?;
+        eprintln!("  {} of {} connects accepted", connects.latencies.len(), connects.asked);
+        let millis = connects.latencies.iter().map(|latency| latency.as_secs_f64() * 1000.0);
+        let mut latencies: Vec<f64> = millis.collect();
+        latencies.sort_by(f64::total_cmp);
+        Ok((Self(latencies), connects.sent))
     }
 
     /// The latency that such a part of the connects did not exceed.
