@@ -24,6 +24,9 @@ pub(crate) const DATAGRAM_LEN_MAX: usize = 65_507;
 
 /// Packets to a peer that wait for its handshake.
 pub(crate) const QUEUED_PACKETS_MAX: usize = 64;
+/// Bytes of packets that wait for handshakes, of all peers, but for one packet to each. Those to one
+/// peer may be half of what others leave.
+pub(crate) const QUEUED_LEN_MAX: usize = 4 << 20;
 /// Addresses of one endpoint that are tried in turn.
 pub(crate) const ENDPOINT_ADDRESSES_MAX: usize = 8;
 

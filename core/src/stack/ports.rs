@@ -6,9 +6,10 @@
 //! next: that a port is free, the table of flows knows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::action::Protocol;
 use crate::limits::{PORT_POOLS_MAX, TIME_WAITS_MAX};
 use crate::stack::flow::{FlowKey, KeyedState};
 use crate::time::Instant;
@@ -98,10 +99,20 @@ impl Ports {
     }
 }
 
-/// What flows to one target have in common.
+/// What the flows that share a pool have in common: their target. UDP's have all targets of a peer in
+/// common, because to a NAT at the far end datagrams from one port are of one socket, wherever they
+/// go (RFC 4787, REQ-1): clients would be one there.
 fn target(key: FlowKey) -> FlowKey {
-    let outer = key.outer.map(|outer| SocketAddr::new(outer.ip(), 0));
-    FlowKey { outer, ..key }
+    let portless = |address: SocketAddr| SocketAddr::new(address.ip(), 0);
+    let any = match key.inner {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let inner = match key.protocol {
+        Protocol::Tcp => key.inner,
+        Protocol::Udp | Protocol::Icmp => SocketAddr::new(any, 0),
+    };
+    FlowKey { inner, outer: key.outer.map(portless), ..key }
 }
 
 /// The ports of one target, counted from [`FIRST`]. Each has its turn in a round of all.
@@ -201,7 +212,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action::{PeerId, Protocol};
+    use crate::action::PeerId;
 
     fn key(target: u32, port: u16) -> FlowKey {
         let [.., a, b] = target.to_be_bytes();
@@ -273,6 +284,15 @@ mod tests {
         let port_of = |dice| ports.take(key(2 + dice, 0), dice, NOW).unwrap();
         let begins: BTreeSet<u16> = (0..100).map(|n| n * 7_919).map(port_of).collect();
         assert!(begins.len() > 90, "where it begins is nobody's guess: {begins:?}");
+    }
+
+    #[test]
+    fn udp_clients_of_a_peer_share_no_port_whatever_their_targets() {
+        let mut ports = ports();
+        let udp = |target| FlowKey { protocol: Protocol::Udp, ..key(target, 0) };
+        let taken: BTreeSet<u16> =
+            (0..1_000).map(|n| ports.take(udp(n % 7), n, NOW).unwrap()).collect();
+        assert_eq!((taken.len(), ports.len()), (1_000, 1));
     }
 
     #[test]

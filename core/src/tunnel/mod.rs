@@ -55,7 +55,7 @@ use crate::config::{self, Config};
 use crate::ecn::leave_tunnel;
 use crate::egress::Egress;
 use crate::key::PublicKey;
-use crate::limits::SCRATCH_LEN;
+use crate::limits::{QUEUED_LEN_MAX, SCRATCH_LEN};
 use crate::stack::Route;
 use crate::stats::{Counter, Stats};
 use crate::time::Instant;
@@ -86,6 +86,8 @@ pub(crate) struct Tunnel {
     no_limit: Arc<RateLimiter>,
     peers: Roster,
     demux: Demux,
+    /// Bytes of packets that wait for handshakes, of all peers.
+    queued_len: usize,
     allowed_ips: AllowedIps,
     timers: Timers,
     questions: VecDeque<PeerId>,
@@ -118,6 +120,7 @@ impl Tunnel {
             clock,
             peers: Roster::default(),
             demux: Demux::default(),
+            queued_len: 0,
             allowed_ips: AllowedIps::default(),
             timers: Timers::default(),
             questions: VecDeque::new(),
@@ -398,8 +401,11 @@ impl Tunnel {
         let peer = self.peers.get_mut(id)?;
         let plaintext = &mut self.plaintext;
         let (scratch, rng) = (&mut self.scratch, &mut self.rng);
-        let mut wire = Wire { plaintext, scratch, egress, stats, rng, now };
+        let queued_for_others = self.queued_len - peer.queued_len();
+        let queue_max = QUEUED_LEN_MAX.saturating_sub(queued_for_others) / 2;
+        let mut wire = Wire { plaintext, scratch, egress, stats, rng, queue_max, now };
         let result = act(peer, &mut wire);
+        self.queued_len = queued_for_others + peer.queued_len();
         self.arm(id);
         Some(result)
     }

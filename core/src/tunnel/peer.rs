@@ -51,6 +51,8 @@ pub(super) struct Peer {
     newest_index: u32,
     /// Packets given to boringtun while there was no session.
     queued: usize,
+    /// Their bytes.
+    queued_len: usize,
 }
 
 /// Getters.
@@ -85,6 +87,7 @@ impl Peer {
             notice: Bucket::default(),
             newest_index: 0,
             queued: 0,
+            queued_len: 0,
         }
     }
 
@@ -99,6 +102,11 @@ impl Peer {
     /// Bytes of the largest packet that gets to the peer in one datagram.
     pub(super) fn path_mtu(&self, now: Instant) -> u16 {
         self.carriage.limit(self.endpoint.in_use().map(|address| address.ip()), now)
+    }
+
+    /// Bytes of packets that wait for its handshake.
+    pub(super) const fn queued_len(&self) -> usize {
+        self.queued_len
     }
 
     /// What is known of the path to the endpoint.
@@ -169,11 +177,14 @@ impl Peer {
     /// Leaves a packet with boringtun until there is a session, and starts a handshake if none is
     /// under way.
     fn queue(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
-        if self.queued == QUEUED_PACKETS_MAX {
+        let queued_len = self.queued_len + packet.len();
+        let is_full = self.queued == QUEUED_PACKETS_MAX || queued_len > wire.queue_max;
+        // The first one asks for the handshake.
+        if is_full && self.queued > 0 {
             wire.stats.count(Counter::DropNoSession);
             return;
         }
-        self.queued += 1;
+        (self.queued, self.queued_len) = (self.queued + 1, queued_len);
         wire.stats.count(Counter::PacketsOut);
         let result = self.tunn.encapsulate(packet, wire.scratch);
         self.say(written(&result), wire);
@@ -190,7 +201,7 @@ impl Peer {
             deliver(datagram, room, wire.stats);
             self.supervisor.moved_data(wire.now);
         }
-        self.queued = 0;
+        (self.queued, self.queued_len) = (0, 0);
     }
 
     /// Lets time pass.
@@ -251,7 +262,7 @@ impl Peer {
         self.supervisor.looked(wire.now);
         let result = self.tunn.update_timers(wire.scratch);
         if let TunnResult::Err(WireGuardError::ConnectionExpired) = result {
-            self.queued = 0;
+            (self.queued, self.queued_len) = (0, 0);
             self.supervisor.expired(wire.now);
         }
         self.say(written(&result), wire);

@@ -119,6 +119,7 @@ impl Tunnel {
     pub(crate) fn remove_peer(&mut self, id: PeerId) -> Option<Arc<Identity>> {
         let Member { peer, allowed_ips } = self.peers.remove(id)?;
         let identity = Arc::clone(peer.identity());
+        self.queued_len -= peer.queued_len();
         self.demux.remove(&identity.public_key);
         for prefix in allowed_ips {
             self.allowed_ips.remove(prefix);

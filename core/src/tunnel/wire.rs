@@ -15,6 +15,8 @@ pub(super) struct Wire<'a> {
     pub(super) egress: &'a mut Egress,
     pub(super) stats: &'a mut Stats,
     pub(super) rng: &'a mut ChaCha20Rng,
+    /// Bytes of packets to the peer that may wait for its handshake.
+    pub(super) queue_max: usize,
     pub(super) now: Instant,
 }
 

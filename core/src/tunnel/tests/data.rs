@@ -1,7 +1,8 @@
 //! Packets: padding, what a peer may send from, headers that lie, queues that are full.
 
 use super::*;
-use crate::limits::QUEUED_PACKETS_MAX;
+use crate::conflict::Others as _;
+use crate::limits::{QUEUED_LEN_MAX, QUEUED_PACKETS_MAX};
 
 /// A packet from end 0 to end 1 with some bytes changed.
 fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -137,6 +138,30 @@ fn packets_waiting_for_a_session_are_bounded() {
     net.run(seconds(10));
     assert_eq!(net.ends[1].received.len(), QUEUED_PACKETS_MAX, "those given up make room");
     assert_eq!(net.ends[0].count(Counter::DropNoSession), excess.into());
+}
+
+#[test]
+fn packets_for_silent_peers_are_bounded_and_each_peer_has_room() {
+    let peers: Vec<_> = (1..=100).map(reachable).collect();
+    let mut net = Net::new([config(0, peers)]);
+    let lost = |net: &Net| net.ends[0].count(Counter::DropNoSession);
+    for end in 1..=100 {
+        let before = lost(&net);
+        for number in 0..QUEUED_PACKETS_MAX as u32 {
+            net.send_packet(0, packet(inner_address(0), inner_address(end), number, 1400));
+            assert!(number > 0 || lost(&net) == before, "the first packet of peer {end}");
+        }
+        assert!(net.ends[0].tunnel.queued_len <= QUEUED_LEN_MAX + end * 1400);
+    }
+    assert!(lost(&net) > 0);
+
+    let tunnel = &mut net.ends[0].tunnel;
+    let first = tunnel.with_name("end 1").unwrap();
+    let queued_len = tunnel.queued_len;
+    tunnel.remove_peer(first).unwrap();
+    assert_eq!(queued_len - tunnel.queued_len, QUEUED_PACKETS_MAX * 1400);
+    net.run(seconds(400));
+    assert_eq!(net.ends[0].tunnel.queued_len, 0, "what is given up");
 }
 
 #[test]
