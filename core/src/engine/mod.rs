@@ -404,7 +404,7 @@ impl Engine {
         earlier(self.tunnel.poll_timeout(), self.stack.poll_timeout())
     }
 
-    /// Lets ready flows send and say what is new. Says whether there was any.
+    /// Lets ready flows send and say what is new. Says whether they may have more.
     fn pump(&mut self) -> bool {
         if self.stack.is_idle() {
             return false;

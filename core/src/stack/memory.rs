@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::action::{FlowId, PeerId};
 use crate::limits::{Share, TCP_RINGS_IDLE};
 use crate::stack::shares::Holdings;
+use crate::stack::tcp::PAGE_LEN;
 use crate::time::Instant;
 
 /// How long somebody may be held up before a connection is ended.
@@ -106,12 +107,16 @@ impl Memory {
         }
     }
 
-    /// The flows to be told that there is room again: those of peers with some to spare.
+    /// The flows to be told that there is room again: those of peers with some to spare, and no less
+    /// than a ring can grow by.
     pub(crate) fn take_relieved(&mut self) -> Vec<FlowId> {
         if self.held_up.is_empty() {
             return Vec::new();
         }
-        let has_room = |peer: &PeerId| self.room(*peer) > self.bound(*peer) / 8;
+        let has_room = |peer: &PeerId| {
+            let room = self.room(*peer);
+            room >= PAGE_LEN && room > self.bound(*peer) / 8
+        };
         let peers: Vec<_> = self.held_up.keys().copied().filter(has_room).collect();
         let relieved = peers.iter().filter_map(|peer| self.held_up.remove(peer)).flatten();
         let relieved = relieved.collect();
@@ -177,5 +182,17 @@ mod tests {
         assert_eq!(memory.take_shed(late), None, "one in each interval");
         memory.account(peer, 50_000, 40_000);
         assert_eq!((memory.take_relieved(), memory.shed_at()), (vec![flow], None));
+    }
+
+    #[test]
+    fn room_that_no_ring_can_use_ends_nobodys_wait() {
+        let flow = FlowId { slot: 3, generation: 1 };
+        let (peer, mut memory) = (PeerId::first(0), Memory::new(40_000, HALF));
+        memory.handle_starved(peer, flow, Instant::ZERO);
+        memory.account(peer, 0, 20_000 - PAGE_LEN + 1);
+        assert_eq!(memory.take_relieved(), []);
+        assert!(memory.shed_at().is_some());
+        memory.account(peer, 1, 0);
+        assert_eq!(memory.take_relieved(), [flow]);
     }
 }

@@ -320,7 +320,8 @@ impl Stack {
         self.ready.is_empty() && self.blocked.is_empty() && self.memory.shed_at().is_none()
     }
 
-    /// Services every flow that is ready, once. Says whether there was any.
+    /// Services every flow that is ready, once. Says whether it is worth while to look at what came
+    /// of it and to do so again: there is something new to tell, or a flow has more to send.
     pub(crate) fn pump(&mut self, outlet: &mut dyn Outlet, now: Instant) -> bool {
         if self.is_idle() {
             return false;
@@ -334,12 +335,12 @@ impl Stack {
             }
             self.make_ready(id);
         }
-        let turns = self.ready.len();
+        let (turns, told) = (self.ready.len(), self.actions.len());
         for _ in 0..turns {
             let Some(id) = self.ready.pop_front() else { break };
             self.service(id, outlet, now);
         }
-        turns > 0
+        self.actions.len() > told || !self.ready.is_empty()
     }
 
     fn service(&mut self, id: FlowId, outlet: &mut dyn Outlet, now: Instant) {

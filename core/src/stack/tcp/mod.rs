@@ -23,7 +23,7 @@ pub(crate) use bare::send_standing;
 use connection::WasReset;
 pub(crate) use connection::{Connection, Ends, Exit, Phase};
 pub(crate) use guard::Standing;
-pub(crate) use rings::Addresses;
+pub(crate) use rings::{Addresses, PAGE_LEN};
 pub(crate) use sequence::SequenceNumbers;
 pub(crate) use time_wait::{Straggler, TimeWaits};
 

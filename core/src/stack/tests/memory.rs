@@ -4,6 +4,7 @@ use smoltcp::wire::TcpControl::{None as Ack, Syn};
 
 use super::*;
 use crate::action::Abort;
+use crate::limits::Share;
 
 const CAROL: PeerId = PeerId::first(2);
 const LIMIT: usize = 1 << 20;
@@ -185,4 +186,47 @@ fn two_greedy_peers_leave_memory_for_a_third() {
     assert_eq!(read_all(&mut world, flow), [3; 40_000]);
     assert_eq!(write_all(&mut world, flow, &[4; 40_000]), 40_000);
     assert_eq!(world.count(Counter::DropMemory), 0);
+}
+
+/// A ring grows by whole pages, so that there may be room that nobody can use.
+#[test]
+fn room_of_less_than_a_page_relieves_nobody() {
+    let mut ever_less = false;
+    for percent in [1, 33, 50, 100] {
+        for more in (0..16 * 4096).step_by(1000) {
+            let mut world = World::with(|parts| {
+                parts.limits.memory = LIMIT + more;
+                parts.limits.per_peer = Share::percent(percent).unwrap();
+            });
+            let peers = [(ALICE, ALICE_IP), (BOB, BOB_IP), (CAROL, CAROL_IP)];
+            for (port, (peer, ip)) in (1..=20).flat_map(|port| peers.map(|peer| (port, peer))) {
+                let mut client = Client { peer, ..Client::new(&format!("{ip}:{port}"), HOST) };
+                client.send(&mut world, Syn, &[]);
+                let [Action::Open(flow)] = settle(&mut world)[..] else { panic!("an offer") };
+                world.stack.handle_opened(flow, &mut world.wire, world.now);
+                settle(&mut world);
+                client.received(&mut world);
+                client.send(&mut world, Ack, &[]);
+                write_all(&mut world, flow, &[1; 60_000]);
+                settle(&mut world);
+                world.sent();
+                ever_less |= (1..4096).contains(&world.stack.memory.room(peer));
+            }
+        }
+    }
+    assert!(ever_less, "what this is about has happened");
+}
+
+/// Drains the actions, as long as that has an end.
+fn settle(world: &mut World) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for _ in 0..1_000 {
+        while let Some(action) = world.stack.poll_action() {
+            actions.push(action);
+        }
+        if !world.stack.pump(&mut world.wire, world.now) {
+            return actions;
+        }
+    }
+    panic!("it goes on for ever: {:?}", world.stack.memory)
 }
