@@ -10,11 +10,12 @@ use crate::action::{Datagram, FlowId, PeerId, Travel};
 use crate::limits::DATAGRAMS_LEN_MAX;
 use crate::stack::shares::Holdings;
 
-/// What an empty queue keeps of its buffer.
-const IDLE_CAPACITY: usize = 16 << 10;
+/// What an empty queue keeps of its buffer: as much as a few trains bring, since it is empty after
+/// each.
+const IDLE_CAPACITY: usize = 256 << 10;
 
 /// What it keeps of its entries.
-const IDLE_ENTRIES: usize = 256;
+const IDLE_ENTRIES: usize = 1024;
 
 #[derive(Debug)]
 struct Entry {
@@ -82,6 +83,10 @@ impl Datagrams {
         None
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The flow of the next datagram, and where it goes.
     pub(crate) fn front(&self) -> Option<(FlowId, SocketAddr)> {
         self.entries.front().map(|entry| (entry.flow, entry.remote))
@@ -89,17 +94,24 @@ impl Datagrams {
 
     /// Takes the next datagram.
     pub(crate) fn pop(&mut self) -> Option<Datagram<'_>> {
-        let Some(Entry { peer, flow, remote, travel, len }) = self.entries.pop_front() else {
-            self.rest();
-            return None;
-        };
+        let Entry { peer, flow, remote, travel, len } = self.entries.pop_front()?;
         self.held.take(peer, cost(len));
         let start = self.head;
         self.head += len;
         Some(Datagram { flow, remote, travel, payload: &self.bytes[start..self.head] })
     }
 
-    fn rest(&mut self) {
+    /// Bytes that there is memory for.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// Gives back what a burst has taken, once nothing of it is left.
+    pub(crate) fn rest(&mut self) {
+        if !self.entries.is_empty() {
+            return;
+        }
         if self.bytes.capacity() > IDLE_CAPACITY {
             self.bytes.clear();
             self.bytes.shrink_to(IDLE_CAPACITY);
@@ -167,6 +179,7 @@ mod tests {
             }
             assert!(taken > 100);
             while queue.pop().is_some() {}
+            queue.rest();
             assert!(queue.bytes.capacity() <= IDLE_CAPACITY);
             assert!(push(&mut queue, payload).is_ok());
         }

@@ -205,7 +205,7 @@ impl Stack {
     pub(crate) fn is_at_rest(&self, now: Instant) -> bool {
         self.flows.is_empty()
             && self.actions.is_empty()
-            && self.datagrams.front().is_none()
+            && self.datagrams.is_empty()
             && self.time_waits.is_empty()
             && self.fragments.poll_timeout().is_none()
             && !self.conversations.has_datagrams(now)
@@ -388,16 +388,19 @@ impl Stack {
     /// The next datagram of a flow that still lives.
     pub(crate) fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
         self.drop_orphans();
+        self.datagrams.rest();
         self.datagrams.pop()
     }
 
     /// Whose that is, and where it goes.
     pub(crate) fn next_datagram(&mut self) -> Option<(FlowId, SocketAddr)> {
         self.drop_orphans();
+        self.datagrams.rest();
         self.datagrams.front()
     }
 
-    /// Drops the datagrams at the front whose flow is over.
+    /// Drops the datagrams at the front whose flow is over. Nothing may depend on when: that the
+    /// embedder looked at what is next is not on the tape.
     fn drop_orphans(&mut self) {
         while let Some((flow, _)) = self.datagrams.front()
             && self.flows.get(flow).is_none()

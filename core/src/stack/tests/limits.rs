@@ -3,7 +3,7 @@
 use smoltcp::wire::TcpControl::{None as Ack, Rst, Syn};
 
 use super::*;
-use crate::action::{Abort, Protocol};
+use crate::action::{Abort, Protocol, Refusal};
 use crate::stack::flow::{Bound, FlowKey};
 use crate::stack::tcp::Standing;
 
@@ -232,6 +232,33 @@ fn the_queue_of_datagrams_is_shared_among_peers() {
     assert!(world.count(Counter::DropQueueFull) > 0);
     world.receive(BOB, &udp(&bob, to, b"mine"));
     assert_eq!(world.datagrams().last().map(|(.., payload)| &payload[..]), Some(&b"mine"[..]));
+}
+
+#[test]
+fn the_queue_of_datagrams_has_no_place_for_those_of_flows_that_are_over() {
+    let mut world = World::new();
+    for port in 1..=2_000 {
+        let from = format!("{ALICE_IP}:{port}");
+        world.receive(ALICE, &udp(&from, "192.0.2.1:1000", &[1; 1380]));
+        let flow = world.offered();
+        let World { stack, wire, now } = &mut world;
+        stack.handle_refused(flow, Refusal::NetworkUnreachable, wire, *now);
+    }
+    assert_eq!(world.count(Counter::DropQueueFull), 0, "although nobody took any");
+}
+
+#[test]
+fn the_queue_of_datagrams_gives_back_what_a_burst_took() {
+    let mut world = World::new();
+    for _ in 0..500 {
+        world.receive(ALICE, &udp(&format!("{ALICE_IP}:1"), "192.0.2.1:1000", &[1; 1380]));
+    }
+    let burst = world.stack.datagrams.capacity();
+    while world.stack.next_datagram().is_some() {
+        world.stack.poll_datagram();
+    }
+    let kept = world.stack.datagrams.capacity();
+    assert!(kept < burst / 2, "{kept} of {burst} bytes");
 }
 
 #[test]

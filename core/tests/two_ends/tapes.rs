@@ -1,0 +1,62 @@
+//! What is recorded of an engine is what a replay of it says.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+
+use slipwire_core::tape::{Replay, Step, TapeEnd, TapeSink};
+use slipwire_core::{Action, Counter, Refusal};
+
+use crate::world::{CLIENT_ADDRESS, World, socket};
+
+#[derive(Clone, Debug, Default)]
+struct Tape(Arc<Mutex<Vec<u8>>>);
+
+impl TapeSink for Tape {
+    fn append(&mut self, bytes: &[u8]) -> ControlFlow<()> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        ControlFlow::Continue(())
+    }
+}
+
+/// The embedder looks at what is next before it takes it, and finds nothing of flows that it
+/// refused.
+#[test]
+fn a_replay_knows_nothing_of_datagrams_whose_flows_were_refused() {
+    let mut world = World::new();
+    let tape = Tape::default();
+    world.gateway.engine.start_tape(Box::new(tape.clone()), world.now).unwrap();
+    world.open();
+    let World { client, gateway, now, .. } = &mut world;
+    let (client, gateway, now) = (&mut client.engine, &mut gateway.engine, *now);
+    for _ in 0..2_000 {
+        let remote = socket("192.0.2.9:53");
+        let flow = client.open_udp(remote, now).unwrap();
+        client.send_datagram(flow, remote, &[7; 1300], now).unwrap();
+        while let Some(train) = client.poll_transmit() {
+            gateway.handle_datagram(socket(CLIENT_ADDRESS), None, train.contents, now);
+            let len = train.contents.len();
+            client.transmitted(len);
+        }
+        while let Some(action) = gateway.poll_action() {
+            if let Action::Open(flow) = action {
+                gateway.handle_refused(flow, Refusal::NetworkUnreachable, now);
+            }
+        }
+        assert_eq!(gateway.next_datagram(), None);
+        while let Some(train) = gateway.poll_transmit() {
+            let len = train.contents.len();
+            gateway.transmitted(len);
+        }
+    }
+    assert_eq!(gateway.stats().value(Counter::OpenRefused), 2_000);
+    gateway.flush_tape();
+    let tape = tape.0.lock().unwrap();
+    let mut replay = Replay::new(&tape).unwrap();
+    loop {
+        match replay.step() {
+            Ok(Step::Same) => {}
+            Ok(Step::End(end)) => break assert_eq!(end, TapeEnd::Whole),
+            Err(difference) => panic!("{difference}"),
+        }
+    }
+}
