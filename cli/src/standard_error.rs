@@ -44,6 +44,14 @@ struct Queue {
     is_writing: bool,
 }
 
+impl Queue {
+    /// Whether there is nothing to write: a line that was too long for the bound leaves nothing but its
+    /// count behind.
+    const fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.lost == 0
+    }
+}
+
 impl Lines {
     /// Starts the thread. `notice` makes the line that says how many others were lost.
     ///
@@ -73,13 +81,13 @@ impl Lines {
             queue.lost += 1;
         } else {
             queue.waiting.extend_from_slice(line);
-            self.0.changed.notify_all();
         }
+        self.0.changed.notify_all();
     }
 
     /// Waits until everything is written, but not for longer than this.
     pub(crate) fn finish(&self, within: Duration) {
-        let is_busy = |queue: &mut Queue| queue.is_writing || !queue.waiting.is_empty();
+        let is_busy = |queue: &mut Queue| queue.is_writing || !queue.is_idle();
         // Whether the time is over makes no difference: the end does not wait.
         drop(self.0.changed.wait_timeout_while(self.0.queue(), within, is_busy));
     }
@@ -121,8 +129,7 @@ impl Shared {
         let mut queue = self.queue();
         queue.is_writing = false;
         self.changed.notify_all();
-        let is_idle = |queue: &mut Queue| queue.waiting.is_empty();
-        let waited = self.changed.wait_while(queue, is_idle);
+        let waited = self.changed.wait_while(queue, |queue| queue.is_idle());
         let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
         queue.is_writing = true;
         mem::swap(&mut queue.waiting, empty);
@@ -226,6 +233,17 @@ mod tests {
         let long = "x".repeat(WAITING_MAX - 1);
         lines.push(format!("{long}\n").as_bytes());
         assert_eq!(next(&mut reader), long);
+    }
+
+    #[test]
+    fn a_line_that_never_has_room_is_counted_and_silences_nothing() {
+        let (lines, mut reader, _write) = lines();
+        lines.push(&[b'x'; WAITING_MAX + 1]);
+        lines.finish(PATIENCE);
+        assert_eq!(lines.0.queue().lost, 0, "nobody was told of it");
+        lines.push(b"again\n");
+        assert_eq!(next(&mut reader), "1 lost");
+        assert_eq!(next(&mut reader), "again");
     }
 
     #[test]
