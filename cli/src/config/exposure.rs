@@ -1,16 +1,22 @@
 //! Who else may read a file that holds a secret, or change it.
 //!
-//! Its owner may, if that is root or us; a group that we are in may read it, as Kubernetes' `fsGroup`
+//! Its owner may, and has to be root or us; a group that we are in may read it, as Kubernetes' `fsGroup`
 //! and group-owned key files have it; a user who is us or root may by an access control list, as
 //! systemd's credentials have it. Others never may, unless the configuration says that the secret is
 //! shared with all who get that far: swarm and Kubernetes mount secrets with a mode of 0444 or 0644.
 //! Nobody but the owner ever may change it.
+//!
+//! An owner who is neither root nor us is refused rather than warned of, as sshd does with the files that
+//! it trusts: they can put another secret there at any time, and nobody reads the warnings of a service.
+//! That a service's key belongs to the user that it runs as is the rule, and `slipwire check` by root the
+//! case that meets it: then the thing to do is to check as that user.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{FileType, StatVfsMountFlags, fgetxattr, fstat, fstatvfs};
+use rustix::io::Errno;
 use rustix::process::{getegid, geteuid, getgroups};
 use toml::de::DeValue;
 
@@ -38,9 +44,10 @@ impl Value for Secrets {
 const READ: u16 = 4;
 const WRITE: u16 = 2;
 
-/// Where the kernel shows an access control list (acl(5)), and how long one can be that is looked at.
+/// Where the kernel shows an access control list (acl(5)), and the longest that it has for anybody:
+/// XATTR_SIZE_MAX of linux/limits.h.
 const ACL: &str = "system.posix_acl_access";
-const ACL_LEN_MAX: usize = 4096;
+const ACL_LEN_MAX: usize = 64 << 10;
 
 /// Who is meant by an entry of an access control list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +74,12 @@ struct Us {
     groups: Vec<u32>,
 }
 
+impl Us {
+    const fn is_or_root(&self, user: u32) -> bool {
+        user == 0 || user == self.user
+    }
+}
+
 impl Exposure {
     /// That of a file which nobody else gets at.
     pub(super) const NONE: Self =
@@ -78,11 +91,12 @@ impl Exposure {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Ok(Self::NONE);
         }
-        let mut acl = [0; ACL_LEN_MAX];
-        let entries = match fgetxattr(&file, ACL, &mut acl) {
+        let mut acl = vec![0; ACL_LEN_MAX];
+        let entries = match fgetxattr(&file, ACL, &mut acl[..]) {
             Ok(len) => Some(read_acl(&acl[..len], stat.st_gid)),
-            // There is none, or the mode is all that can be seen of it.
-            Err(_) => None,
+            // There is none, or there can't be any.
+            Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => None,
+            Err(error) => return Err(error.into()),
         };
         let has_acl = entries.is_some();
         let by_mode = || {
@@ -110,13 +124,18 @@ impl Exposure {
     }
 
     fn judge_for(&self, us: &Us, path: &Path, secrets: Secrets) -> Option<Problem> {
-        let shown = path.display();
-        let is_ours = |user: u32| user == 0 || user == us.user;
+        let mode = self.mode;
+        let problem = |what: String| {
+            let what = format!("{} holds a secret and {what} (mode {mode:04o})", path.display());
+            Some(Problem::new(what, self.mend(us, path)))
+        };
+        if secrets == Secrets::Private && !us.is_or_root(self.owner) {
+            return problem(format!("belongs to user {}", self.owner));
+        }
         let (whom, may) = self.entries.iter().find(|(who, may)| match who {
-            Who::User(user) => !is_ours(*user) && *may != 0,
+            Who::User(user) => !us.is_or_root(*user) && *may != 0,
             Who::Group(group) => {
-                let is_in = us.groups.contains(group) && is_ours(self.owner);
-                let is_fine = is_in || secrets == Secrets::Shared;
+                let is_fine = us.groups.contains(group) || secrets == Secrets::Shared;
                 may & (if is_fine { WRITE } else { READ | WRITE }) != 0
             }
             Who::Others => may & !(if secrets == Secrets::Shared { READ } else { 0 }) != 0,
@@ -127,9 +146,7 @@ impl Exposure {
             Who::Others => "others".to_owned(),
         };
         let verb = if may & WRITE != 0 { "can be changed by" } else { "is open to" };
-        let mode = self.mode;
-        let what = format!("{shown} holds a secret and {verb} {whom} (mode {mode:04o})");
-        Some(Problem::new(what, self.mend(us, path)))
+        problem(format!("{verb} {whom}"))
     }
 
     fn mend(&self, us: &Us, path: &Path) -> String {
@@ -142,10 +159,14 @@ impl Exposure {
                 .to_owned();
         }
         let strip = if self.has_acl { format!("setfacl -b {shown} && ") } else { String::new() };
-        if self.owner == user || user == 0 {
-            format!("run `{strip}chmod 600 {shown}`")
-        } else {
-            format!("have root run `{strip}chown {user} {shown} && chmod 600 {shown}`")
+        let (owner, chmod) = (self.owner, format!("{strip}chmod 600 {shown}"));
+        match (owner == user, user == 0) {
+            (true, _) => format!("run `{chmod}`"),
+            (false, true) => format!(
+                "run slipwire as user {owner}, or, if the secret is ours, run `chown {user} {shown} \
+                 && {chmod}`, or, if that user may know it, set secrets = \"shared\" below [interface]"
+            ),
+            (false, false) => format!("have root run `chown {user} {shown} && {chmod}`"),
         }
     }
 }
@@ -217,8 +238,10 @@ mod tests {
             // fsGroup, and a file that a group of ours has.
             (0o440, 0, OURS, true, true),
             (0o640, US, OURS, true, true),
-            // Whoever owns it may let anybody else in.
+            // Whoever owns it can change it, and let anybody else in.
             (0o440, 7, OURS, false, true),
+            (0o600, 7, OURS, false, true),
+            (0o000, 7, 7, false, true),
             (0o440, 0, 7, false, true),
             (0o444, 0, OURS, false, true),
             (0o644, US, OURS, false, true),
@@ -234,6 +257,20 @@ mod tests {
             let found = (is_fine(Secrets::Private), is_fine(Secrets::Shared));
             assert_eq!(found, (private, shared), "{mode:o} of {owner}:{group}");
         }
+    }
+
+    /// Root reads everybody's files, so that nothing but the owner tells that one is somebody's.
+    #[test]
+    fn root_uses_no_secret_of_somebody_else_unless_told_to() {
+        let root = Us { user: 0, groups: vec![0] };
+        let judge = |secrets| exposure(0o600, 7, 7).judge_for(&root, Path::new("a.key"), secrets);
+        let Problem { what, mend } = judge(Secrets::Private).unwrap();
+        assert_eq!(what, "a.key holds a secret and belongs to user 7 (mode 0600)");
+        assert!(mend.contains("run slipwire as user 7"), "{mend}");
+        assert!(mend.contains("chown 0 a.key && chmod 600 a.key"), "{mend}");
+        assert!(mend.contains("secrets = \"shared\""), "{mend}");
+        assert!(judge(Secrets::Shared).is_none());
+        assert!(exposure(0o600, 0, 7).judge_for(&root, Path::new("a"), Secrets::Private).is_none());
     }
 
     #[test]
@@ -283,7 +320,30 @@ mod tests {
             let exposure = Exposure { mode: 0o440, owner: 0, entries, ..Exposure::NONE };
             let problem = judge(&exposure, Secrets::Private);
             assert_eq!(problem.is_none(), is_fine, "{user} {group_may} {mask}");
+            let of_another = Exposure { owner: 7, ..exposure };
+            assert!(judge(&of_another, Secrets::Private).is_some(), "{user} {group_may} {mask}");
         }
+    }
+
+    /// A list in which a user is named behind a hundred others, longer than a page.
+    #[test]
+    fn nobody_hides_in_a_long_list() {
+        // The file system in memory has room for one; others have less, or no lists at all.
+        let Ok(directory) = tempfile::tempdir_in("/dev/shm") else { return };
+        let path = directory.path().join("a.key");
+        fs::write(&path, "secret").unwrap();
+        let file = File::open(&path).unwrap();
+        let users = (20_000..21_000).map(|user| (0x02, READ, user));
+        let mut entries = vec![(0x01, READ | WRITE, u32::MAX)];
+        entries.extend(users);
+        entries.extend([(0x04, 0, u32::MAX), (0x10, READ, u32::MAX), (0x20, 0, u32::MAX)]);
+        if fsetxattr(&file, ACL, &acl(&entries), XattrFlags::empty()).is_err() {
+            return;
+        }
+        let exposure = Exposure::of(&file).unwrap();
+        assert!(exposure.has_acl);
+        let problem = exposure.judge(&path, Secrets::Private).unwrap();
+        assert!(problem.what.contains("is open to user 20"), "{problem:?}");
     }
 
     #[test]
