@@ -24,6 +24,10 @@ use crate::stats::Counter;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Full;
 
+/// Room for one more flow, once these have ended.
+#[derive(Debug)]
+pub(super) struct Room(Vec<FlowId>);
+
 impl Stack {
     /// Makes room for a connection that is offered to the embedder.
     pub(super) fn make_room_for_offer(
@@ -32,8 +36,10 @@ impl Stack {
         target: &Target,
         outlet: &mut dyn Outlet,
     ) -> Result<(), Full> {
-        self.make_room(key, target, outlet)?;
-        self.free(Bound::HalfOpen, key, outlet)
+        let half_open = [Bound::HalfOpen].into_iter();
+        let room = self.find_room_at(flow::bounds(key.protocol, target).chain(half_open), key)?;
+        self.clear(room, outlet);
+        Ok(())
     }
 
     /// Makes room for one more flow.
@@ -43,23 +49,36 @@ impl Stack {
         target: &Target,
         outlet: &mut dyn Outlet,
     ) -> Result<(), Full> {
-        for bound in flow::bounds(key.protocol, target) {
-            self.free(bound, key, outlet)?;
-        }
+        let room = self.find_room(key, target)?;
+        self.clear(room, outlet);
         Ok(())
     }
 
-    /// Has one flow give way if a bound is reached.
-    fn free(
+    /// Finds room for one more flow. Nothing ends before it is [cleared](Self::clear).
+    pub(super) fn find_room(&mut self, key: &FlowKey, target: &Target) -> Result<Room, Full> {
+        self.find_room_at(flow::bounds(key.protocol, target), key)
+    }
+
+    /// Finds room at all these bounds, or has nobody give way at any.
+    fn find_room_at(
         &mut self,
-        bound: Bound,
+        bounds: impl Iterator<Item = Bound>,
         newcomer: &FlowKey,
-        outlet: &mut dyn Outlet,
-    ) -> Result<(), Full> {
-        let Some(giver) = self.flows.who_gives_way(bound, newcomer.peer) else { return Ok(()) };
-        let victim = self.victim(bound, giver, newcomer).ok_or(Full)?;
-        self.give_way(victim, outlet);
-        Ok(())
+    ) -> Result<Room, Full> {
+        let mut leaving = Vec::new();
+        for bound in bounds {
+            if let Some(giver) = self.flows.who_gives_way(bound, newcomer.peer, &leaving) {
+                leaving.push(self.victim(bound, giver, newcomer).ok_or(Full)?);
+            }
+        }
+        Ok(Room(leaving))
+    }
+
+    /// Has those end that have to.
+    pub(super) fn clear(&mut self, room: Room, outlet: &mut dyn Outlet) {
+        for id in room.0 {
+            self.give_way(id, outlet);
+        }
     }
 
     /// The flow of `giver` that is missed least.

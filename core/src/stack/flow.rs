@@ -114,6 +114,12 @@ impl Flow {
         }
     }
 
+    /// Whether there is one less of a bound without it.
+    fn counts_as(&self, bound: Bound) -> bool {
+        let is_half_open = bound == Bound::HalfOpen && self.sort() == Sort::Connecting;
+        is_half_open || bounds(self.key.protocol, &self.meta.target).any(|counted| counted == bound)
+    }
+
     /// The time by which flows of one sort go in order.
     pub(crate) fn turn(&self) -> Instant {
         match &self.kind {
@@ -260,10 +266,18 @@ impl FlowTable {
         &self.held[bound as usize]
     }
 
-    /// The peer that has to give way before `newcomer` may have one more; `None` if there is room.
-    pub(crate) fn who_gives_way(&self, bound: Bound, newcomer: PeerId) -> Option<PeerId> {
+    /// The peer that has to give way before `newcomer` may have one more; `None` if there is room
+    /// once the `leaving` ones have gone.
+    pub(crate) fn who_gives_way(
+        &self,
+        bound: Bound,
+        newcomer: PeerId,
+        leaving: &[FlowId],
+    ) -> Option<PeerId> {
         let (limit, share) = (bound.limit(&self.limits), self.limits.per_peer);
-        self.held(bound).who_gives_way(newcomer, limit, share)
+        let leaving = leaving.iter().filter_map(|id| self.get(*id));
+        let leaving = leaving.filter(|flow| flow.counts_as(bound)).map(|flow| flow.key.peer);
+        self.held(bound).who_gives_way(newcomer, limit, share, leaving)
     }
 
     /// The host leg of a TCP flow has been asked for.

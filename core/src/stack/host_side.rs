@@ -156,7 +156,7 @@ impl Stack {
         Ok(id)
     }
 
-    /// Makes room for a flow of ours, and finds it an address and a port to speak from.
+    /// Finds a flow of ours an address and a port to speak from, and makes room for it.
     fn new_client(
         &mut self,
         protocol: Protocol,
@@ -168,7 +168,7 @@ impl Stack {
         let address = self.own_address_for(target.ip()).ok_or(OpenError::NoAddress)?;
         let mut local = SocketAddr::new(address, 0);
         let portless = FlowKey { protocol, peer, inner: target, outer: Some(local) };
-        self.make_room(&portless, &Target::Client, outlet).map_err(|Full| {
+        let room = self.find_room(&portless, &Target::Client).map_err(|Full| {
             outlet.count(Counter::LimitReached);
             OpenError::Limit
         })?;
@@ -179,6 +179,7 @@ impl Stack {
             local.set_port(port.ok_or(OpenError::Limit)?);
             let key = FlowKey { outer: Some(local), ..portless };
             if self.flows.find(&key).is_none() && !self.time_waits.contains(&key) {
+                self.clear(room, outlet);
                 return Ok((key, FlowMeta { source: local, ..meta }));
             }
             self.ports.give_back(key);

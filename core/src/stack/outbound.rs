@@ -136,7 +136,6 @@ impl Stack {
         now: Instant,
     ) -> Option<FlowId> {
         let Outbound { key, destination, .. } = *datagram;
-        self.make_room(&key, &offer.target, outlet).ok()?;
         let elsewhere = offer.elsewhere(destination);
         let (mapping, counter) = match (key.protocol, elsewhere) {
             (Protocol::Icmp, _) => (Mapping::echo(&self.mappings, now), Counter::IcmpOpened),
@@ -149,6 +148,7 @@ impl Stack {
         };
         let key = FlowKey { outer: elsewhere.map(|_| destination), ..key };
         let meta = new_meta(key, key.inner, destination, offer, outlet)?;
+        self.make_room(&key, &meta.target, outlet).ok()?;
         let deadline = mapping.deadline();
         let id = self.insert(key, meta, FlowKind::Mapping(mapping));
         self.mapping_timers.set(id.slot(), Some(deadline));

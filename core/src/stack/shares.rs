@@ -63,19 +63,25 @@ impl Holdings {
     }
 
     /// Who has to give something up before `newcomer` may hold one more of `limit`; `None` if there
-    /// is room. It is another peer only if that one is not worse off than the newcomer afterwards,
-    /// or two that hold the same would take from each other for ever.
+    /// is room, once each of the `leaving` ones holds one less. It is another peer only if that one
+    /// is not worse off than the newcomer afterwards, or two that hold the same would take from each
+    /// other for ever.
     pub(crate) fn who_gives_way(
         &self,
         newcomer: PeerId,
         limit: usize,
         share: Share,
+        leaving: impl Iterator<Item = PeerId>,
     ) -> Option<PeerId> {
-        let own = self.of(newcomer);
+        let (mut own, mut total) = (self.of(newcomer), self.total);
+        for peer in leaving {
+            own -= usize::from(peer == newcomer);
+            total -= 1;
+        }
         if own >= share.of(limit) {
             return Some(newcomer);
         }
-        if self.total < limit {
+        if total < limit {
             return None;
         }
         let is_fair = |most: usize| own == 0 || most > own + 1;
@@ -106,7 +112,9 @@ mod tests {
     #[test]
     fn at_the_bound_whoever_holds_most_gives_way() {
         let giver = |amounts: &[usize], newcomer| {
-            holdings(amounts).who_gives_way(peer(newcomer), 100, HALF).map(PeerId::slot)
+            holdings(amounts)
+                .who_gives_way(peer(newcomer), 100, HALF, [].into_iter())
+                .map(PeerId::slot)
         };
         assert_eq!(giver(&[49, 10], 0), None, "there is room");
         assert_eq!(giver(&[50, 10], 0), Some(0), "a share is used up");
@@ -119,7 +127,19 @@ mod tests {
     #[test]
     fn a_peer_with_nothing_finds_room_whatever_others_have() {
         let holdings = holdings(&[1, 1]);
-        assert_eq!(holdings.who_gives_way(peer(2), 2, HALF).map(PeerId::slot), Some(1));
+        let giver = holdings.who_gives_way(peer(2), 2, HALF, [].into_iter());
+        assert_eq!(giver.map(PeerId::slot), Some(1));
+    }
+
+    #[test]
+    fn what_is_about_to_be_given_up_counts_as_room() {
+        let giver = |amounts: &[usize], leaving: &[u32]| {
+            let leaving = leaving.iter().copied().map(peer);
+            holdings(amounts).who_gives_way(peer(0), 100, HALF, leaving).map(PeerId::slot)
+        };
+        assert_eq!(giver(&[49, 51], &[1]), None, "whoever it is of");
+        assert_eq!(giver(&[50, 50], &[1]), Some(0), "but that makes nobody's share larger");
+        assert_eq!(giver(&[50, 50], &[0]), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use smoltcp::wire::TcpControl::{None as Ack, Rst, Syn};
 
 use super::*;
-use crate::action::{Abort, Protocol, Refusal};
+use crate::action::{Abort, OpenError, Protocol, Refusal};
 use crate::stack::flow::{Bound, FlowKey};
 use crate::stack::tcp::Standing;
 
@@ -124,6 +124,37 @@ fn the_longest_idle_connection_of_who_holds_most_makes_room_for_another_peer() {
     carol(3).send(&mut world, Syn, &[]);
     assert_eq!(world.actions().len(), 2, "her own connect makes room for her next");
     assert!(world.sent().is_empty());
+}
+
+/// All flows are taken, most by Bob, and Alice has her share of sockets in connections, which make
+/// no room for hers.
+#[test]
+fn nobody_gives_way_for_who_is_refused_at_another_bound() {
+    let mut world = World::with(|parts| {
+        parts.limits.tcp_flows = 8;
+        parts.limits.half_open = 8;
+        parts.limits.sockets = 4;
+    });
+    let served = format!("{OWN_IP}:8080");
+    for port in 1..=4 {
+        Client::of(BOB, &format!("{BOB_IP}:{port}"), &served).connected(&mut world);
+    }
+    for port in 1..=2 {
+        Client::of(CAROL, &format!("{CAROL_IP}:{port}"), &served).connected(&mut world);
+        Client::connect(&mut world, &format!("{ALICE_IP}:{port}"), HOST);
+    }
+    let mut refused = Client::new(&format!("{ALICE_IP}:3"), HOST);
+    refused.send(&mut world, Syn, &[]);
+    assert_eq!(world.actions(), []);
+    assert_eq!(refused.received(&mut world)[0].control, Rst);
+    let opened = world.stack.open_tcp(socket("172.16.0.9:53"), &mut world.wire, world.now);
+    assert_eq!(opened, Err(OpenError::Limit));
+    assert_eq!(world.actions(), []);
+    assert_eq!(world.count(Counter::GaveWay), 0);
+    assert!(world.sent().is_empty());
+
+    Client::new(&format!("{ALICE_IP}:3"), &served).send(&mut world, Syn, &[]);
+    assert!(matches!(world.actions()[..], [Action::Aborted(..), Action::Open(_)]));
 }
 
 #[test]
