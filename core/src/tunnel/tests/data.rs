@@ -142,16 +142,18 @@ fn packets_waiting_for_a_session_are_bounded() {
 
 #[test]
 fn packets_for_silent_peers_are_bounded_and_each_peer_has_room() {
+    // Nothing has to be padded.
+    const LEN: usize = 1408;
     let peers: Vec<_> = (1..=100).map(reachable).collect();
     let mut net = Net::new([config(0, peers)]);
     let lost = |net: &Net| net.ends[0].count(Counter::DropNoSession);
     for end in 1..=100 {
         let before = lost(&net);
         for number in 0..QUEUED_PACKETS_MAX as u32 {
-            net.send_packet(0, packet(inner_address(0), inner_address(end), number, 1400));
+            net.send_packet(0, packet(inner_address(0), inner_address(end), number, LEN));
             assert!(number > 0 || lost(&net) == before, "the first packet of peer {end}");
         }
-        assert!(net.ends[0].tunnel.queued_len <= QUEUED_LEN_MAX + end * 1400);
+        assert!(net.ends[0].tunnel.queued_len <= QUEUED_LEN_MAX + end * LEN);
     }
     assert!(lost(&net) > 0);
 
@@ -159,7 +161,7 @@ fn packets_for_silent_peers_are_bounded_and_each_peer_has_room() {
     let first = tunnel.with_name("end 1").unwrap();
     let queued_len = tunnel.queued_len;
     tunnel.remove_peer(first).unwrap();
-    assert_eq!(queued_len - tunnel.queued_len, QUEUED_PACKETS_MAX * 1400);
+    assert_eq!(queued_len - tunnel.queued_len, QUEUED_PACKETS_MAX * LEN);
     net.run(seconds(400));
     assert_eq!(net.ends[0].tunnel.queued_len, 0, "what is given up");
 }
