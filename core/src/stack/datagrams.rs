@@ -165,7 +165,7 @@ mod tests {
             assert!(count > 0, "peer {slot} of many");
         }
         while queue.pop().is_some() {}
-        assert_eq!(queue.held.most(), None);
+        assert_eq!(queue.held.total(), 0);
     }
 
     #[test]

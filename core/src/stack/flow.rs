@@ -12,7 +12,7 @@ use crate::action::{FlowId, FlowMeta, PeerId, Protocol, Target};
 use crate::limits::Limits;
 use crate::stack::claims::Sort;
 use crate::stack::mapping::Mapping;
-use crate::stack::shares::Holdings;
+use crate::stack::shares::Ranking;
 use crate::stack::tcp::{Ends, Stage, TcpFlow};
 use crate::time::Instant;
 
@@ -210,7 +210,7 @@ pub(crate) struct FlowTable {
     generations: Vec<u32>,
     by_key: HashMap<FlowKey, usize, KeyedState>,
     /// What peers have of each bound.
-    held: [Holdings; Bound::COUNT],
+    held: [Ranking; Bound::COUNT],
     limits: Limits,
     /// Of slots that no flow has lived in.
     first_generation: u32,
@@ -262,7 +262,7 @@ impl FlowTable {
     }
 
     /// What peers have of a bound.
-    pub(crate) const fn held(&self, bound: Bound) -> &Holdings {
+    pub(crate) const fn held(&self, bound: Bound) -> &Ranking {
         &self.held[bound as usize]
     }
 

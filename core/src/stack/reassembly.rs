@@ -18,7 +18,7 @@ use crate::limits::{
 use crate::stack::flow::KeyedState;
 use crate::stack::fragmentation::FRAGMENT_HEADER_LEN;
 use crate::stack::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, ip_protocol_start};
-use crate::stack::shares::Holdings;
+use crate::stack::shares::Ranking;
 use crate::stats::Counter;
 use crate::time::Instant;
 
@@ -67,8 +67,8 @@ pub(crate) struct Fragments {
     partials: HashMap<Key, Partial, KeyedState>,
     /// When they came first, oldest first.
     order: VecDeque<(Instant, Key)>,
-    packets: Holdings,
-    bytes: Holdings,
+    packets: Ranking,
+    bytes: Ranking,
     /// Bytes of all packets.
     len_max: usize,
 }
@@ -92,8 +92,8 @@ impl Fragments {
         Self {
             partials: HashMap::with_hasher(KeyedState::new(hash_key)),
             order: VecDeque::new(),
-            packets: Holdings::default(),
-            bytes: Holdings::default(),
+            packets: Ranking::default(),
+            bytes: Ranking::default(),
             len_max: FRAGMENTED_LEN_MAX.min(memory / 8),
         }
     }

@@ -1,6 +1,8 @@
 //! What each peer holds of something that is bounded, and who gives way at the bound: the peer that
 //! holds most. So peers that have taken all there is lock nobody out, however many they are.
 
+use std::collections::BTreeSet;
+
 use crate::action::PeerId;
 use crate::limits::Share;
 
@@ -50,8 +52,8 @@ impl Holdings {
         }
     }
 
-    /// The peer that holds most, and how much. It looks at every peer, which is nothing to do unless
-    /// a bound is reached.
+    /// The peer that holds most, and how much. It looks at every peer, which is nothing to do often:
+    /// a [`Ranking`] need not.
     pub(crate) fn most(&self) -> Option<(PeerId, usize)> {
         let most = self.by_peer.iter().max_by_key(|held| held.amount)?;
         (most.amount > 0).then_some((most.peer, most.amount))
@@ -60,6 +62,56 @@ impl Holdings {
     /// Whether a peer may hold one more of `limit` without anybody giving way.
     pub(crate) fn has_room(&self, peer: PeerId, limit: usize, share: Share) -> bool {
         self.total < limit && self.of(peer) < share.of(limit)
+    }
+}
+
+/// What peers hold of one thing, in order, so that it takes no longer to find who holds most however
+/// many there are. A change costs more than one of [`Holdings`] alone.
+#[derive(Debug, Default)]
+pub(crate) struct Ranking {
+    holdings: Holdings,
+    /// Amounts and the slots of the peers, of those that hold something.
+    by_amount: BTreeSet<(usize, usize)>,
+}
+
+impl Ranking {
+    /// What all hold.
+    pub(crate) const fn total(&self) -> usize {
+        self.holdings.total()
+    }
+
+    /// What one peer holds.
+    pub(crate) fn of(&self, peer: PeerId) -> usize {
+        self.holdings.of(peer)
+    }
+
+    /// A peer holds that much more.
+    pub(crate) fn add(&mut self, peer: PeerId, amount: usize) {
+        self.change(peer, |holdings| holdings.add(peer, amount));
+    }
+
+    /// A peer holds that much less.
+    pub(crate) fn take(&mut self, peer: PeerId, amount: usize) {
+        self.change(peer, |holdings| holdings.take(peer, amount));
+    }
+
+    fn change(&mut self, peer: PeerId, change: impl FnOnce(&mut Holdings)) {
+        let before = self.of(peer);
+        change(&mut self.holdings);
+        let after = self.of(peer);
+        if before == after {
+            return;
+        }
+        self.by_amount.remove(&(before, peer.slot()));
+        if after > 0 {
+            self.by_amount.insert((after, peer.slot()));
+        }
+    }
+
+    /// The peer that holds most, and how much.
+    pub(crate) fn most(&self) -> Option<(PeerId, usize)> {
+        let (amount, slot) = *self.by_amount.last()?;
+        Some((self.holdings.by_peer.get(slot)?.peer, amount))
     }
 
     /// Who has to give something up before `newcomer` may hold one more of `limit`; `None` if there
@@ -73,7 +125,7 @@ impl Holdings {
         share: Share,
         leaving: impl Iterator<Item = PeerId>,
     ) -> Option<PeerId> {
-        let (mut own, mut total) = (self.of(newcomer), self.total);
+        let (mut own, mut total) = (self.of(newcomer), self.total());
         for peer in leaving {
             own -= usize::from(peer == newcomer);
             total -= 1;
@@ -101,18 +153,18 @@ mod tests {
     }
 
     /// What peers hold, by slot.
-    fn holdings(amounts: &[usize]) -> Holdings {
-        let mut holdings = Holdings::default();
+    fn ranking(amounts: &[usize]) -> Ranking {
+        let mut ranking = Ranking::default();
         for (slot, amount) in amounts.iter().enumerate() {
-            holdings.add(peer(slot as u32), *amount);
+            ranking.add(peer(slot as u32), *amount);
         }
-        holdings
+        ranking
     }
 
     #[test]
     fn at_the_bound_whoever_holds_most_gives_way() {
         let giver = |amounts: &[usize], newcomer| {
-            holdings(amounts)
+            ranking(amounts)
                 .who_gives_way(peer(newcomer), 100, HALF, [].into_iter())
                 .map(PeerId::slot)
         };
@@ -126,8 +178,8 @@ mod tests {
 
     #[test]
     fn a_peer_with_nothing_finds_room_whatever_others_have() {
-        let holdings = holdings(&[1, 1]);
-        let giver = holdings.who_gives_way(peer(2), 2, HALF, [].into_iter());
+        let ranking = ranking(&[1, 1]);
+        let giver = ranking.who_gives_way(peer(2), 2, HALF, [].into_iter());
         assert_eq!(giver.map(PeerId::slot), Some(1));
     }
 
@@ -135,7 +187,7 @@ mod tests {
     fn what_is_about_to_be_given_up_counts_as_room() {
         let giver = |amounts: &[usize], leaving: &[u32]| {
             let leaving = leaving.iter().copied().map(peer);
-            holdings(amounts).who_gives_way(peer(0), 100, HALF, leaving).map(PeerId::slot)
+            ranking(amounts).who_gives_way(peer(0), 100, HALF, leaving).map(PeerId::slot)
         };
         assert_eq!(giver(&[49, 51], &[1]), None, "whoever it is of");
         assert_eq!(giver(&[50, 50], &[1]), Some(0), "but that makes nobody's share larger");
@@ -144,11 +196,25 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_nobodys() {
-        let mut holdings = holdings(&[3, 4]);
-        holdings.take(peer(1), 4);
-        assert_eq!((holdings.total, holdings.of(peer(1))), (3, 0));
-        assert_eq!(holdings.most(), Some((peer(0), 3)));
-        holdings.take(peer(0), 3);
-        assert_eq!(holdings.most(), None);
+        let mut ranking = ranking(&[3, 4]);
+        ranking.take(peer(1), 4);
+        assert_eq!((ranking.total(), ranking.of(peer(1))), (3, 0));
+        assert_eq!(ranking.most(), Some((peer(0), 3)));
+        ranking.take(peer(0), 3);
+        assert_eq!(ranking.most(), None);
+    }
+
+    #[test]
+    fn who_holds_most_is_known_without_looking_at_all() {
+        let mut ranking = Ranking::default();
+        for step in 0..10_000_usize {
+            let peer = peer((step * 7 % 13) as u32);
+            if step % 3 == 0 {
+                ranking.take(peer, ranking.of(peer) / 2);
+            } else {
+                ranking.add(peer, step * 31 % 17);
+            }
+            assert_eq!(ranking.most(), ranking.holdings.most());
+        }
     }
 }

@@ -11,7 +11,7 @@ use smoltcp::wire::TcpPacket;
 
 use crate::limits::{TIME_WAIT, TIME_WAITS_MAX};
 use crate::stack::flow::{FlowKey, KeyedState};
-use crate::stack::shares::Holdings;
+use crate::stack::shares::Ranking;
 use crate::stack::tcp::Standing;
 use crate::time::Instant;
 
@@ -43,7 +43,7 @@ pub(crate) struct TimeWaits {
     by_key: HashMap<FlowKey, Number, KeyedState>,
     /// By the slot of the peer.
     by_peer: BTreeSet<(usize, Number)>,
-    holdings: Holdings,
+    ranking: Ranking,
     next_number: Number,
 }
 
@@ -53,7 +53,7 @@ impl TimeWaits {
             by_number: BTreeMap::new(),
             by_key: HashMap::with_hasher(KeyedState::new(hash_key)),
             by_peer: BTreeSet::new(),
-            holdings: Holdings::default(),
+            ranking: Ranking::default(),
             next_number: 0,
         }
     }
@@ -72,12 +72,12 @@ impl TimeWaits {
         self.by_number.insert(number, Ended { key, standing, until: now + TIME_WAIT });
         self.by_key.insert(key, number);
         self.by_peer.insert((key.peer.slot(), number));
-        self.holdings.add(key.peer, 1);
+        self.ranking.add(key.peer, 1);
     }
 
     /// The connection that ended first of those of the peer that has most.
     fn oldest_of_the_largest(&self) -> Option<FlowKey> {
-        let (peer, _) = self.holdings.most()?;
+        let (peer, _) = self.ranking.most()?;
         let (_, number) = self.by_peer.range((peer.slot(), 0)..).next()?;
         self.by_number.get(number).map(|ended| ended.key)
     }
@@ -86,7 +86,7 @@ impl TimeWaits {
         let Some(number) = self.by_key.remove(key) else { return };
         self.by_number.remove(&number);
         self.by_peer.remove(&(key.peer.slot(), number));
-        self.holdings.take(key.peer, 1);
+        self.ranking.take(key.peer, 1);
     }
 
     /// Looks at a segment without a flow; `None` if it belongs to no ended connection either.
