@@ -25,6 +25,38 @@ use crate::socket_state::SocketState;
 /// Receives that fail one after the other before a socket counts as broken.
 pub(crate) const FAILURES_MAX: usize = 16;
 
+/// Trains that go singly before another is tried, where all have been refused so far.
+const REST_MAX: u8 = 127;
+
+/// Whether trains are worth a try on a socket. None is given up for good: a refusal may be about one
+/// remote, its path and the size of its datagrams (EMSGSIZE, EINVAL), about one device (EIO), or about
+/// an earlier datagram that a router could not pass on. But the more there are in a row the longer it
+/// takes to the next try.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Trains {
+    /// Those that are still to go singly.
+    resting: u8,
+    /// How many will after the next refusal.
+    rest: u8,
+}
+
+impl Trains {
+    const fn is_worth_a_try(&mut self) -> bool {
+        let is_rested = self.resting == 0;
+        self.resting = self.resting.saturating_sub(1);
+        is_rested
+    }
+
+    fn refused(&mut self) {
+        self.resting = self.rest;
+        self.rest = self.rest.saturating_mul(2).saturating_add(1).min(REST_MAX);
+    }
+
+    fn taken(&mut self) {
+        *self = Self::default();
+    }
+}
+
 /// What it takes to receive batches and to send trains, for all sockets in turn.
 #[derive(Debug)]
 pub(crate) struct Batches {
@@ -63,7 +95,7 @@ impl Batches {
         socket: &UdpSocket,
         mut deliver: impl FnMut(Received, Result<&[u8], Truncated>),
     ) -> io::Result<()> {
-        // Made anew, for a call leaves it filled.
+        // Made anew: a call leaves the lengths of what came in it, and nix does not set them back.
         let control = Some(cmsg_space!(i32, i32));
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, control);
         let mut rooms = self.buffers.rooms().map(|room| [room]);
@@ -102,35 +134,36 @@ impl Batches {
         Ok(())
     }
 
-    /// Sends a train as one, on a socket that `takes_trains`; that is over once the system refuses
-    /// one for what it is. Says whether it was sent: if not, its datagrams are to be sent singly,
-    /// so that each has its own error.
+    /// Sends a train as one, on a socket that has to do with `trains`. Says whether it was sent: if
+    /// not, its datagrams are to be sent singly, so that each has its own error.
     ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock): the host can't take it now.
     pub(crate) fn send(
         &self,
         socket: &UdpSocket,
-        takes_trains: &mut bool,
+        trains: Option<&mut Trains>,
         train: &Train<'_>,
     ) -> io::Result<bool> {
-        if !*takes_trains || !train.is_long() || self.segments_max < 2 {
+        let Some(trains) = trains else { return Ok(false) };
+        let Ok(segment_size) = u16::try_from(train.segment_size) else { return Ok(false) };
+        if !train.is_long() || self.segments_max < 2 || !trains.is_worth_a_try() {
             return Ok(false);
         }
-        let Ok(segment_size) = u16::try_from(train.segment_size) else { return Ok(false) };
         let notes = [ControlMessage::UdpGsoSegments(&segment_size)];
         let parts = [IoSlice::new(train.bytes())];
         let remote = SockaddrStorage::from(train.heading.remote);
         let flags = MsgFlags::MSG_DONTWAIT;
         let sent = sendmsg(socket.as_raw_fd(), &parts, &notes, flags, Some(&remote));
-        let Err(error) = sent.map_err(io::Error::from) else { return Ok(true) };
+        let Err(error) = sent.map_err(io::Error::from) else {
+            trains.taken();
+            return Ok(true);
+        };
         if error.kind() == io::ErrorKind::WouldBlock {
             return Err(error);
         }
-        // EIO: the device can't segment. EMSGSIZE, EINVAL: segments are larger than the path's MTU.
-        // Other sockets, and their paths, are others.
         if let Some(Errno::IO | Errno::INVAL | Errno::MSGSIZE) = Errno::from_io_error(&error) {
-            *takes_trains = false;
+            trains.refused();
         }
         Ok(false)
     }
@@ -161,4 +194,26 @@ fn read_notes(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<(Received, O
 /// singly.
 pub(crate) fn coalesce(socket: &impl AsFd) {
     let _ = setsockopt(socket, UdpGroSegment, &true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_trains_are_refused_the_fewer_are_tried_and_never_none() {
+        let mut trains = Trains::default();
+        let mut tried = Vec::new();
+        for at in 0..10_000 {
+            if trains.is_worth_a_try() {
+                tried.push(at);
+                trains.refused();
+            }
+        }
+        assert_eq!(tried[..5], [0, 1, 3, 7, 15]);
+        assert!(tried.windows(2).all(|pair| pair[1] - pair[0] <= 1 + usize::from(REST_MAX)));
+        assert!(tried.len() < 100, "{tried:?}");
+        trains.taken();
+        assert!(trains.is_worth_a_try() && trains.is_worth_a_try());
+    }
 }

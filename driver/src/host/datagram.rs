@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use slipwire_core::{Engine, FlowId, Instant, Loss, NoFlow, Travel, Undelivered};
 
 use super::Work;
-use super::batches::{Batches, FAILURES_MAX, Received};
+use super::batches::{Batches, FAILURES_MAX, Received, Trains};
 use super::error_queue::{self, Entry};
 use super::icmp::{self, Family};
 use super::outbox::{Heading, Train};
@@ -36,7 +36,8 @@ pub(crate) struct DatagramLeg {
     readable: bool,
     /// Errors about datagrams that were sent are waiting.
     has_errors: bool,
-    takes_trains: bool,
+    /// Of a UDP socket.
+    trains: Option<Trains>,
 }
 
 /// A datagram that did not fit into the system's path to its remote.
@@ -64,7 +65,7 @@ impl DatagramLeg {
             oversize: None,
             readable: true,
             has_errors: false,
-            takes_trains,
+            trains: takes_trains.then(Trains::default),
         })
     }
 
@@ -96,7 +97,7 @@ impl DatagramLeg {
                 Err(error) => incidents.report(&error, now),
             }
         }
-        match batches.send(&self.socket, &mut self.takes_trains, train) {
+        match batches.send(&self.socket, self.trains.as_mut(), train) {
             Ok(true) => {}
             Ok(false) => {
                 let singly = train.datagrams();
@@ -229,20 +230,27 @@ mod tests {
         DatagramLeg::register(socket, Family::V4, true, Token(0), registry).unwrap()
     }
 
+    fn datagram(remote: SocketAddr, payload: &[u8]) -> Datagram<'_> {
+        let travel = Travel {
+            hop_limit: 9,
+            fragmenting: Fragmenting::Allowed,
+            traffic_class: TrafficClass(0xb8),
+        };
+        Datagram { flow: "0.0".parse().unwrap(), remote, travel, payload }
+    }
+
     /// Sends datagrams together. Returns what was said of them, and how many incidents there were.
     fn send_all(leg: &mut DatagramLeg, remote: SocketAddr, payloads: &[&[u8]]) -> (Vec<Loss>, u64) {
         let mut outbox = Outbox::default();
         for payload in payloads {
-            let travel = Travel {
-                hop_limit: 9,
-                fragmenting: Fragmenting::Allowed,
-                traffic_class: TrafficClass(0xb8),
-            };
-            let flow = "0.0".parse().unwrap();
-            let datagram = Datagram { flow, remote, travel, payload };
+            let datagram = datagram(remote, payload);
             assert!(outbox.takes(&datagram));
             outbox.push(&datagram);
         }
+        send_train(leg, &outbox)
+    }
+
+    fn send_train(leg: &mut DatagramLeg, outbox: &Outbox) -> (Vec<Loss>, u64) {
         let mut incidents = Incidents::new("test", Level::Debug);
         let mut losses = Vec::new();
         let undelivered = |undelivered: Undelivered| losses.push(undelivered.loss);
@@ -311,7 +319,7 @@ mod tests {
         let to = SocketAddr::new("127.0.0.1".parse().unwrap(), receiver.port().unwrap());
         let payloads: [&[u8]; 4] = [&[1; 900], &[2; 900], &[3; 900], &[4; 10]];
         assert_eq!(send_all(&mut sender, to, &payloads), (Vec::new(), 0));
-        assert!(sender.takes_trains);
+        assert_eq!(sender.trains, Some(Trains::default()));
         let mut received = Vec::new();
         let mut batches = Batches::new().unwrap();
         // More than one system call may be needed where the system does not coalesce.
@@ -332,6 +340,21 @@ mod tests {
         let broadcast = "255.255.255.255:9".parse().unwrap();
         let (losses, incidents) = send_all(&mut leg, broadcast, &[b"one", b"two"]);
         assert_eq!((losses.len(), incidents), (2, 2));
-        assert!(leg.takes_trains, "it was not for the train that it failed");
+        assert_eq!(leg.trains, Some(Trains::default()), "it was not for the train that it failed");
+    }
+
+    #[test]
+    fn a_train_that_is_refused_ends_no_others() {
+        let poll = Poll::new().unwrap();
+        let (mut sender, receiver) = (leg(poll.registry()), leg(poll.registry()));
+        let to = SocketAddr::new("127.0.0.1".parse().unwrap(), receiver.port().unwrap());
+        // Longer than any that the system takes, and so than any that an outbox does: EMSGSIZE, as
+        // where a router could not pass an earlier datagram on.
+        let mut outbox = Outbox::default();
+        (0..66).for_each(|_| outbox.push(&datagram(to, &[1; 1_000])));
+        assert_eq!(send_train(&mut sender, &outbox), (Vec::new(), 0));
+        assert_ne!(sender.trains, Some(Trains::default()), "it was taken");
+        assert_eq!(send_all(&mut sender, to, &[[2; 1_000].as_slice(); 4]), (Vec::new(), 0));
+        assert_eq!(sender.trains, Some(Trains::default()), "the next was not tried");
     }
 }

@@ -12,7 +12,7 @@ use slipwire_core::{FlowId, Instant, TrafficClass};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::batch::Truncated;
-use crate::host::batches::{self, Batches, Received};
+use crate::host::batches::{self, Batches, Received, Trains};
 use crate::host::icmp::Family;
 use crate::host::outbox::Train;
 use crate::host::travel;
@@ -33,7 +33,7 @@ pub(crate) struct UdpForward {
     local: SocketAddr,
     socket: UdpSocket,
     readable: bool,
-    takes_trains: bool,
+    trains: Trains,
     family: Family,
     /// How the datagrams are marked that it sends now.
     traffic_class: TrafficClass,
@@ -65,7 +65,7 @@ impl UdpForward {
             local: socket.local_addr()?,
             socket,
             readable: true,
-            takes_trains: true,
+            trains: Trains::default(),
             family,
             traffic_class: TrafficClass::DEFAULT,
             clients: Clients::default(),
@@ -129,7 +129,7 @@ impl UdpForward {
         let class = train.heading.travel.traffic_class;
         travel::set_class(&self.socket, self.family, self.traffic_class, class);
         self.traffic_class = class;
-        match batches.send(&self.socket, &mut self.takes_trains, &train.to(client)) {
+        match batches.send(&self.socket, Some(&mut self.trains), &train.to(client)) {
             Ok(true) => {}
             Ok(false) => {
                 let singly = train.datagrams().map(|payload| self.socket.send_to(payload, client));
