@@ -3,6 +3,7 @@
 //! burst of them would hold up everybody else.
 
 use std::collections::VecDeque;
+use std::collections::hash_map::{Entry, HashMap};
 
 use slipwire_core::{FlowId, PublicKey};
 
@@ -16,34 +17,39 @@ const WAITING_MAX: usize = 16 << 10;
 /// The flows that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Offers {
-    /// Peers with flows that wait, the one whose turn it is first.
-    peers: VecDeque<(PublicKey, VecDeque<FlowId>)>,
+    /// Those of each peer that has any.
+    waiting: HashMap<PublicKey, VecDeque<FlowId>>,
+    /// These peers, the one whose turn it is first.
+    turns: VecDeque<PublicKey>,
 }
 
 impl Offers {
     /// Lets a peer's flow wait, behind the others of that peer. Returns the first of those if it has
     /// to make room.
     pub(crate) fn push(&mut self, peer: PublicKey, flow: FlowId) -> Option<FlowId> {
-        let Some((_, flows)) = self.peers.iter_mut().find(|(other, _)| *other == peer) else {
-            self.peers.push_back((peer, VecDeque::from([flow])));
-            return None;
-        };
+        let flows = self.waiting.entry(peer).or_default();
+        if flows.is_empty() {
+            self.turns.push_back(peer);
+        }
         flows.push_back(flow);
         if flows.len() > WAITING_MAX { flows.pop_front() } else { None }
     }
 
     /// The flow whose turn it is. It may be over by now.
     pub(crate) fn pop(&mut self) -> Option<FlowId> {
-        let (peer, mut flows) = self.peers.pop_front()?;
-        let flow = flows.pop_front();
-        if !flows.is_empty() {
-            self.peers.push_back((peer, flows));
+        let peer = self.turns.pop_front()?;
+        let Entry::Occupied(mut flows) = self.waiting.entry(peer) else { return None };
+        let flow = flows.get_mut().pop_front();
+        if flows.get().is_empty() {
+            flows.remove();
+        } else {
+            self.turns.push_back(peer);
         }
         flow
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.peers.is_empty()
+        self.turns.is_empty()
     }
 }
 
@@ -97,7 +103,7 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| offers.pop()).collect();
         assert_eq!(order[..3], [flows[0], flows[9], flows[1]]);
         assert_eq!(order[3..], flows[2..9]);
-        assert!(offers.is_empty());
+        assert!(offers.is_empty() && offers.waiting.is_empty());
     }
 
     #[test]
