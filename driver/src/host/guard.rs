@@ -3,7 +3,6 @@
 //! is routed here. It is asked before each connect, and about datagrams when something has changed
 //! since it was asked last. Whether a flow may reach this host all the same is core's to say.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,18 +10,16 @@ use std::net::{IpAddr, SocketAddr};
 use rustix::io::Errno;
 use slipwire_core::{Engine, FlowId, Protocol, Refusal, readings};
 
+use super::ways::Ways;
 use crate::netlink::{Kernel, Way};
 use crate::refusal::refusal;
-
-/// Targets of datagrams that are remembered; when there are more all are forgotten.
-const WAYS_MAX: usize = 4096;
 
 /// What asks the kernel.
 #[derive(Debug)]
 pub(crate) struct Guard {
     kernel: Kernel,
     /// Where datagrams lead, since the last change.
-    ways: HashMap<(Protocol, SocketAddr), Way>,
+    ways: Ways,
     /// The flow that a datagram passed for last, and where to, since the last change.
     passed: Option<(FlowId, SocketAddr)>,
     /// Changes so far.
@@ -88,7 +85,7 @@ pub fn is_this_host(protocol: Protocol, target: SocketAddr) -> io::Result<bool> 
 
 impl Guard {
     fn new(kernel: Kernel) -> Self {
-        Self { kernel, ways: HashMap::new(), passed: None, changes: 0 }
+        Self { kernel, ways: Ways::default(), passed: None, changes: 0 }
     }
 
     /// # Errors
@@ -152,14 +149,11 @@ impl Guard {
         remote: SocketAddr,
         engine: &Engine,
     ) -> Result<(), Barrier> {
-        let way = match self.ways.get(&(protocol, remote)) {
-            Some(way) => *way,
+        let way = match self.ways.find(protocol, remote) {
+            Some(way) => way,
             None => {
                 let way = self.ask(protocol, remote).map_err(Barrier::NoWay)?;
-                if self.ways.len() >= WAYS_MAX {
-                    self.ways.clear();
-                }
-                self.ways.insert((protocol, remote), way);
+                self.ways.remember(protocol, remote, way);
                 way
             }
         };

@@ -3,6 +3,7 @@
 //! ```text
 //!   offers.rs        peers' connections that wait to be begun
 //!   guard.rs         whether its target is this host itself
+//!   ways.rs          what the kernel has said of that
 //!   open.rs          a peer's flow gets its host leg
 //!   forward.rs       a local client gets its flow
 //!   dial.rs          connects, from which port
@@ -38,6 +39,7 @@ mod stream;
 mod tcp;
 pub(crate) mod travel;
 mod udp;
+mod ways;
 
 use std::net::{IpAddr, SocketAddr};
 
