@@ -175,6 +175,19 @@ fn a_tape_begins_at_rest_and_no_flow_has_the_id_of_an_earlier_one() {
     assert!(!tape.windows(32).any(|window| window == secret), "the private key");
 }
 
+/// What others than the first have ended between peers does not go on for a new tape.
+#[test]
+fn a_tape_says_if_rules_have_changed_before_it() {
+    let mut engine = engine();
+    for inputs in [0, 1] {
+        let sink = Sink::of(usize::MAX);
+        engine.start_tape(Box::new(sink.clone()), Instant::ZERO).unwrap();
+        engine.flush_tape();
+        assert_eq!(replay(&sink.bytes.lock().unwrap()), (Ok(TapeEnd::Whole), inputs));
+        engine.set_rules(Vec::new(), Instant::ZERO).unwrap();
+    }
+}
+
 #[test]
 fn a_sink_that_is_full_ends_the_tape_behind_a_whole_frame_and_nothing_else() {
     let target: SocketAddr = "10.0.0.2:53".parse().unwrap();

@@ -132,6 +132,8 @@ impl TryFrom<u8> for Share {
 }
 
 impl Share {
+    pub(crate) const HALF: Self = Self(50);
+
     /// Takes a percentage; `None` outside 1 to 100.
     pub const fn percent(percent: u8) -> Option<Self> {
         if percent >= 1 && percent <= 100 { Some(Self(percent)) } else { None }

@@ -261,10 +261,14 @@ impl Engine {
             return Err(errors);
         }
         self.advance(now);
+        self.replace_rules(rules);
+        Ok(())
+    }
+
+    fn replace_rules(&mut self, rules: Vec<Rule>) {
         self.note(|| Input::Rules(rules.clone()));
         let (stack, mut wire) = split!(self);
         stack.set_rules(rules, &mut wire);
-        Ok(())
     }
 
     /// Adds a peer. Flows go on, but for those whose ends it owns from now on (by a longer prefix

@@ -32,10 +32,15 @@ impl Engine {
             setup: self.stack.setup(),
             members: self.tunnel.members().collect(),
         };
+        let changed_rules = self.stack.changed_rules();
         let recorder = Recorder::new(sink, &head)?;
         // Of a stack that goes on nobody could tell how it came to be what it is.
         self.stack = Stack::new(&head.setup, seed, head.first_generation);
         self.tape = Some(Box::new(recorder));
+        // It has to know that they have changed: what others have ended is not to go on.
+        if let Some(rules) = changed_rules {
+            self.replace_rules(rules);
+        }
         Ok(())
     }
 

@@ -1,25 +1,27 @@
 //! Conversations of peers with each other, for the rules: which end began each.
 //!
 //! That is all that is known of them, for their packets pass as they are. It says what the rules are
-//! asked about again when they change, and that answers belong to what was asked. Nothing that the
-//! rules allow hangs on being remembered but the answers to datagrams: of a connection that was
-//! forgotten, as by a restart, [the overlay](super::overlay) makes a new one.
+//! asked about again when they change, and that answers belong to what was asked. What is not known
+//! is never taken for more than it can be: see [the overlay](super::overlay).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::action::PeerId;
+use crate::limits::Share;
 use crate::stack::flow::KeyedState;
-use crate::stack::shares::Holdings;
+use crate::stack::shares::Ranking;
 use crate::time::Instant;
 
-/// How long datagrams are remembered at least (RFC 4787, REQ-5: two minutes or more).
-const DATAGRAMS_GENERATION: Duration = Duration::from_secs(150);
-/// How long a silent connection is remembered at least (RFC 5382, REQ-5).
-const CONNECTIONS_GENERATION: Duration = Duration::from_secs(2 * 60 * 60 + 4 * 60);
-/// Conversations of each protocol that are remembered, in each of two generations.
-const CONVERSATIONS_MAX: usize = 8_192;
+/// How long silent datagrams are remembered (RFC 4787, REQ-5: two minutes or more).
+const DATAGRAMS_LAST: Duration = Duration::from_secs(150);
+/// How long a silent connection is remembered (RFC 5382, REQ-5).
+const CONNECTIONS_LAST: Duration = Duration::from_secs(2 * 60 * 60 + 4 * 60);
+/// For how long one that was heard just now is not noted again, for the price of it.
+const GRAIN: Duration = Duration::from_secs(1);
+/// Conversations of each protocol that are remembered, at some 500 bytes each.
+const CONVERSATIONS_MAX: usize = 32_768;
 
 /// The protocols whose conversations are remembered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,13 +44,31 @@ pub(crate) struct Ends {
     pub(crate) other: End,
 }
 
-/// How a conversation stands.
+impl Ends {
+    /// The same if the other end began.
+    pub(crate) const fn reversed(self) -> Self {
+        Self { first: self.other, other: self.first }
+    }
+
+    const fn sockets(&self) -> [SocketAddr; 2] {
+        [self.first.socket, self.other.socket]
+    }
+}
+
+/// Who began a conversation, as far as that is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Standing {
-    /// It goes on.
-    Open,
-    /// The rules have ended it: neither end may go on with it, not even one that may begin another.
-    Ended,
+pub(crate) enum Begun {
+    ByFirst(Ends),
+    /// It was under way when it was first seen.
+    ByEither(Ends),
+}
+
+impl Begun {
+    const fn ends(&self) -> &Ends {
+        match self {
+            Self::ByFirst(ends) | Self::ByEither(ends) => ends,
+        }
+    }
 }
 
 /// All conversations.
@@ -56,14 +76,16 @@ pub(crate) enum Standing {
 pub(crate) struct Conversations {
     connections: Register,
     datagrams: Register,
+    have_rules_changed: bool,
 }
 
 impl Conversations {
     pub(crate) fn new(hash_key: (u64, u64)) -> Self {
         let hasher = KeyedState::new(hash_key);
         Self {
-            connections: Register::new(CONNECTIONS_GENERATION, hasher),
-            datagrams: Register::new(DATAGRAMS_GENERATION, hasher),
+            connections: Register::new(CONNECTIONS_LAST, hasher),
+            datagrams: Register::new(DATAGRAMS_LAST, hasher),
+            have_rules_changed: false,
         }
     }
 
@@ -74,37 +96,39 @@ impl Conversations {
         }
     }
 
-    /// How the conversation between two sockets stands, whichever began; an open one lives on.
-    pub(crate) fn find(
-        &mut self,
-        kind: Kind,
-        sockets: [SocketAddr; 2],
-        now: Instant,
-    ) -> Option<Standing> {
-        self.of(kind).find(sockets, now)
+    /// Whether the conversation between two sockets is known, whichever began; it lives on then.
+    pub(crate) fn know(&mut self, kind: Kind, sockets: [SocketAddr; 2], now: Instant) -> bool {
+        self.of(kind).know(sockets, now)
     }
 
-    /// Two ends have begun to talk, or begin anew; `maker` sent the packet that says so.
-    pub(crate) fn begin(&mut self, kind: Kind, ends: Ends, maker: PeerId) {
-        let conversation = Conversation { ends, maker, standing: Standing::Open };
-        self.of(kind).insert(conversation);
+    /// Two ends talk that did not before, or begin anew; `maker` sent the packet that says so.
+    pub(crate) fn add(&mut self, kind: Kind, begun: Begun, maker: PeerId, now: Instant) {
+        self.of(kind).insert(begun, maker, now);
     }
 
-    /// Whether somebody may be waiting for the answer to a datagram.
-    pub(crate) fn has_datagrams(&self, now: Instant) -> bool {
-        !self.datagrams.is_empty(now)
+    /// Whether the rules are others than those under which all that is not known may have begun.
+    pub(crate) const fn have_rules_changed(&self) -> bool {
+        self.have_rules_changed
     }
 
-    /// The rules have changed: ends what may not begin under them.
+    /// Whether nothing hangs on what is remembered: nobody may be waiting for the answer to a datagram,
+    /// and what is taken for a connection that goes on need not be known.
+    pub(crate) fn are_at_rest(&self, now: Instant) -> bool {
+        let needs_connections = self.have_rules_changed && !self.connections.is_empty(now);
+        self.datagrams.is_empty(now) && !needs_connections
+    }
+
+    /// The rules have changed: forgets what may not have begun under them.
     pub(crate) fn judge_again(&mut self, may_begin: impl Fn(Kind, &Ends) -> bool) {
-        self.connections.each(|conversation| {
-            if !may_begin(Kind::Connection, &conversation.ends) {
-                conversation.standing = Standing::Ended;
-            }
-            true
-        });
-        // A datagram says nothing of what it belongs to, so that each may begin anew.
-        self.datagrams.each(|conversation| may_begin(Kind::Datagrams, &conversation.ends));
+        self.have_rules_changed = true;
+        for (kind, register) in
+            [(Kind::Connection, &mut self.connections), (Kind::Datagrams, &mut self.datagrams)]
+        {
+            register.retain(|begun| match begun {
+                Begun::ByFirst(ends) => may_begin(kind, ends),
+                Begun::ByEither(ends) => may_begin(kind, ends) && may_begin(kind, &ends.reversed()),
+            });
+        }
     }
 
     /// Peers come and go: forgets the conversations of which an end is another's now. Whoever has
@@ -112,8 +136,10 @@ impl Conversations {
     pub(crate) fn retain_owners(&mut self, owner: impl Fn(IpAddr) -> Option<PeerId>) {
         let is_there = |end: &End| owner(end.socket.ip()) == Some(end.peer);
         for register in [&mut self.connections, &mut self.datagrams] {
-            register
-                .each(|Conversation { ends, .. }| is_there(&ends.first) && is_there(&ends.other));
+            register.retain(|begun| {
+                let Ends { first, other } = begun.ends();
+                is_there(first) && is_there(other)
+            });
         }
     }
 }
@@ -128,106 +154,106 @@ fn pair(sockets: [SocketAddr; 2]) -> Pair {
 
 #[derive(Clone, Copy, Debug)]
 struct Conversation {
-    ends: Ends,
+    begun: Begun,
     /// In whose share it is.
     maker: PeerId,
-    standing: Standing,
+    heard_at: Instant,
+    /// In the order.
+    place: Place,
 }
 
-/// The conversations of a protocol. When there are too many, the older half is forgotten. A peer may
-/// have as many as are left then, of others none is remembered: one that is alone has half, two have a
-/// third each, and however many are greedy nothing of anybody else is forgotten for them.
+/// The slot of the maker, and a number that rises.
+type Place = (usize, u64);
+
+/// The conversations of a protocol. At its share a peer loses the one of its own that was silent for
+/// longest; when there are too many the peer with most does.
 #[derive(Debug)]
 struct Register {
-    current: Generation,
-    previous: Generation,
-    turned_at: Instant,
-    /// How long a generation lasts at most.
-    lasts: Duration,
+    by_pair: HashMap<Pair, Conversation, KeyedState>,
+    /// How many each peer's packets made.
+    made: Ranking,
+    /// Those of each peer, as they were heard.
+    order: BTreeMap<Place, Pair>,
+    next_number: u64,
+    /// When any was heard.
+    heard_at: Instant,
+    /// How long a silent one is remembered.
+    last: Duration,
 }
 
 impl Register {
-    fn new(lasts: Duration, hasher: KeyedState) -> Self {
-        let generation = || Generation::new(hasher);
-        Self { current: generation(), previous: generation(), turned_at: Instant::ZERO, lasts }
+    fn new(last: Duration, hasher: KeyedState) -> Self {
+        Self {
+            by_pair: HashMap::with_hasher(hasher),
+            made: Ranking::default(),
+            order: BTreeMap::new(),
+            next_number: 0,
+            heard_at: Instant::ZERO,
+            last,
+        }
     }
 
-    fn find(&mut self, sockets: [SocketAddr; 2], now: Instant) -> Option<Standing> {
-        let age = now.saturating_duration_since(self.turned_at);
-        if age >= 2 * self.lasts {
-            (self.current, self.previous) = (self.current.successor(), self.current.successor());
-        }
-        if age >= self.lasts || self.current.by_pair.len() >= CONVERSATIONS_MAX {
-            let current = self.current.successor();
-            self.previous = std::mem::replace(&mut self.current, current);
-            self.turned_at = now;
-        }
+    fn know(&mut self, sockets: [SocketAddr; 2], now: Instant) -> bool {
         let pair = pair(sockets);
-        if let Some(known) = self.current.by_pair.get(&pair) {
-            return Some(known.standing);
+        let Some(known) = self.by_pair.get(&pair) else { return false };
+        let silent = now.saturating_duration_since(known.heard_at);
+        if silent >= GRAIN && silent < self.last {
+            let (begun, maker) = (known.begun, known.maker);
+            self.put(pair, begun, maker, now);
         }
-        let known = *self.previous.by_pair.get(&pair)?;
-        if known.standing == Standing::Open {
-            self.current.insert(pair, known);
-        }
-        Some(known.standing)
+        silent < self.last
     }
 
-    fn insert(&mut self, conversation: Conversation) {
-        let Ends { first, other } = conversation.ends;
-        self.current.insert(pair([first.socket, other.socket]), conversation);
+    /// Puts a conversation in the place of an earlier one of its pair, or adds it.
+    fn insert(&mut self, begun: Begun, maker: PeerId, now: Instant) {
+        let pair = pair(begun.ends().sockets());
+        let leaving = self.by_pair.get(&pair).map(|earlier| earlier.maker);
+        let (max, share) = (CONVERSATIONS_MAX, Share::HALF);
+        if let Some(giver) = self.made.who_gives_way(maker, max, share, leaving.into_iter()) {
+            self.forget_oldest(giver);
+        }
+        self.put(pair, begun, maker, now);
+    }
+
+    /// At the end of the order.
+    fn put(&mut self, pair: Pair, begun: Begun, maker: PeerId, now: Instant) {
+        let place = (maker.slot(), self.next_number);
+        self.next_number += 1;
+        self.heard_at = now;
+        let conversation = Conversation { begun, maker, heard_at: now, place };
+        if let Some(earlier) = self.by_pair.insert(pair, conversation) {
+            self.order.remove(&earlier.place);
+            self.made.take(earlier.maker, 1);
+        }
+        self.order.insert(place, pair);
+        self.made.add(maker, 1);
+    }
+
+    fn forget_oldest(&mut self, maker: PeerId) {
+        let slot = maker.slot();
+        let Some((&place, &pair)) = self.order.range((slot, 0)..=(slot, u64::MAX)).next() else {
+            return;
+        };
+        self.order.remove(&place);
+        self.by_pair.remove(&pair);
+        self.made.take(maker, 1);
     }
 
     fn is_empty(&self, now: Instant) -> bool {
-        let generations = [&self.current, &self.previous];
-        generations.iter().all(|generation| generation.by_pair.is_empty())
-            || now.saturating_duration_since(self.turned_at) >= 2 * self.lasts
+        self.by_pair.is_empty() || now.saturating_duration_since(self.heard_at) >= self.last
     }
 
-    /// Looks at each and keeps those that are to stay. In whichever order, for each is judged by
-    /// itself.
-    fn each(&mut self, mut stays: impl FnMut(&mut Conversation) -> bool) {
-        for Generation { by_pair, made } in [&mut self.current, &mut self.previous] {
-            by_pair.retain(|_, conversation| {
-                let stays = stays(conversation);
-                if !stays {
-                    made.take(conversation.maker, 1);
-                }
-                stays
-            });
-        }
-    }
-}
-
-/// The conversations of some time.
-#[derive(Debug)]
-struct Generation {
-    by_pair: HashMap<Pair, Conversation, KeyedState>,
-    /// How many each peer's packets made.
-    made: Holdings,
-}
-
-impl Generation {
-    fn new(hasher: KeyedState) -> Self {
-        Self { by_pair: HashMap::with_hasher(hasher), made: Holdings::default() }
-    }
-
-    fn successor(&self) -> Self {
-        Self::new(*self.by_pair.hasher())
-    }
-
-    /// Puts a conversation in the place of an earlier one of its pair, or adds it, unless its maker
-    /// has its share.
-    fn insert(&mut self, pair: Pair, conversation: Conversation) {
-        if let Some(earlier) = self.by_pair.get_mut(&pair) {
-            *earlier = Conversation { maker: earlier.maker, ..conversation };
-            return;
-        }
-        let left = CONVERSATIONS_MAX.saturating_sub(self.by_pair.len());
-        if self.made.of(conversation.maker) < left {
-            self.made.add(conversation.maker, 1);
-            self.by_pair.insert(pair, conversation);
-        }
+    fn retain(&mut self, mut stays: impl FnMut(&Begun) -> bool) {
+        let Self { by_pair, made, order, .. } = self;
+        order.retain(|_, pair| {
+            let Some(known) = by_pair.get(pair) else { return false };
+            let (maker, stays) = (known.maker, stays(&known.begun));
+            if !stays {
+                by_pair.remove(pair);
+                made.take(maker, 1);
+            }
+            stays
+        });
     }
 }
 
@@ -253,12 +279,12 @@ mod tests {
     fn begin(conversations: &mut Conversations, peer: PeerId, first: usize, other: usize) {
         let end = |peer, n| End { peer, socket: socket(n) };
         let ends = Ends { first: end(peer, first), other: end(BOB, other) };
-        conversations.begin(Kind::Datagrams, ends, peer);
+        conversations.add(Kind::Datagrams, Begun::ByFirst(ends), peer, Instant::ZERO);
     }
 
     fn find(conversations: &mut Conversations, one: usize, two: usize, secs: u64) -> bool {
         let sockets = [socket(one), socket(two)];
-        conversations.find(Kind::Datagrams, sockets, at(secs)).is_some()
+        conversations.know(Kind::Datagrams, sockets, at(secs))
     }
 
     #[test]
@@ -281,9 +307,10 @@ mod tests {
             if !find(&mut conversations, n, n + 1, 0) {
                 begin(&mut conversations, peer, n, n + 1);
             }
-            assert!(conversations.datagrams.current.by_pair.len() <= CONVERSATIONS_MAX);
+            let Register { by_pair, made, order, .. } = &conversations.datagrams;
+            assert!(by_pair.len() <= CONVERSATIONS_MAX);
+            assert!(made.total() == by_pair.len() && order.len() == by_pair.len());
         }
-        assert!(conversations.datagrams.previous.by_pair.len() <= CONVERSATIONS_MAX);
     }
 
     #[test]
@@ -312,6 +339,20 @@ mod tests {
         assert!(find(&mut conversations, 0, 1, 0));
         begin(&mut conversations, CAROL, 100_000, 0);
         assert!(find(&mut conversations, 100_000, 0, 0));
+    }
+
+    #[test]
+    fn a_peer_at_its_share_loses_what_was_silent_for_longest() {
+        let mut conversations = conversations();
+        begin(&mut conversations, ALICE, 1, 0);
+        begin(&mut conversations, ALICE, 2, 0);
+        for n in 3..2 * CONVERSATIONS_MAX {
+            let secs = n as u64 / 1_000;
+            begin(&mut conversations, ALICE, n, 0);
+            assert!(find(&mut conversations, 0, n, secs), "the latest");
+            assert!(find(&mut conversations, 0, 1, secs), "it goes on");
+        }
+        assert!(!find(&mut conversations, 0, 2, 0));
     }
 
     #[test]

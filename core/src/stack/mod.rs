@@ -52,6 +52,7 @@ use crate::action::{Abort, Action, Datagram, FlowId, FlowMeta, Identity, PeerId,
 use crate::bucket::{Bucket, Rate};
 use crate::config;
 use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, Limits, SCRATCH_LEN};
+use crate::rules::Rule;
 use crate::stats::Counter;
 use crate::time::Instant;
 use crate::timer::Timers;
@@ -208,7 +209,12 @@ impl Stack {
             && self.datagrams.is_empty()
             && self.time_waits.is_empty()
             && self.fragments.poll_timeout().is_none()
-            && !self.conversations.has_datagrams(now)
+            && (!self.policy.has_rules() || self.conversations.are_at_rest(now))
+    }
+
+    /// The rules, if they are others than at first.
+    pub(crate) fn changed_rules(&self) -> Option<Vec<Rule>> {
+        self.conversations.have_rules_changed().then(|| self.policy.rules().to_vec())
     }
 
     /// A generation later than those of all flows that ever were.

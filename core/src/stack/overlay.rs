@@ -2,9 +2,11 @@
 //!
 //! Rules have their say in each of them: a packet passes if it begins something that its sender may
 //! begin, or if it belongs to what one of the two ends may. What it belongs to is
-//! [remembered](super::conversations). Where nothing is (the gateway has started anew, or there
-//! were too many), a connection is taken for one that an end may have, if there is one; an echo reply
-//! for the answer to a request that might be; and a datagram for the first of its kind.
+//! [remembered](super::conversations), also while there are no rules, for those that may come.
+//! Where nothing is remembered (the gateway has started anew, or there were too many), an echo reply
+//! is taken for the answer to a request that might be, a datagram for the first of its kind, and a
+//! connection for one that an end may have, if there is one. Once the rules have changed it may have
+//! begun under others, by an end that may no longer: then both ends have to be allowed to.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,7 +14,7 @@ use smoltcp::wire::TcpPacket;
 
 use crate::action::{PeerId, Protocol};
 use crate::rules::Query;
-use crate::stack::conversations::{Conversations, End, Ends, Kind, Standing};
+use crate::stack::conversations::{Begun, Conversations, End, Ends, Kind};
 use crate::stack::flow::{FlowKey, FlowTable};
 use crate::stack::icmp::{self, HEADER_LEN, Message, QuotedProtocol, Version};
 use crate::stack::packet::{Packet, Transport};
@@ -32,7 +34,7 @@ impl Stack {
         let owner = outlet.route(packet.destination);
         let Self { flows, conversations, policy, .. } = self;
         let a_rule_takes = || {
-            let Some(owner) = owner.filter(|_| policy.has_rules()) else { return false };
+            let Some(owner) = owner.filter(|_| policy.judges_overlay()) else { return false };
             let rules = OverlayRules { flows, policy, outlet };
             let way = Way { from: peer, to: owner.peer };
             !rules.let_pass(way, packet, conversations, now)
@@ -73,11 +75,6 @@ impl Way {
     }
 }
 
-/// Whoever would have begun what `ends` only go on with.
-const fn reversed(ends: Ends) -> Ends {
-    Ends { first: ends.other, other: ends.first }
-}
-
 /// What the rules say of packets between peers.
 struct OverlayRules<'a> {
     flows: &'a FlowTable,
@@ -109,6 +106,7 @@ impl OverlayRules<'_> {
         let socket = SocketAddr::new;
         let ends = |from, to| way.ends(socket(packet.source, from), socket(packet.destination, to));
         match packet.transport {
+            Transport::Other | Transport::Icmp if !self.policy.has_rules() => true,
             Transport::Tcp { source_port, destination_port } => {
                 let ends = ends(source_port, destination_port);
                 let segment = TcpPacket::new_unchecked(packet.transport_bytes());
@@ -128,7 +126,7 @@ impl OverlayRules<'_> {
                 let message = packet.transport_bytes();
                 let echo = ends(0, 0);
                 match icmp::read(version, message) {
-                    Message::EchoReply => self.may_begin(Protocol::Icmp, &reversed(echo)),
+                    Message::EchoReply => self.may_begin(Protocol::Icmp, &echo.reversed()),
                     _ if icmp::is_error(version, message) => {
                         let quote = &message[HEADER_LEN..];
                         self.let_error_pass(way, packet.destination, quote, conversations, now)
@@ -155,20 +153,28 @@ impl OverlayRules<'_> {
     ) -> bool {
         let (kind, maker) = (Kind::Connection, ends.first.peer);
         let sockets = [ends.first.socket, ends.other.socket];
-        let standing = conversations.find(kind, sockets, now).filter(|_| !begins);
-        match standing {
-            Some(Standing::Open) => return true,
-            Some(Standing::Ended) => return false,
-            None => {}
+        if !begins && conversations.know(kind, sockets, now) {
+            return true;
         }
-        let back = reversed(ends);
-        let ends = match self.say(Protocol::Tcp, &ends) {
-            OverlaySay::Pass => ends,
-            OverlaySay::Stop if !begins && self.may_begin(Protocol::Tcp, &back) => back,
-            OverlaySay::Stop | OverlaySay::Elsewhere => return false,
+        let begun = if begins {
+            self.may_begin(Protocol::Tcp, &ends).then_some(Begun::ByFirst(ends))
+        } else {
+            self.under_way(ends, conversations.have_rules_changed())
         };
-        conversations.begin(kind, ends, maker);
+        let Some(begun) = begun else { return false };
+        conversations.add(kind, begun, maker, now);
         true
+    }
+
+    /// Who may have begun a connection that is under way and not known, if it is to go on.
+    fn under_way(&self, ends: Ends, have_rules_changed: bool) -> Option<Begun> {
+        let may_begin = |ends| self.may_begin(Protocol::Tcp, &ends);
+        match (may_begin(ends), may_begin(ends.reversed())) {
+            (true, true) => Some(Begun::ByEither(ends)),
+            (true, false) if !have_rules_changed => Some(Begun::ByFirst(ends)),
+            (false, true) if !have_rules_changed => Some(Begun::ByFirst(ends.reversed())),
+            (true | false, true | false) => None,
+        }
     }
 
     fn let_datagram_pass(
@@ -178,12 +184,12 @@ impl OverlayRules<'_> {
         now: Instant,
     ) -> bool {
         let (kind, maker) = (Kind::Datagrams, ends.first.peer);
-        if conversations.find(kind, [ends.first.socket, ends.other.socket], now).is_some() {
+        if conversations.know(kind, [ends.first.socket, ends.other.socket], now) {
             return true;
         }
         let begins = self.may_begin(Protocol::Udp, &ends);
         if begins {
-            conversations.begin(kind, ends, maker);
+            conversations.add(kind, Begun::ByFirst(ends), maker, now);
         }
         begins
     }
@@ -205,19 +211,17 @@ impl OverlayRules<'_> {
         }
         let ends = Way { from: way.to, to: way.from }.ends(quoted.source, quoted.destination);
         let sockets = [quoted.source, quoted.destination];
-        let may_either =
-            |protocol| self.may_begin(protocol, &ends) || self.may_begin(protocol, &reversed(ends));
         match quoted.protocol {
-            QuotedProtocol::Tcp(_) => match conversations.find(Kind::Connection, sockets, now) {
-                Some(standing) => standing == Standing::Open,
-                None => may_either(Protocol::Tcp),
-            },
+            QuotedProtocol::Tcp(_) => {
+                conversations.know(Kind::Connection, sockets, now)
+                    || self.under_way(ends, conversations.have_rules_changed()).is_some()
+            }
             QuotedProtocol::Udp => {
-                conversations.find(Kind::Datagrams, sockets, now).is_some()
+                conversations.know(Kind::Datagrams, sockets, now)
                     || self.may_begin(Protocol::Udp, &ends)
             }
             QuotedProtocol::EchoRequest => self.may_begin(Protocol::Icmp, &ends),
-            QuotedProtocol::Echo => self.may_begin(Protocol::Icmp, &reversed(ends)),
+            QuotedProtocol::Echo => self.may_begin(Protocol::Icmp, &ends.reversed()),
         }
     }
 }

@@ -140,7 +140,7 @@ impl Policy {
 
     /// The gateway that this is the policy of, with the rules of now.
     pub(crate) fn gateway(&self) -> Option<Gateway> {
-        let rules = self.rules.as_slice().to_vec();
+        let rules = self.rules().to_vec();
         self.gateway.clone().map(|gateway| Gateway { rules, ..gateway })
     }
 
@@ -152,8 +152,17 @@ impl Policy {
         changed
     }
 
+    pub(crate) const fn rules(&self) -> &[Rule] {
+        self.rules.as_slice()
+    }
+
     pub(crate) const fn has_rules(&self) -> bool {
         !self.rules.as_slice().is_empty()
+    }
+
+    /// Whether rules have a say in packets between peers, or those that may come once will.
+    pub(crate) fn judges_overlay(&self) -> bool {
+        self.has_rules() || self.allows_overlay()
     }
 
     /// Whether a datagram may belong to a flow of its own, with a target of its own.

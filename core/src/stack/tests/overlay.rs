@@ -176,12 +176,109 @@ fn what_a_rule_leads_elsewhere_does_not_go_on_with_the_peer() {
     let target = RedirectTarget::Address(socket("127.0.0.1:8080"));
     let redirect = RuleAction::Redirect { target, proxy_protocol: ProxyProtocol::Off };
     let rules = vec![Rule { to: vec!["10.0.0.3/32".parse().unwrap()], ..Rule::any(redirect) }];
-    let mut fresh = world(rules.clone());
-    assert!(!passes(&mut fresh, ALICE, &alice().segment(Ack, b"of one before the restart")));
     let mut changed = world(vec![Rule::any(RELAY)]);
     assert!(passes(&mut changed, ALICE, &alice().segment(Syn, &[])));
     changed.stack.set_rules(rules, &mut changed.wire);
     assert!(!passes(&mut changed, ALICE, &alice().segment(Ack, b"on and on")));
+}
+
+#[test]
+fn what_one_end_may_begin_goes_on_though_a_rule_leads_what_the_other_begins_elsewhere() {
+    let target = RedirectTarget::Address(socket("127.0.0.1:8080"));
+    let redirect = Rule::any(RuleAction::Redirect { target, proxy_protocol: ProxyProtocol::Off });
+    let bobs = Rule { from: bob_is_stopped().remove(0).from, ..redirect.clone() };
+    for (peer, client) in [(ALICE, alice()), (BOB, bob())] {
+        let segment = client.segment(Ack, b"of one before the restart");
+        assert!(passes(&mut world(vec![bobs.clone()]), peer, &segment));
+        assert!(!passes(&mut world(vec![redirect.clone()]), peer, &segment));
+    }
+}
+
+/// More than are remembered.
+fn open_many(world: &mut World) {
+    for n in 0..40_000_usize {
+        let from = format!("10.0.0.2:{}", 2_000 + n);
+        world.receive(ALICE, &Client::new(&from, "10.0.0.3:80").segment(Syn, &[]));
+        world.sent();
+    }
+}
+
+#[test]
+fn new_rules_end_a_connection_between_peers_that_was_forgotten() {
+    for rules in [vec![], vec![Rule::any(RELAY)]] {
+        for (before, after) in [(true, false), (false, true)] {
+            let mut world = world(rules.clone());
+            if before {
+                open_many(&mut world);
+            }
+            assert!(passes(&mut world, ALICE, &alice().segment(Syn, &[])));
+            if after {
+                open_many(&mut world);
+            }
+            assert!(passes(&mut world, BOB, &bob().segment(Ack, b"whoever began this")));
+            world.stack.set_rules(bobs_port_is_stopped(), &mut world.wire);
+            assert!(!passes(&mut world, ALICE, &alice().segment(Ack, b"on and on")));
+            assert!(!passes(&mut world, BOB, &bob().segment(Ack, b"on and on")));
+            let error = error_about(&alice().segment(Ack, &[]), BOB_IP, ALICE_IP);
+            assert!(!passes(&mut world, BOB, &error));
+        }
+    }
+}
+
+#[test]
+fn what_new_rules_have_ended_does_not_go_on_later() {
+    let mut world = world(vec![Rule::any(RELAY)]);
+    assert!(passes(&mut world, ALICE, &alice().segment(Syn, &[])));
+    world.stack.set_rules(bobs_port_is_stopped(), &mut world.wire);
+    for _ in 0..4 {
+        world.wait(Duration::from_secs(3 * 60 * 60));
+        assert!(!passes(&mut world, ALICE, &alice().segment(Ack, b"on and on")));
+        assert!(!passes(&mut world, BOB, &bob().segment(Ack, b"on and on")));
+    }
+}
+
+#[test]
+fn rules_that_are_the_first_leave_alone_what_may_begin_under_them() {
+    let mut world = world(vec![]);
+    assert!(passes(&mut world, ALICE, &alice().segment(Syn, &[])));
+    world.stack.set_rules(bob_is_stopped(), &mut world.wire);
+    assert!(passes(&mut world, BOB, &bob().segment(Ack, b"answer")));
+}
+
+#[test]
+fn what_goes_on_since_before_the_gateway_started_anew_outlives_rules_that_allow_it() {
+    let mut world = world(bob_is_stopped());
+    assert!(passes(&mut world, BOB, &bob().segment(Ack, b"in the middle")));
+    world.stack.set_rules(bob_is_stopped(), &mut world.wire);
+    assert!(passes(&mut world, BOB, &bob().segment(Ack, b"in the middle")));
+}
+
+#[test]
+fn each_question_between_peers_is_answered_however_many_there_are() {
+    let mut world = world(bob_is_stopped());
+    assert!(passes(&mut world, ALICE, &udp(ALICES, BOBS, b"question")));
+    for n in 0..40_000_usize {
+        let from = format!("10.0.0.2:{}", 2_000 + n);
+        world.receive(ALICE, &udp(&from, BOBS, b"question"));
+        assert!(passes(&mut world, BOB, &udp(BOBS, &from, b"answer")), "{n}");
+        // Fifty a second.
+        world.wait(Duration::from_millis(20));
+        if n % 1_000 == 0 {
+            assert!(passes(&mut world, BOB, &udp(BOBS, ALICES, b"a stream")), "{n}");
+        }
+    }
+}
+
+/// Another stack would not know which end began what goes on.
+#[test]
+fn no_tape_begins_while_a_connection_goes_on_that_new_rules_have_left_alone() {
+    let mut world = world(vec![Rule::any(RELAY)]);
+    assert!(passes(&mut world, ALICE, &alice().segment(Syn, &[])));
+    assert!(world.stack.is_at_rest(world.now));
+    world.stack.set_rules(bob_is_stopped(), &mut world.wire);
+    assert!(!world.stack.is_at_rest(world.now));
+    world.wait(Duration::from_secs(3 * 60 * 60));
+    assert!(world.stack.is_at_rest(world.now));
 }
 
 #[test]
