@@ -84,6 +84,8 @@ fn largest_datagrams(lab: &Lab, job: Job) -> Result<()> {
 
 /// How long a masquerade remembers a way without traffic.
 const MEMORY_SECONDS: &str = "2";
+/// Longer than that.
+const FORGOTTEN: Duration = Duration::from_secs(3);
 /// Longer than that, and shorter than WireGuard's own keepalive after data, which takes 10 seconds.
 const SILENCE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -101,6 +103,9 @@ fn masqueraded(lab: &Lab, job: Job, keepalive: u16) -> Result<(Chain, Service<()
     if let Some(end) = tunnel.wireguard_go().filter(|_| !job.forwards()) {
         // The kernel looks for routers of IPv6 even on such an interface, and opens the way by that.
         near.sysctl(&format!("ipv6/conf/{}/disable_ipv6", end.interface()), "1")?;
+        // What it has said so far may have been answered since the rule is there: to the masquerade that
+        // is a way that the other end has begun, until it is forgotten.
+        thread::sleep(FORGOTTEN);
     }
     comes_up(&tunnel, LIMIT)?;
     chain.was_met()?;
