@@ -13,7 +13,8 @@ impl Engine {
     ///
     /// # Errors
     /// Any [`StartTapeError`]; nothing has changed then. An engine that is new is at rest, and any
-    /// is some minutes after its last flow.
+    /// is some minutes after its last flow. One whose rules have changed also has to wait for two
+    /// hours without connections between peers: another would not know which end began them.
     pub fn start_tape(
         &mut self,
         sink: Box<dyn TapeSink>,
@@ -44,7 +45,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether a tape can begin: there are no flows, and no traces of any.
+    /// Whether a tape can begin: there are no flows, no traces of any, and no conversations between
+    /// peers that have to be remembered.
     pub fn is_at_rest(&self) -> bool {
         self.stack.is_at_rest(self.now)
     }
