@@ -1,15 +1,14 @@
 //! Who else may read a file that holds a secret, or change it.
 //!
-//! Its owner may, and has to be root or us; a group that we are in may read it, as Kubernetes' `fsGroup`
-//! and group-owned key files have it; a user who is us or root may by an access control list, as
-//! systemd's credentials have it. Others never may, unless the configuration says that the secret is
-//! shared with all who get that far: swarm and Kubernetes mount secrets with a mode of 0444 or 0644.
-//! Nobody but the owner ever may change it.
+//! Its owner may, and has to be root or us unless we are root; a group that we are in may read it, as
+//! Kubernetes' `fsGroup` and group-owned key files have it; a user who is us or root may by an access
+//! control list, as systemd's credentials have it. Others never may, unless the configuration says that
+//! the secret is shared with all who get that far: swarm and Kubernetes mount secrets with a mode of
+//! 0444 or 0644. Nobody but the owner ever may change it.
 //!
-//! An owner who is neither root nor us is refused rather than warned of, as sshd does with the files that
-//! it trusts: they can put another secret there at any time, and nobody reads the warnings of a service.
-//! That a service's key belongs to the user that it runs as is the rule, and `slipwire check` by root the
-//! case that meets it: then the thing to do is to check as that user.
+//! Root may read everybody's files, and has them named in a configuration of its own: a key that a user
+//! has brought into a container, or that of a service whose user it is, when root runs `slipwire check`.
+//! An owner who is neither root nor us is refused otherwise: they can put another secret there at any time.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -129,7 +128,8 @@ impl Exposure {
             let what = format!("{} holds a secret and {what} (mode {mode:04o})", path.display());
             Some(Problem::new(what, self.mend(us, path)))
         };
-        if secrets == Secrets::Private && !us.is_or_root(self.owner) {
+        let is_strangers = us.user != 0 && !us.is_or_root(self.owner);
+        if secrets == Secrets::Private && is_strangers {
             return problem(format!("belongs to user {}", self.owner));
         }
         let (whom, may) = self.entries.iter().find(|(who, may)| match who {
@@ -159,14 +159,11 @@ impl Exposure {
                 .to_owned();
         }
         let strip = if self.has_acl { format!("setfacl -b {shown} && ") } else { String::new() };
-        let (owner, chmod) = (self.owner, format!("{strip}chmod 600 {shown}"));
-        match (owner == user, user == 0) {
-            (true, _) => format!("run `{chmod}`"),
-            (false, true) => format!(
-                "run slipwire as user {owner}, or, if the secret is ours, run `chown {user} {shown} \
-                 && {chmod}`, or, if that user may know it, set secrets = \"shared\" below [interface]"
-            ),
-            (false, false) => format!("have root run `chown {user} {shown} && {chmod}`"),
+        let chmod = format!("{strip}chmod 600 {shown}");
+        if self.owner == user || user == 0 {
+            format!("run `{chmod}`")
+        } else {
+            format!("have root run `chown {user} {shown} && {chmod}`")
         }
     }
 }
@@ -259,18 +256,15 @@ mod tests {
         }
     }
 
-    /// Root reads everybody's files, so that nothing but the owner tells that one is somebody's.
     #[test]
-    fn root_uses_no_secret_of_somebody_else_unless_told_to() {
+    fn root_uses_a_secret_that_a_user_keeps_for_himself() {
         let root = Us { user: 0, groups: vec![0] };
-        let judge = |secrets| exposure(0o600, 7, 7).judge_for(&root, Path::new("a.key"), secrets);
-        let Problem { what, mend } = judge(Secrets::Private).unwrap();
-        assert_eq!(what, "a.key holds a secret and belongs to user 7 (mode 0600)");
-        assert!(mend.contains("run slipwire as user 7"), "{mend}");
-        assert!(mend.contains("chown 0 a.key && chmod 600 a.key"), "{mend}");
-        assert!(mend.contains("secrets = \"shared\""), "{mend}");
-        assert!(judge(Secrets::Shared).is_none());
-        assert!(exposure(0o600, 0, 7).judge_for(&root, Path::new("a"), Secrets::Private).is_none());
+        let judge =
+            |mode| exposure(mode, 7, 7).judge_for(&root, Path::new("a.key"), Secrets::Private);
+        assert!(judge(0o600).is_none());
+        let Problem { what, mend } = judge(0o644).unwrap();
+        assert_eq!(what, "a.key holds a secret and is open to others (mode 0644)");
+        assert_eq!(mend, "run `chmod 600 a.key`");
     }
 
     #[test]
