@@ -13,7 +13,8 @@ use crate::config::Filtering;
 pub(crate) struct Contacts {
     current: BTreeSet<SocketAddr>,
     previous: BTreeSet<SocketAddr>,
-    /// The one that was sent to last.
+    /// The one that was sent to last, which is in the younger generation: most mappings know no other,
+    /// and need no search.
     latest: Option<SocketAddr>,
 }
 
@@ -63,6 +64,7 @@ impl Contacts {
     /// Whether `remote` may send to the peer (RFC 4787, section 5).
     pub(crate) fn admit(&self, remote: SocketAddr, filtering: Filtering) -> bool {
         filtering == Filtering::EndpointIndependent
+            || self.latest == Some(remote)
             || [&self.current, &self.previous]
                 .into_iter()
                 .any(|contacts| find(contacts, remote, filtering).is_some())
@@ -70,6 +72,9 @@ impl Contacts {
 
     /// Notes that `remote`, which is [admitted](Self::admit), sends: what lets it in is in use.
     pub(crate) fn use_by(&mut self, remote: SocketAddr, filtering: Filtering) {
+        if self.latest == Some(remote) {
+            return;
+        }
         if find(&self.current, remote, filtering).is_none()
             && let Some(known) = find(&self.previous, remote, filtering)
         {
