@@ -38,6 +38,9 @@ impl Host {
         ip(&["netns", "add", &name], "")?;
         let namespace = File::open(format!("/run/netns/{name}"))?;
         let host = Self(Arc::new(Inner { name, namespace, logs }));
+        // Nobody else has the link-local addresses of links to come. While they are being checked for
+        // that, the kernel can't ask for neighbours, and after three seconds it calls them unreachable.
+        host.sysctl("ipv6/conf/default/dad_transmits", "0")?;
         host.ip("link set lo up")?;
         Ok(host)
     }
