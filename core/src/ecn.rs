@@ -96,8 +96,8 @@ const fn updated(checksum: u16, before: u16, after: u16) -> u16 {
 mod tests {
     use smoltcp::wire::{Ipv4Packet, Ipv6Packet};
 
-    use super::Ecn::{Ce, Ect0, Ect1, NotEct};
     use super::*;
+    use crate::ecn::Ecn::{Ce, Ect0, Ect1, NotEct};
 
     const MARKS: [Ecn; 4] = [NotEct, Ect1, Ect0, Ce];
 

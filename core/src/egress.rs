@@ -17,12 +17,26 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::action::Transmit;
 use crate::ecn::Ecn;
 use crate::limits::{
     DATAGRAM_LEN_MAX, TRAIN_LEN_MAX, TRAIN_SEGMENTS_MAX, TRAINS_IDLE, TRAINS_MAX, TRAINS_OPEN_MAX,
     TRAINS_RESERVED,
 };
+
+/// A train of WireGuard datagrams to one destination, in one contiguous buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    /// Where all of them go.
+    pub destination: SocketAddr,
+    /// The local address that they should leave from, if the peer last wrote to it.
+    pub source: Option<IpAddr>,
+    /// The mark of their IP headers: all have the same.
+    pub ecn: Ecn,
+    /// Bytes of each datagram but the last, which may be shorter.
+    pub segment_size: usize,
+    /// One or more datagrams, back to back; never empty.
+    pub contents: &'a [u8],
+}
 
 /// Where a datagram goes, the address of ours that it should leave from, and its mark.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

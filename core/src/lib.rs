@@ -123,17 +123,22 @@
 #![deny(missing_docs)]
 
 mod action;
+mod address;
+mod arrival;
 mod bucket;
 pub mod config;
-mod conflict;
-pub mod decision;
+mod datagram;
 mod ecn;
 mod egress;
 mod engine;
+mod flow;
+mod id;
 mod key;
 mod limits;
 mod notation;
 mod path_mtu;
+mod policy;
+mod routing;
 pub mod rules;
 mod stack;
 mod stats;
@@ -143,19 +148,21 @@ mod time;
 mod timer;
 mod tunnel;
 
-pub use action::{
-    Abort, Action, Arrival, Datagram, FlowId, FlowMeta, Fragmenting, Identity, IdleRings, Loss,
-    NoFlow, OpenError, ParseFlowIdError, PeerId, Protocol, Refusal, Target, TrafficClass, Transmit,
-    Travel, Undelivered,
-};
+pub use action::{Action, IdleRings};
+pub use address::readings;
+pub use arrival::Arrival;
 pub use config::Config;
-pub use conflict::PeerConflict;
+pub use config::PeerConflict;
+pub use datagram::{Datagram, Fragmenting, Loss, TrafficClass, Travel, Undelivered};
 pub use ecn::Ecn;
+pub use egress::Transmit;
 pub use engine::Engine;
+pub use flow::{Abort, FlowMeta, NoFlow, OpenError, Protocol, Refusal, Target};
+pub use id::{FlowId, Identity, ParseFlowIdError, PeerId};
 pub use ipnet::IpNet;
 pub use key::{KEY_LEN, KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use limits::{Limits, Share};
-pub use stack::readings;
+pub use policy::decision;
 pub use stats::{Counter, Stats};
 pub use tap::{Direction, Tap};
 pub use time::Instant;

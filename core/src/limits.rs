@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// Bytes of a page. Where the system has larger ones, one byte takes more than is counted.
+pub(crate) const PAGE_LEN: usize = 4096;
+
 /// What one packet needs around it: the largest datagram and WireGuard's header and tag.
 pub(crate) const SCRATCH_LEN: usize = PACKET_LEN_MAX + 32;
 

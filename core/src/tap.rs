@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::action::{Identity, PeerId};
+use crate::id::{Identity, PeerId};
 use crate::time::Instant;
 
 /// Which way a packet goes.

@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::{Engine, split};
-use crate::action::{FlowId, IdleRings, NoFlow, OpenError, Refusal, TrafficClass, Undelivered};
+use crate::action::IdleRings;
+use crate::datagram::{TrafficClass, Undelivered};
+use crate::engine::{Engine, split};
+use crate::flow::{NoFlow, OpenError, Refusal};
+use crate::id::FlowId;
 use crate::tape::{Input, Output};
 use crate::time::Instant;
 

@@ -14,17 +14,22 @@ use std::sync::Arc;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use self::wire::Wire;
-use crate::action::{Action, Arrival, Datagram, FlowId, FlowMeta, Identity, PeerId, Transmit};
+use crate::action::Action;
+use crate::arrival::Arrival;
+use crate::config::peer::{Others as _, PeerConflict, conflicts};
 use crate::config::{self, Config, ConfigError};
-use crate::conflict::{Others as _, PeerConflict, conflicts};
-use crate::egress::Egress;
+use crate::datagram::Datagram;
+use crate::egress::{Egress, Transmit};
+use crate::engine::wire::Wire;
+use crate::flow::FlowMeta;
+use crate::id::{FlowId, Identity, PeerId};
 use crate::key::PublicKey;
+use crate::routing::Member;
 use crate::rules::Rule;
 use crate::stack::{Setup, Stack};
 use crate::stats::Stats;
 use crate::tap::{Direction, Tap};
-use crate::tape::{self, Input, Output, Recorder};
+use crate::tape::{Input, Output, Recorder};
 use crate::time::{Instant, earlier};
 use crate::tunnel::Tunnel;
 
@@ -292,7 +297,7 @@ impl Engine {
         self.advance(now);
         let id = self.tunnel.add_peer(peer, self.now);
         self.note(|| {
-            Input::PeerAdded(tape::Member {
+            Input::PeerAdded(Member {
                 id,
                 name: peer.name.clone(),
                 public_key: peer.public_key,

@@ -1,6 +1,6 @@
 //! Tapes: when they begin and end, and what is written at once.
 
-use super::{Engine, next_seed};
+use crate::engine::{Engine, next_seed};
 use crate::stack::Stack;
 use crate::stats::Counter;
 use crate::tape::{Head, Input, Recorder, StartTapeError, TapeSink};

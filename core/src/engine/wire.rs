@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::action::{Identity, PeerId};
 use crate::egress::Egress;
-use crate::stack::{Outlet, Route};
+use crate::id::{Identity, PeerId};
+use crate::routing::Route;
+use crate::stack::outlet::Outlet;
 use crate::stats::{Counter, Stats};
 use crate::tap::{Direction, Tap};
 use crate::tape::{Output, Recorder};

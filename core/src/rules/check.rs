@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use super::{Facts, ProxyProtocol, RedirectTarget, Rule, RuleAction, Rules, Source};
-use crate::action::Protocol;
-use crate::stack::is_one_host;
+use crate::address::is_one_host;
+use crate::flow::{Protocol, ProxyProtocol};
+use crate::rules::{Facts, RedirectTarget, Rule, RuleAction, Rules, Source};
 
 /// A contradiction within a rule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
-use super::set::Set;
+use crate::rules::set::Set;
 
 /// The pieces of one line.
 #[derive(Debug)]

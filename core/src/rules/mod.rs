@@ -24,16 +24,17 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
+use intervals::Intervals;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use set::{Common, Set, Union};
 
-use crate::action::Protocol;
+use crate::flow::Protocol;
 use crate::key::PublicKey;
 use crate::notation::ipv4_readings;
 
+pub use crate::flow::ProxyProtocol;
 pub use check::RuleError;
-use intervals::Intervals;
-use set::{Common, Set, Union};
 
 /// The most rules that a list may have.
 pub const RULES_MAX: usize = 65_536;
@@ -104,18 +105,6 @@ impl fmt::Display for RedirectTarget {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
-}
-
-/// The header that tells a host who its client is (the PROXY protocol of HAProxy).
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub enum ProxyProtocol {
-    /// None.
-    #[default]
-    Off,
-    /// A line of text.
-    V1,
-    /// Binary, with the peer's key and name beside its address.
-    V2,
 }
 
 /// A flow that is asked for.

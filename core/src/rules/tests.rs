@@ -3,8 +3,8 @@ use std::sync::LazyLock;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use super::*;
 use crate::key::PrivateKey;
+use crate::rules::*;
 
 const RELAY: RuleAction = RuleAction::Relay { proxy_protocol: ProxyProtocol::Off };
 

@@ -6,7 +6,7 @@
 
 use smoltcp::wire::{TcpPacket, TcpSeqNumber};
 
-use crate::action::{FlowId, PeerId};
+use crate::id::{FlowId, PeerId};
 use crate::stack::packet::{Header, Packet};
 
 /// Bytes of the largest packet that comes of it. More would not fit into the processor's first cache

@@ -2,23 +2,25 @@
 
 use std::net::SocketAddr;
 
-use crate::action::{
-    FlowId, FlowMeta, NoFlow, OpenError, PeerId, Protocol, Refusal, Target, TrafficClass,
-};
+use rand_chacha::rand_core::RngCore;
+
 use crate::config::RefusedAnswer;
+use crate::datagram::TrafficClass;
+use crate::flow::{FlowMeta, NoFlow, OpenError, Protocol, Refusal, Target};
+use crate::id::{FlowId, PeerId};
 use crate::limits::PACKET_LEN_MAX;
-use crate::stack::admission::Full;
-use crate::stack::flow::{FlowKey, FlowKind};
-use crate::stack::icmp::{self, HEADER_LEN, Reason, Version};
+use crate::policy::Offer;
+use crate::stack::Stack;
+use crate::stack::key::{Ends, FlowKey};
+use crate::stack::limit::room::Full;
 use crate::stack::mapping::Mapping;
+use crate::stack::outlet::{Exit, Outlet};
+use crate::stack::packet::icmp::{self, HEADER_LEN, Reason, Version};
 use crate::stack::packet::{Packet, mark, write_icmp, write_udp};
-use crate::stack::peer_side::new_meta;
-use crate::stack::policy::Offer;
-use crate::stack::tcp::{self, Addresses, Connection, Ends, Exit, Stage, TcpFlow};
-use crate::stack::{Outlet, Stack};
+use crate::stack::table::{FlowKind, new_meta};
+use crate::stack::tcp::{self, Addresses, Connection, Stage, TcpFlow};
 use crate::stats::Counter;
 use crate::time::Instant;
-use rand_chacha::rand_core::RngCore;
 
 /// Ports that are tried before a flow is refused: a peer may speak from the target to any of them.
 const PORT_TRIES_MAX: usize = 128;

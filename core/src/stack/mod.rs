@@ -9,107 +9,60 @@
 //! It knows peers by id only; sessions, endpoints and keys are the tunnel's. What passes between
 //! the two, an IP packet and a peer, is the seam.
 
-mod admission;
-mod claims;
+mod answer;
 mod coalescer;
-mod contacts;
-mod conversations;
-mod datagrams;
-mod flow;
-mod fragmentation;
-mod hairpin;
 mod host_side;
-mod icmp;
+mod key;
+mod keyed_hash;
+mod limit;
 mod mapping;
-mod memory;
-mod outbound;
+pub(crate) mod outlet;
 mod overlay;
 mod packet;
+mod path_mtu;
 mod peer_side;
-pub(crate) mod policy;
 mod ports;
-mod protected;
 mod reach;
-mod reassembly;
-mod revision;
+mod recheck;
 mod setup;
-mod shares;
+mod table;
 mod tcp;
 #[cfg(test)]
 mod tests;
-mod too_big;
-mod undelivered;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::action::{Abort, Action, Datagram, FlowId, FlowMeta, Identity, PeerId, Refusal, Target};
+use crate::action::Action;
 use crate::bucket::{Bucket, Rate};
 use crate::config;
+use crate::datagram::Datagram;
+use crate::flow::{Abort, FlowMeta, Refusal, Target};
+use crate::id::{FlowId, PeerId};
 use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, Limits, SCRATCH_LEN};
+use crate::policy::Policy;
 use crate::rules::Rule;
+use crate::stack::coalescer::Coalescer;
+use crate::stack::limit::eviction::Claims;
+use crate::stack::limit::memory::Memory;
+use crate::stack::limit::shares::Holdings;
+use crate::stack::mapping::hairpin::ExternalPorts;
+use crate::stack::mapping::queue::Datagrams;
+use crate::stack::outlet::{Exit, Outlet};
+use crate::stack::overlay::conversations::Conversations;
+use crate::stack::packet::icmp::Version;
+use crate::stack::packet::reassembly::Fragments;
+use crate::stack::ports::Ports;
+pub(crate) use crate::stack::setup::Setup;
+use crate::stack::table::{FlowKind, FlowTable};
+use crate::stack::tcp::{Next, SequenceNumbers, Stage, TcpFlow, TimeWaits};
 use crate::stats::Counter;
 use crate::time::Instant;
 use crate::timer::Timers;
-
-use claims::Claims;
-use coalescer::Coalescer;
-use conversations::Conversations;
-use datagrams::Datagrams;
-use flow::{FlowKind, FlowTable};
-use hairpin::ExternalPorts;
-use icmp::Version;
-use memory::Memory;
-pub(crate) use peer_side::is_one_host;
-use policy::{Owner, Policy, Who};
-use ports::Ports;
-pub use protected::readings;
-use reassembly::Fragments;
-pub(crate) use setup::Setup;
-use shares::Holdings;
-use tcp::{Exit, Next, SequenceNumbers, Stage, TcpFlow, TimeWaits};
-
-/// Who owns an inner address, by the longest matching prefix.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Route {
-    pub(crate) peer: PeerId,
-    pub(crate) prefix_len: u8,
-}
-
-impl Route {
-    /// The owner, as a peer that sends there sees it.
-    fn owner_for(self, sender: PeerId) -> Owner {
-        let who = if self.peer == sender { Who::Sender } else { Who::Another };
-        Owner { who, prefix_len: self.prefix_len }
-    }
-}
-
-/// What the stack needs of the tunnel.
-pub(crate) trait Outlet {
-    /// Whether bulk may be sent. Answers may always be tried.
-    fn has_room(&mut self) -> bool;
-
-    /// Sends the packet `buffer[..len]`; at least 15 bytes follow it, which are overwritten.
-    fn send(&mut self, peer: PeerId, buffer: &mut [u8], len: usize);
-
-    /// Who owns an address.
-    fn route(&self, destination: IpAddr) -> Option<Route>;
-
-    /// Bytes of the largest packet that the way to a peer's endpoint carries in one datagram: the
-    /// tunnel's MTU or less, and at least [`MTU_MIN`](crate::config::MTU_MIN).
-    fn path_mtu(&mut self, peer: PeerId) -> u16;
-
-    /// Who a peer is.
-    fn identity(&self, peer: PeerId) -> Option<Arc<Identity>>;
-
-    /// Counts one event.
-    fn count(&mut self, counter: Counter);
-}
 
 /// All flows of an engine.
 #[derive(Debug)]

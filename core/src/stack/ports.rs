@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::action::Protocol;
+use crate::flow::Protocol;
 use crate::limits::{PORT_POOLS_MAX, TIME_WAITS_MAX};
-use crate::stack::flow::{FlowKey, KeyedState};
+use crate::stack::key::FlowKey;
+use crate::stack::keyed_hash::KeyedState;
 use crate::time::Instant;
 
 /// The first port: those below are for services (RFC 6056, section 3.2).
@@ -212,7 +213,7 @@ impl Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::action::PeerId;
+    use crate::id::PeerId;
 
     fn key(target: u32, port: u16) -> FlowKey {
         let [.., a, b] = target.to_be_bytes();

@@ -3,7 +3,8 @@
 
 use std::net::SocketAddr;
 
-use crate::action::{FlowId, Target};
+use crate::flow::Target;
+use crate::id::FlowId;
 use crate::rules::Query;
 use crate::stack::Stack;
 

@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::action::{
-    Action, FlowId, OpenError, PeerId, Refusal, TrafficClass, Travel, Undelivered,
-};
-use crate::key::PublicKey;
+use crate::action::Action;
+use crate::datagram::{TrafficClass, Travel, Undelivered};
+use crate::flow::{OpenError, Refusal};
+use crate::id::{FlowId, PeerId};
+use crate::routing::Member;
 use crate::rules::Rule;
 use crate::stack::Setup;
 use crate::time::Instant;
@@ -26,15 +26,6 @@ pub(crate) struct Head {
     pub(crate) at: Instant,
     pub(crate) setup: Setup,
     pub(crate) members: Vec<Member>,
-}
-
-/// A peer, as far as a stack knows it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Member {
-    pub(crate) id: PeerId,
-    pub(crate) name: String,
-    pub(crate) public_key: PublicKey,
-    pub(crate) allowed_ips: Vec<IpNet>,
 }
 
 /// One thing on a tape.

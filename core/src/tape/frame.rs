@@ -9,7 +9,7 @@ pub(crate) const FRAME_HEAD_LEN: usize = 8;
 /// The longest body that is believed.
 pub(crate) const BODY_LEN_MAX: usize = 1 << 24;
 
-use super::TapeError;
+use crate::tape::TapeError;
 
 /// Whether a file that begins like this is a tape, of whatever version. Less than its first 14 bytes
 /// are not enough to say so.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::entry::Member;
-use crate::action::{Identity, PeerId};
-use crate::tunnel::AllowedIps;
+use crate::id::{Identity, PeerId};
+use crate::routing::{AllowedIps, Member};
 
 /// More slots than an engine has peers: tables grow with them, and a damaged tape may say anything.
 const SLOTS_MAX: usize = 1 << 20;

@@ -45,7 +45,7 @@ mod text;
 use std::fmt;
 use std::ops::ControlFlow;
 
-pub(crate) use entry::{Head, Input, Member, Output};
+pub(crate) use entry::{Head, Input, Output};
 pub use frame::is_tape;
 pub(crate) use recorder::Recorder;
 pub use replay::{Difference, Replay, Step, TapeEnd};

@@ -4,11 +4,12 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::entry::{Entry, Head, Input, Output};
-use super::frame::{FRAME_HEAD_LEN, preamble, seal};
-use super::{StartTapeError, TapeSink};
-use crate::action::{Action, FlowId, PeerId};
+use crate::action::Action;
+use crate::id::{FlowId, PeerId};
 use crate::stats::Counter;
+use crate::tape::entry::{Entry, Head, Input, Output};
+use crate::tape::frame::{FRAME_HEAD_LEN, preamble, seal};
+use crate::tape::{StartTapeError, TapeSink};
 use crate::time::Instant;
 
 /// Bytes of entries that are gathered before they are written.

@@ -4,17 +4,18 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::TapeError;
-use super::entry::{Entry, Head, Input, Output};
-use super::members::Members;
-use super::script::{Deviation, Script, Subject};
-use super::summary::Summary;
-use super::text;
-use crate::action::{FlowId, Identity, PeerId};
 use crate::config::{self, MTU_MIN};
-use crate::stack::{Outlet, Route, Stack};
+use crate::id::{FlowId, Identity, PeerId};
+use crate::routing::Route;
+use crate::stack::Stack;
+use crate::stack::outlet::Outlet;
 use crate::stats::Counter;
 use crate::tap::{Direction, Tap};
+use crate::tape::entry::{Entry, Head, Input, Output};
+use crate::tape::members::Members;
+use crate::tape::script::{Deviation, Script, Subject};
+use crate::tape::summary::Summary;
+use crate::tape::{TapeError, text};
 use crate::time::Instant;
 
 /// A tape that is replayed: call [`step`](Self::step) until the tape ends or something differs.

@@ -1,11 +1,10 @@
 //! A tape while it is replayed: what was said then, beside what is said now.
 
-use super::TapeError;
-use super::entry::{Entry, Head, Output};
-use super::frame::{Frames, Next};
-use super::summary::Summary;
-use super::text;
-use crate::action::FlowId;
+use crate::id::FlowId;
+use crate::tape::entry::{Entry, Head, Output};
+use crate::tape::frame::{Frames, Next};
+use crate::tape::summary::Summary;
+use crate::tape::{TapeError, text};
 
 /// The entries of a tape, one after another.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::action::{FlowMeta, Protocol};
+use crate::flow::{FlowMeta, Protocol};
 
 /// The start of an IP packet, for people. The port of an echo is its identifier, at both ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

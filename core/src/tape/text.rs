@@ -1,8 +1,8 @@
 //! What is on a tape, in words.
 
-use super::entry::{Entry, Input, Lent, Output};
-use super::summary::Summary;
-use crate::action::FlowId;
+use crate::id::FlowId;
+use crate::tape::entry::{Entry, Input, Lent, Output};
+use crate::tape::summary::Summary;
 
 /// An entry that is no input.
 pub(crate) fn entry(entry: &Entry<'_>) -> String {

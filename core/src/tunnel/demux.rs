@@ -11,7 +11,7 @@ use boringtun::noise::{HandshakeInit, Packet, Tunn};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::RngCore as _;
 
-use crate::action::PeerId;
+use crate::id::PeerId;
 use crate::key::{KEY_LEN, PublicKey};
 
 /// The bits of a receiver index that number the sessions of one peer.

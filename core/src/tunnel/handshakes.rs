@@ -10,15 +10,15 @@ use std::time::Duration;
 use boringtun::noise::HandshakeInit;
 use boringtun::noise::handshake::parse_handshake_anon;
 
-use super::Tunnel;
-use super::admission::{Effort, HandshakeKind, Proof, Verdict};
-use super::wire::deliver;
-use crate::action::Arrival;
+use crate::arrival::Arrival;
 use crate::bucket::{Bucket, Rate};
 use crate::egress::{Egress, Way};
 use crate::key::PublicKey;
 use crate::stats::{Counter, Stats};
 use crate::time::Instant;
+use crate::tunnel::Tunnel;
+use crate::tunnel::handshake_gate::{Effort, HandshakeKind, Proof, Verdict};
+use crate::tunnel::wire::deliver;
 
 /// How often each notice is logged at most.
 pub(super) const NOTICES: Rate = Rate::new(1, Duration::from_secs(60));

@@ -1,7 +1,7 @@
 //! The WireGuard half of an engine: datagrams outside, IP packets of peers inside.
 //!
 //! ```text
-//! datagram -> demux -> admission -> peer -> allowed IPs -> packet, and whose it is
+//! datagram -> demux -> handshake gate -> peer -> allowed IPs -> packet, and whose it is
 //!                      (handshakes)  (boringtun)
 //! packet for a peer ------------------> peer -> egress
 //! ```
@@ -14,17 +14,16 @@
 //! Not done, as boringtun does not: a new session after 2^60 messages (none gets there within the
 //! three minutes that a session lives).
 
-mod admission;
-mod allowed_ips;
-mod carriage;
 mod clock;
 mod demux;
 mod endpoint;
+mod endpoint_mtu;
+mod handshake_gate;
+mod handshake_sources;
 mod handshakes;
 mod inner;
 mod peer;
 mod roster;
-mod sources;
 mod supervisor;
 #[cfg(test)]
 mod tests;
@@ -41,25 +40,25 @@ use boringtun::x25519;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
-use self::admission::Gate;
-pub(crate) use self::allowed_ips::AllowedIps;
-use self::carriage::{Carriage, News};
-use self::clock::Clock;
-use self::demux::{Demux, Message};
-use self::handshakes::Notices;
-use self::peer::Peer;
-use self::roster::Roster;
-use self::wire::Wire;
-use crate::action::{Arrival, Identity, PeerId};
+use crate::arrival::Arrival;
 use crate::config::{self, Config};
 use crate::ecn::leave_tunnel;
 use crate::egress::Egress;
+use crate::id::{Identity, PeerId};
 use crate::key::PublicKey;
 use crate::limits::{QUEUED_LEN_MAX, SCRATCH_LEN};
-use crate::stack::Route;
+use crate::routing::{AllowedIps, Route};
 use crate::stats::{Counter, Stats};
 use crate::time::Instant;
 use crate::timer::Timers;
+use crate::tunnel::clock::Clock;
+use crate::tunnel::demux::{Demux, Message};
+use crate::tunnel::endpoint_mtu::{Carriage, News};
+use crate::tunnel::handshake_gate::Gate;
+use crate::tunnel::handshakes::Notices;
+use crate::tunnel::peer::Peer;
+use crate::tunnel::roster::Roster;
+use crate::tunnel::wire::Wire;
 
 /// Data with this counter or a higher one is not taken (REJECT_AFTER_MESSAGES of the WireGuard
 /// paper); boringtun's own arithmetic overflows just above.

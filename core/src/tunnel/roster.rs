@@ -8,17 +8,17 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use slab::Slab;
 
-use super::Tunnel;
-use super::peer::Peer;
-use crate::action::{Identity, PeerId};
 use crate::config;
-use crate::conflict::Others;
+use crate::config::peer::Others;
+use crate::id::{Identity, PeerId};
 use crate::key::PublicKey;
-use crate::tape;
+use crate::routing::Member;
 use crate::time::Instant;
+use crate::tunnel::Tunnel;
+use crate::tunnel::peer::Peer;
 
 /// One peer, and what it claims.
-struct Member {
+struct Seat {
     peer: Peer,
     allowed_ips: Vec<IpNet>,
 }
@@ -26,7 +26,7 @@ struct Member {
 /// Every peer of an end.
 #[derive(Default)]
 pub(super) struct Roster {
-    slots: Slab<Member>,
+    slots: Slab<Seat>,
     generations: Vec<u32>,
 }
 
@@ -36,14 +36,14 @@ impl Roster {
     }
 
     pub(super) fn get(&self, id: PeerId) -> Option<&Peer> {
-        self.is_current(id).then(|| self.slots.get(id.slot())).flatten().map(|member| &member.peer)
+        self.is_current(id).then(|| self.slots.get(id.slot())).flatten().map(|seat| &seat.peer)
     }
 
     pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
         if !self.is_current(id) {
             return None;
         }
-        self.slots.get_mut(id.slot()).map(|member| &mut member.peer)
+        self.slots.get_mut(id.slot()).map(|seat| &mut seat.peer)
     }
 
     /// The id of the peer in a slot.
@@ -53,33 +53,33 @@ impl Roster {
 
     /// Every peer, in the order of the slots.
     pub(super) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
-        self.slots.iter().map(|(slot, member)| (self.id_of(slot), &member.peer))
+        self.slots.iter().map(|(slot, seat)| (self.id_of(slot), &seat.peer))
     }
 
-    fn members(&self) -> impl Iterator<Item = (PeerId, &Member)> {
-        self.slots.iter().map(|(slot, member)| (self.id_of(slot), member))
+    fn seats(&self) -> impl Iterator<Item = (PeerId, &Seat)> {
+        self.slots.iter().map(|(slot, seat)| (self.id_of(slot), seat))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (PeerId, &mut Peer)> {
         let Self { slots, generations } = self;
-        slots.iter_mut().map(|(slot, member)| (id_in(slot, generations), &mut member.peer))
+        slots.iter_mut().map(|(slot, seat)| (id_in(slot, generations), &mut seat.peer))
     }
 
-    fn insert(&mut self, member: Member) -> PeerId {
-        let slot = self.slots.insert(member);
+    fn insert(&mut self, seat: Seat) -> PeerId {
+        let slot = self.slots.insert(seat);
         if self.generations.len() <= slot {
             self.generations.resize(slot + 1, 0);
         }
         self.id_of(slot)
     }
 
-    fn remove(&mut self, id: PeerId) -> Option<Member> {
+    fn remove(&mut self, id: PeerId) -> Option<Seat> {
         if !self.is_current(id) {
             return None;
         }
-        let member = self.slots.try_remove(id.slot())?;
+        let seat = self.slots.try_remove(id.slot())?;
         self.generations[id.slot()] = self.generations[id.slot()].wrapping_add(1);
-        Some(member)
+        Some(seat)
     }
 
     fn id_of(&self, slot: usize) -> PeerId {
@@ -103,7 +103,7 @@ impl Tunnel {
         let now = self.clock.set(now);
         let index = self.demux.unused_index(&mut self.rng);
         let limiter = Arc::clone(&self.no_limit);
-        let id = self.peers.insert(Member {
+        let id = self.peers.insert(Seat {
             peer: Peer::new(&self.private_key, peer, self.mtu, index, limiter, now),
             allowed_ips: peer.allowed_ips.clone(),
         });
@@ -117,7 +117,7 @@ impl Tunnel {
 
     /// Removes a peer with its sessions, whatever they still had to say. Returns who it was.
     pub(crate) fn remove_peer(&mut self, id: PeerId) -> Option<Arc<Identity>> {
-        let Member { peer, allowed_ips } = self.peers.remove(id)?;
+        let Seat { peer, allowed_ips } = self.peers.remove(id)?;
         let identity = Arc::clone(peer.identity());
         self.queued_len -= peer.queued_len();
         self.demux.remove(&identity.public_key);
@@ -131,11 +131,11 @@ impl Tunnel {
     }
 
     /// Every peer, as others but the tunnel know it.
-    pub(crate) fn members(&self) -> impl Iterator<Item = tape::Member> {
-        self.peers.members().map(|(id, member)| {
-            let Identity { name, public_key } = &**member.peer.identity();
+    pub(crate) fn members(&self) -> impl Iterator<Item = Member> {
+        self.peers.seats().map(|(id, seat)| {
+            let Identity { name, public_key } = &**seat.peer.identity();
             let (name, public_key) = (name.clone(), *public_key);
-            tape::Member { id, name, public_key, allowed_ips: member.allowed_ips.clone() }
+            Member { id, name, public_key, allowed_ips: seat.allowed_ips.clone() }
         })
     }
 

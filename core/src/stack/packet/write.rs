@@ -9,9 +9,10 @@ use smoltcp::wire::{
     checksum,
 };
 
-use crate::action::TrafficClass;
-
-use super::{IPV4_HEADER_LEN, IPV6_HEADER_LEN, TTL, UDP_HEADER_LEN, icmpv6_checksum};
+use crate::datagram::TrafficClass;
+use crate::stack::packet::{
+    IPV4_HEADER_LEN, IPV6_HEADER_LEN, TTL, UDP_HEADER_LEN, icmpv6_checksum,
+};
 
 /// Where a packet's parts are, once its IP header is written.
 struct Layout {

@@ -3,9 +3,10 @@
 
 use smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber};
 
+use crate::stack::key::Ends;
+use crate::stack::outlet::Exit;
 use crate::stack::packet;
 use crate::stack::tcp::guard::Standing;
-use crate::stack::tcp::{Ends, Exit};
 
 /// Sends an acknowledgement (or, with `control`, a reset) of where a connection stands.
 pub(crate) fn send_standing(

@@ -4,7 +4,7 @@
 //! Each connection has an interface and a socket set of its own: a shared set looks at every
 //! socket for every packet.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
@@ -12,10 +12,10 @@ use smoltcp::socket::tcp;
 use smoltcp::time::Instant as EngineInstant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, TcpControl, TcpPacket, TcpSeqNumber};
 
-use crate::action::PeerId;
 use crate::config;
 use crate::path_mtu::PathMtu;
-use crate::stack::Outlet;
+use crate::stack::key::Ends;
+use crate::stack::outlet::Exit;
 use crate::stack::packet::Packet;
 use crate::stack::tcp::bare::send_standing;
 use crate::stack::tcp::device::{Blueprint, Device};
@@ -42,20 +42,6 @@ pub(crate) enum Phase {
     Over,
 }
 
-/// Both ends of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ends {
-    pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
-    pub(crate) peer: PeerId,
-}
-
-/// What a packet leaves through: the tunnel, and the buffer that it is written in.
-pub(crate) struct Exit<'a> {
-    pub(crate) outlet: &'a mut dyn Outlet,
-    pub(crate) scratch: &'a mut [u8],
-}
-
 /// A connection.
 pub(crate) struct Connection {
     ends: Ends,
@@ -80,6 +66,7 @@ pub(crate) struct Connection {
 
 /// What IPv4 and TCP add to what a segment carries.
 const SEGMENT_HEADERS_LEN: usize = 40;
+
 /// More than smoltcp's longest retransmission timeout.
 const GO_BACK: Duration = Duration::from_secs(61);
 

@@ -4,8 +4,8 @@ use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium};
 use smoltcp::time::Instant as EngineInstant;
 use smoltcp::wire::{IpAddress, Ipv4Packet, Ipv6Packet, TcpPacket};
 
-use crate::action::PeerId;
-use crate::stack::Outlet;
+use crate::id::PeerId;
+use crate::stack::outlet::Outlet;
 use crate::stack::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN};
 use crate::stack::tcp::guard::Guard;
 use crate::time::Instant;

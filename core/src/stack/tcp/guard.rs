@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use smoltcp::wire::{TcpOption, TcpPacket, TcpSeqNumber};
 
-use crate::stack::tcp::path::Path;
-use crate::stack::tcp::recovery::{DELAY_MAX, LONE_DELAY_MAX, Recovery};
+use crate::stack::tcp::sender::delivery::Path;
+use crate::stack::tcp::sender::recovery::{DELAY_MAX, LONE_DELAY_MAX, Recovery};
 use crate::time::Instant;
 
 /// Challenge ACKs are sent at most this often (RFC 5961, section 7), in nanoseconds.

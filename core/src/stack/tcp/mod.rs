@@ -8,34 +8,36 @@ mod bare;
 mod connection;
 mod device;
 mod guard;
-mod path;
-mod recovery;
 mod rings;
+mod sender;
 mod sequence;
 mod time_wait;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use connection::WasReset;
 use smoltcp::wire::{TcpControl, TcpPacket, TcpSeqNumber};
 
-pub(crate) use bare::send_standing;
-use connection::WasReset;
-pub(crate) use connection::{Connection, Ends, Exit, Phase};
-pub(crate) use guard::Standing;
-pub(crate) use rings::{Addresses, PAGE_LEN};
-pub(crate) use sequence::SequenceNumbers;
-pub(crate) use time_wait::{Straggler, TimeWaits};
-
-use crate::action::{Abort, Action, FlowId};
+use crate::action::Action;
 use crate::config;
+use crate::flow::Abort;
+use crate::id::FlowId;
 use crate::limits::{
     SEGMENTS_PER_TURN, TCP_REST_MIN, TCP_STALL_TIMEOUT, TCP_TUNNEL_CONNECT_TIMEOUT,
 };
-use crate::stack::flow::FlowKey;
-use crate::stack::memory::Allowance;
+use crate::stack::key::{Ends, FlowKey};
+use crate::stack::limit::memory::Allowance;
+use crate::stack::outlet::Exit;
 use crate::stack::packet::Packet;
 use crate::time::Instant;
+
+pub(crate) use bare::send_standing;
+pub(crate) use connection::{Connection, Phase};
+pub(crate) use guard::Standing;
+pub(crate) use rings::Addresses;
+pub(crate) use sequence::SequenceNumbers;
+pub(crate) use time_wait::{Straggler, TimeWaits};
 
 /// A TCP flow.
 #[derive(Debug)]

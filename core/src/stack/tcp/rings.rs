@@ -6,8 +6,7 @@
 
 use std::ops::Range;
 
-/// Bytes of a page. Where the system has larger ones, one byte takes more than is counted.
-pub(crate) const PAGE_LEN: usize = 4096;
+use crate::limits::PAGE_LEN;
 
 /// Capacities of 2^k - 1 bytes: smoltcp scales the window of its SYN-ACK after the fact, and with
 /// any other capacity the scaled window would reach past the end of the ring.

@@ -9,8 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use smoltcp::wire::TcpSeqNumber;
 
-use crate::stack::flow::KeyedState;
-use crate::stack::tcp::Ends;
+use crate::stack::key::Ends;
+use crate::stack::keyed_hash::KeyedState;
 use crate::time::Instant;
 
 /// RFC 9293's clock of initial sequence numbers, in nanoseconds: it comes round in 4.77 hours.
@@ -106,7 +106,7 @@ mod tests {
     use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, TcpPacket};
 
     use super::*;
-    use crate::action::PeerId;
+    use crate::id::PeerId;
 
     fn ends(local: &str, remote: &str) -> Ends {
         let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use smoltcp::wire::TcpPacket;
 
 use crate::limits::{TIME_WAIT, TIME_WAITS_MAX};
-use crate::stack::flow::{FlowKey, KeyedState};
-use crate::stack::shares::Ranking;
+use crate::stack::key::FlowKey;
+use crate::stack::keyed_hash::KeyedState;
+use crate::stack::limit::shares::Ranking;
 use crate::stack::tcp::Standing;
 use crate::time::Instant;
 

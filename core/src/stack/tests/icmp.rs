@@ -1,8 +1,8 @@
 //! Echo, and errors.
 
-use super::*;
-use crate::action::{Abort, Protocol};
+use crate::flow::{Abort, Protocol};
 use crate::stack::packet::mark;
+use crate::stack::tests::*;
 
 #[test]
 fn an_echo_to_our_own_address_is_answered_by_us() {

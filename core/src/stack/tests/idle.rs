@@ -1,6 +1,6 @@
 //! Memory that idle connections do not need.
 
-use super::*;
+use crate::stack::tests::*;
 
 const CLIENT: &str = "10.77.0.2:40000";
 

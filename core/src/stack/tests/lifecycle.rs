@@ -3,11 +3,11 @@
 
 use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst, Syn};
 
-use super::tcp::{answer_syn, take_syn};
-use super::*;
-use crate::action::{Abort, Refusal};
-use crate::stack::fragmentation::cut;
+use crate::flow::{Abort, Refusal};
+use crate::stack::packet::fragmentation::cut;
 use crate::stack::tcp::Stage;
+use crate::stack::tests::tcp::{answer_syn, take_syn};
+use crate::stack::tests::*;
 
 const CLIENT: &str = "10.0.0.2:40000";
 const SERVER: &str = "172.16.0.9:80";

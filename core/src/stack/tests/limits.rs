@@ -2,10 +2,11 @@
 
 use smoltcp::wire::TcpControl::{None as Ack, Rst, Syn};
 
-use super::*;
-use crate::action::{Abort, OpenError, Protocol, Refusal};
-use crate::stack::flow::{Bound, FlowKey};
+use crate::flow::{Abort, OpenError, Protocol, Refusal};
+use crate::stack::key::FlowKey;
+use crate::stack::limit::bound::Bound;
 use crate::stack::tcp::Standing;
+use crate::stack::tests::*;
 
 #[test]
 fn rfc6888_req_4_limits_of_flows_are_answered_by_resets_and_others_do_not_feel_them() {

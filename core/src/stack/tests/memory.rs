@@ -2,9 +2,9 @@
 
 use smoltcp::wire::TcpControl::{None as Ack, Syn};
 
-use super::*;
-use crate::action::Abort;
+use crate::flow::Abort;
 use crate::limits::Share;
+use crate::stack::tests::*;
 
 const CAROL: PeerId = PeerId::first(2);
 const LIMIT: usize = 1 << 20;

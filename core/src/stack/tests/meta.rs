@@ -2,9 +2,8 @@
 
 use smoltcp::wire::TcpControl::Syn;
 
-use super::*;
-use crate::action::{FlowMeta, Protocol, Target};
-use crate::rules::ProxyProtocol;
+use crate::flow::{FlowMeta, Protocol, ProxyProtocol, Target};
+use crate::stack::tests::*;
 
 /// Everything that a flow's meta data says.
 type Told = (String, Protocol, SocketAddr, SocketAddr, Target, Option<usize>, ProxyProtocol);

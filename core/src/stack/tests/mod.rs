@@ -26,13 +26,18 @@ use std::time::Duration;
 
 use smoltcp::wire::{TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 
-use crate::action::{Action, FlowId, Identity, NoFlow, PeerId, TrafficClass};
+use crate::action::Action;
 use crate::config::{Config, DefaultAction, Gateway, Interface, Mappings, Parts, Tcp};
+use crate::datagram::TrafficClass;
+use crate::flow::NoFlow;
+use crate::id::{FlowId, Identity, PeerId};
 use crate::key::PrivateKey;
 use crate::limits::{Limits, SCRATCH_LEN};
+use crate::routing::Route;
 use crate::rules::{Rule, RuleAction};
+use crate::stack::outlet::Outlet;
 use crate::stack::packet::{Packet, Transport, write_icmp, write_tcp, write_udp};
-use crate::stack::{Outlet, Route, Setup, Stack};
+use crate::stack::{Setup, Stack};
 use crate::stats::{Counter, Stats};
 use crate::time::Instant;
 

@@ -2,8 +2,9 @@
 
 use smoltcp::wire::TcpControl::{None as Ack, Rst, Syn};
 
-use super::*;
-use crate::rules::{ProxyProtocol, RedirectTarget, Source};
+use crate::flow::ProxyProtocol;
+use crate::rules::{RedirectTarget, Source};
+use crate::stack::tests::*;
 
 const ALICES: &str = "10.0.0.2:1000";
 const BOBS: &str = "10.0.0.3:2000";
@@ -78,9 +79,15 @@ fn fragments_are_judged_as_the_packet_that_they_are_of() {
     for (peer, from, to, arrives) in [(ALICE, ALICES, BOBS, true), (BOB, BOBS, ALICES, false)] {
         let whole = udp(from, to, &[1; 3000]);
         let mut pieces = Vec::new();
-        crate::stack::fragmentation::cut(&whole, 1400, 7, &mut vec![0; 1500], |piece, len| {
-            pieces.push(piece[..len].to_vec());
-        });
+        crate::stack::packet::fragmentation::cut(
+            &whole,
+            1400,
+            7,
+            &mut vec![0; 1500],
+            |piece, len| {
+                pieces.push(piece[..len].to_vec());
+            },
+        );
         for piece in &pieces {
             world.receive(peer, piece);
         }
@@ -350,7 +357,7 @@ fn an_address_of_the_tunnels_network_leaves_where_it_is_named() {
     world.datagrams();
     // And no longer once it is not.
     world.stack.set_rules(vec![Rule::any(RELAY)], &mut world.wire);
-    assert_eq!(world.actions(), [Action::Aborted(flow, crate::action::Abort::Forbidden)]);
+    assert_eq!(world.actions(), [Action::Aborted(flow, crate::flow::Abort::Forbidden)]);
     world.receive(ALICE, &packet);
     assert!(world.actions().is_empty());
 }

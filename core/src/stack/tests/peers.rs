@@ -2,9 +2,9 @@
 
 use smoltcp::wire::TcpControl::{None as Ack, Rst, Syn};
 
-use super::*;
-use crate::action::Abort;
+use crate::flow::Abort;
 use crate::rules::Source;
+use crate::stack::tests::*;
 
 const CLIENT: &str = "10.0.0.2:5000";
 

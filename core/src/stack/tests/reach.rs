@@ -2,9 +2,10 @@
 
 use smoltcp::wire::TcpControl::Syn;
 
-use super::*;
-use crate::action::{Loss, Protocol, Refusal, Undelivered};
-use crate::rules::{ProxyProtocol, RedirectTarget};
+use crate::datagram::{Loss, Undelivered};
+use crate::flow::{Protocol, ProxyProtocol, Refusal};
+use crate::rules::RedirectTarget;
+use crate::stack::tests::*;
 
 const CLIENT: &str = "10.0.0.2:5000";
 /// An address that is routed to the host, which core does not know.

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst, Syn};
 
-use super::tcp::take_syn;
-use super::*;
-use crate::action::Abort;
+use crate::flow::Abort;
+use crate::stack::tests::tcp::take_syn;
+use crate::stack::tests::*;
 
 const SERVER: &str = "172.16.0.9:80";
 /// More than there are ports.

@@ -2,7 +2,7 @@
 
 use smoltcp::wire::TcpControl::{Fin, None as Ack};
 
-use super::*;
+use crate::stack::tests::*;
 
 const CLIENT: &str = "10.0.0.2:40000";
 

@@ -1,8 +1,9 @@
 //! What the RFCs on NATs ask of mappings, where no test beside the code asks it already. The table
 //! of all their requirements is `tests/NAT.md`.
 
-use super::*;
-use crate::action::{Abort, Loss, Refusal, Undelivered};
+use crate::datagram::{Loss, Undelivered};
+use crate::flow::{Abort, Refusal};
+use crate::stack::tests::*;
 
 const CLIENT: &str = "10.0.0.2:5000";
 const UDP_HOST: &str = "192.0.2.1:1000";

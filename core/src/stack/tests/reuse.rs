@@ -2,8 +2,8 @@
 
 use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst, Syn};
 
-use super::*;
-use crate::action::Abort;
+use crate::flow::Abort;
+use crate::stack::tests::*;
 
 const CLIENT: &str = "10.0.0.2:40000";
 

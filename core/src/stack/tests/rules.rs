@@ -4,9 +4,9 @@ use std::path::Path;
 
 use smoltcp::wire::TcpControl::{None as Ack, Rst, Syn};
 
-use super::*;
-use crate::action::{Abort, Protocol, Target};
-use crate::rules::{ProxyProtocol, RedirectTarget, Source};
+use crate::flow::{Abort, Protocol, ProxyProtocol, Target};
+use crate::rules::{RedirectTarget, Source};
+use crate::stack::tests::*;
 
 const CLIENT: &str = "10.0.0.2:5000";
 const RELAY: RuleAction = RuleAction::Relay { proxy_protocol: ProxyProtocol::Off };

@@ -1,10 +1,12 @@
 //! Packets that are too large for a path, and the sizes that connections agree on.
 
-use super::*;
-use crate::rules::{ProxyProtocol, RedirectTarget};
+use smoltcp::wire::{Ipv4Packet, TcpOption};
+
+use crate::flow::ProxyProtocol;
+use crate::rules::RedirectTarget;
 use crate::stack::packet::write_icmp;
 use crate::stack::tcp::Phase;
-use smoltcp::wire::{Ipv4Packet, TcpOption};
+use crate::stack::tests::*;
 
 const CLIENT: &str = "10.0.0.2:5000";
 const CLIENT_V6: &str = "[fd00::2]:5000";
@@ -356,9 +358,15 @@ fn ipv6_between_peers_is_refused_with_the_size_that_fits_unless_its_sender_cut_i
     assert_eq!(error.transport_bytes()[4..8], 1300_u32.to_be_bytes());
 
     for (size, gets_through) in [(1280, true), (1352, false)] {
-        crate::stack::fragmentation::cut(&packet, size, 9, &mut vec![0; 1500], |piece, len| {
-            world.receive(BOB, &piece[..len]);
-        });
+        crate::stack::packet::fragmentation::cut(
+            &packet,
+            size,
+            9,
+            &mut vec![0; 1500],
+            |piece, len| {
+                world.receive(BOB, &piece[..len]);
+            },
+        );
         let sent = world.sent();
         assert_eq!(sent.iter().all(|(peer, _)| *peer == ALICE), gets_through, "{size}");
         assert!(sent.iter().all(|(_, packet)| packet.len() <= 1300));

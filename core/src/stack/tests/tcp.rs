@@ -2,9 +2,9 @@
 
 use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst, Syn};
 
-use super::*;
-use crate::action::{Abort, OpenError, Refusal, Target};
 use crate::config::RefusedAnswer;
+use crate::flow::{Abort, OpenError, Refusal, Target};
+use crate::stack::tests::*;
 
 const CLIENT: &str = "10.0.0.2:40000";
 

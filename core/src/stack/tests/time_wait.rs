@@ -2,11 +2,11 @@
 
 use smoltcp::wire::TcpControl::Syn;
 
-use super::*;
-use crate::action::Protocol;
+use crate::flow::Protocol;
 use crate::limits::{TIME_WAIT, TIME_WAITS_MAX};
-use crate::stack::flow::FlowKey;
+use crate::stack::key::FlowKey;
 use crate::stack::tcp::{Standing, Straggler, TimeWaits};
+use crate::stack::tests::*;
 
 const STANDING: Standing =
     Standing { sequence: TcpSeqNumber(1), acknowledgement: TcpSeqNumber(1), window: 0 };

@@ -1,12 +1,12 @@
 //! UDP mappings, and packets between peers.
 
-use super::*;
-use crate::action::{Fragmenting, Refusal};
 use crate::config::Filtering;
+use crate::datagram::Fragmenting;
+use crate::flow::{ProxyProtocol, Refusal};
 use crate::limits::{CONTACTS_MIN, CONTACTS_TOTAL_MAX, Share};
-use crate::rules::{ProxyProtocol, RedirectTarget};
-use crate::stack::fragmentation;
-use crate::stack::packet::mark;
+use crate::rules::RedirectTarget;
+use crate::stack::packet::{fragmentation, mark};
+use crate::stack::tests::*;
 
 const CLIENT: &str = "10.0.0.2:5000";
 

@@ -1,10 +1,11 @@
 //! What peers hear of their datagrams that were lost on the host's side.
 
-use super::*;
-use crate::action::{Loss, NoFlow, Refusal, Undelivered};
 use crate::config::Filtering;
+use crate::datagram::{Loss, Undelivered};
+use crate::flow::{NoFlow, ProxyProtocol, Refusal};
 use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE};
-use crate::rules::{ProxyProtocol, RedirectTarget};
+use crate::rules::RedirectTarget;
+use crate::stack::tests::*;
 
 /// A client and a host of each IP version.
 const PAIRS: [(&str, &str); 2] =

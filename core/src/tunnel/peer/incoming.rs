@@ -5,17 +5,17 @@ use std::net::IpAddr;
 use boringtun::noise::TunnResult;
 use boringtun::noise::errors::WireGuardError;
 
-use super::super::admission::Effort;
-use super::super::demux::{receiver_index, sender_index};
-use super::super::handshakes::NOTICES;
-use super::super::inner::holds_its_header;
-use super::super::supervisor::Rise;
-use super::super::wire::Wire;
-use super::{Peer, written};
-use crate::action::Arrival;
+use crate::arrival::Arrival;
 use crate::bucket::Rate;
 use crate::limits::{PEER_INITIATIONS_BURST, PEER_INITIATIONS_RATE};
 use crate::stats::Counter;
+use crate::tunnel::demux::{receiver_index, sender_index};
+use crate::tunnel::handshake_gate::Effort;
+use crate::tunnel::handshakes::NOTICES;
+use crate::tunnel::inner::holds_its_header;
+use crate::tunnel::peer::{Peer, written};
+use crate::tunnel::supervisor::Rise;
+use crate::tunnel::wire::Wire;
 
 /// Sessions that the peer may ask for.
 const INITIATIONS: Rate = Rate::per_second(PEER_INITIATIONS_BURST, PEER_INITIATIONS_RATE);

@@ -1,6 +1,6 @@
 //! Congestion marks (ECN) pass from the packet to the datagram around it, and back (RFC 6040).
 
-use super::*;
+use crate::tunnel::tests::*;
 
 const MARKS: [Ecn; 4] = [Ecn::NotEct, Ecn::Ect1, Ecn::Ect0, Ecn::Ce];
 

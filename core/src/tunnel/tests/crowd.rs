@@ -2,10 +2,10 @@
 
 use boringtun::noise::TunnResult;
 
-use super::*;
 use crate::limits::{
     HANDSHAKES_WASTED_RATE, HANDSHAKES_WASTED_SOURCE_BURST, HANDSHAKES_WASTED_SOURCE_RATE,
 };
+use crate::tunnel::tests::*;
 
 /// How long a session may take after the message that is to bring it about.
 const SOON: Duration = Duration::from_secs(2);

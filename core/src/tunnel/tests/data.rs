@@ -1,8 +1,8 @@
 //! Packets: padding, what a peer may send from, headers that lie, queues that are full.
 
-use super::*;
-use crate::conflict::Others as _;
+use crate::config::peer::Others as _;
 use crate::limits::{QUEUED_LEN_MAX, QUEUED_PACKETS_MAX};
+use crate::tunnel::tests::*;
 
 /// A packet from end 0 to end 1 with some bytes changed.
 fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

@@ -5,8 +5,8 @@ use blake2::digest::consts::U16;
 use blake2::{Blake2s256, Blake2sMac, Digest as _};
 use rand_chacha::rand_core::RngCore as _;
 
-use super::*;
 use crate::limits::HANDSHAKES_WASTED_RATE;
+use crate::tunnel::tests::*;
 
 const ATTACKER: &str = "203.0.113.66:6666";
 

@@ -15,13 +15,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use super::peer::DATA_OVERHEAD;
-use super::*;
-use crate::action::Transmit;
 use crate::config::{Endpoint, Interface, Mappings, Parts, Tcp};
 use crate::ecn::Ecn;
+use crate::egress::Transmit;
 use crate::key::{PresharedKey, PrivateKey};
 use crate::limits::Limits;
+use crate::tunnel::endpoint_mtu::DATA_OVERHEAD;
+use crate::tunnel::*;
 
 const MTU: u16 = 1420;
 const LATENCY: Duration = Duration::from_millis(20);

@@ -2,7 +2,7 @@
 
 use rand_chacha::rand_core::RngCore as _;
 
-use super::*;
+use crate::tunnel::tests::*;
 
 #[test]
 fn lost_handshakes_are_sent_again() {

@@ -1,6 +1,6 @@
 //! Endpoints that are given by name.
 
-use super::*;
+use crate::tunnel::tests::*;
 
 const PORT: u16 = 51820;
 

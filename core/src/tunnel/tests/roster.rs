@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::*;
-use crate::conflict::Others as _;
+use crate::config::peer::Others as _;
+use crate::tunnel::tests::*;
 
 fn named(name: &str) -> Option<Endpoint> {
     Some(Endpoint::Name { host: name.into(), port: 51820 })

@@ -1,6 +1,6 @@
 //! Handshakes, sessions and keepalives between ends that mean well.
 
-use super::*;
+use crate::tunnel::tests::*;
 
 #[test]
 fn traffic_brings_a_tunnel_up_and_nothing_is_lost() {

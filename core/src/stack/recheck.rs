@@ -1,0 +1,129 @@
+//! The policy changes, or peers come and go, while flows live: those that can't go on as they are
+//! end, and no other notices.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::bucket::Bucket;
+use crate::flow::{Abort, Target};
+use crate::id::{FlowId, PeerId};
+use crate::policy::{Course, Direction, Owner, Verdict};
+use crate::rules::{Query, Rule};
+use crate::stack::Stack;
+use crate::stack::outlet::Outlet;
+use crate::stack::table::FlowKind;
+
+impl Stack {
+    /// Replaces the rules.
+    pub(crate) fn set_rules(&mut self, rules: Vec<Rule>, outlet: &mut dyn Outlet) {
+        self.policy.set_rules(rules);
+        self.judge_conversations_again(outlet);
+        self.judge_again(outlet);
+    }
+
+    /// Replaces the addresses of the host.
+    pub(crate) fn set_host_addresses(&mut self, addresses: Vec<IpAddr>, outlet: &mut dyn Outlet) {
+        if self.policy.set_host_addresses(addresses) {
+            self.judge_again(outlet);
+        }
+    }
+
+    /// A peer has come: it may own addresses now that flows of others lead to.
+    pub(crate) fn handle_peer_added(&mut self, outlet: &mut dyn Outlet) {
+        self.conversations.retain_owners(|address| outlet.route(address).map(|route| route.peer));
+        for id in self.flows.ids() {
+            if !self.keeps_its_way(id, outlet) {
+                self.abort(id, Abort::NoPeer, outlet);
+            }
+        }
+    }
+
+    /// A peer is about to go. Connections that have ended are left to be forgotten in their time.
+    pub(crate) fn remove_peer(&mut self, peer: PeerId, outlet: &mut dyn Outlet) {
+        for id in self.flows.ids() {
+            if self.flows.get(id).is_some_and(|flow| flow.key.peer == peer) {
+                self.abort(id, Abort::NoPeer, outlet);
+            }
+        }
+        let owner = |address| outlet.route(address).map(|route| route.peer);
+        self.conversations.retain_owners(|address| owner(address).filter(|owner| *owner != peer));
+        self.fragments.forget_peer(peer);
+        if let Some(errors) = self.icmp_errors.get_mut(peer.slot()) {
+            *errors = Bucket::default();
+        }
+    }
+
+    /// Whether packets still go where they went when the flow was opened, and come from there.
+    fn keeps_its_way(&mut self, id: FlowId, outlet: &dyn Outlet) -> bool {
+        let Self { flows, policy, contacts, .. } = self;
+        let Some(flow) = flows.get_mut(id) else { return true };
+        let (key, destination) = (flow.key, flow.meta.destination);
+        let inner_owner = outlet.route(key.inner.ip()).map(|route| route.peer);
+        if inner_owner != Some(key.peer) {
+            return false;
+        }
+        let leaves_here = |remote: SocketAddr| {
+            let owner = outlet.route(remote.ip()).map(|route| Owner::of(route, key.peer));
+            policy.course(remote.ip(), owner, || false) == Course::Host
+        };
+        match &mut flow.kind {
+            FlowKind::Mapping(mapping) if key.outer.is_none() => {
+                contacts.take(key.peer, mapping.retain(leaves_here));
+                mapping.has_contacts()
+            }
+            FlowKind::Mapping(_) | FlowKind::Tcp(_) => {
+                flow.meta.target != Target::Host(destination) || leaves_here(destination)
+            }
+        }
+    }
+
+    fn judge_again(&mut self, outlet: &mut dyn Outlet) {
+        for id in self.flows.ids() {
+            if !self.stands(id) {
+                self.abort(id, Abort::Forbidden, outlet);
+            }
+        }
+    }
+
+    /// Whether a flow may go on as it is.
+    fn stands(&mut self, id: FlowId) -> bool {
+        let Self { flows, policy, own_addresses, external_ports, contacts, .. } = self;
+        let Some(flow) = flows.get_mut(id) else { return true };
+        if flow.meta.target == Target::Client {
+            return true;
+        }
+        let (key, destination) = (flow.key, flow.meta.destination);
+        let is_own = own_addresses.iter().any(|own| own.addr() == destination.ip());
+        let direction = if is_own { Direction::Own } else { Direction::Host };
+        let peer = flow.meta.peer.public_key;
+        let decide = |destination: SocketAddr| {
+            let (protocol, source) = (key.protocol, key.inner.ip());
+            policy.decide(&Query { peer, protocol, source, destination }, direction)
+        };
+        match &mut flow.kind {
+            // It speaks with many hosts, each of which was judged by itself.
+            FlowKind::Mapping(mapping) if key.outer.is_none() => {
+                let forgotten = mapping.retain(|remote| match decide(remote) {
+                    Verdict::Offer(offer) => offer.is_relay(remote),
+                    Verdict::Protected => {
+                        external_ports.contain(remote) && policy.is_host_address(remote.ip())
+                    }
+                    Verdict::Reject | Verdict::NoPeer | Verdict::Closed | Verdict::Drop => false,
+                });
+                contacts.take(key.peer, forgotten);
+                mapping.has_contacts()
+            }
+            FlowKind::Mapping(_) | FlowKind::Tcp(_) => match decide(destination) {
+                Verdict::Offer(offer) => {
+                    flow.meta.rule = offer.rule;
+                    let is_same = offer.proxy_protocol == flow.meta.proxy_protocol;
+                    is_same && offer.target == flow.meta.target
+                }
+                Verdict::Reject
+                | Verdict::Protected
+                | Verdict::NoPeer
+                | Verdict::Closed
+                | Verdict::Drop => false,
+            },
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! One peer: boringtun's tunnel to it, and what that needs around it.
+//!
+//! Every entry first lets boringtun look at its timers, if its idea of the time is old, so that no
+//! session outlives its end. What boringtun wants to say goes out here, and nothing but what it
+//! has authenticated moves the endpoint or counts as a sign of life. When handshakes are due is the
+//! [`Supervisor`]'s to say, where they go the [`Endpoint`]'s. Here is what goes to the peer;
+//! [`incoming`] has what comes from it.
+
+mod incoming;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use boringtun::noise::errors::WireGuardError;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::noise::{Tunn, TunnResult};
+use boringtun::x25519;
+
+use crate::bucket::Bucket;
+use crate::config;
+use crate::ecn::Ecn;
+use crate::egress::Way;
+use crate::id::Identity;
+use crate::limits::QUEUED_PACKETS_MAX;
+use crate::stats::Counter;
+use crate::time::{Instant, earlier};
+use crate::tunnel::demux::{is_initiation, sender_index};
+use crate::tunnel::endpoint::{Endpoint, Resolution};
+use crate::tunnel::endpoint_mtu::{Carriage, DATA_OVERHEAD};
+use crate::tunnel::supervisor::Supervisor;
+use crate::tunnel::wire::{Wire, deliver};
+
+/// The name is resolved again after each so many unanswered initiations.
+const UNANSWERED_ASK: u32 = 3;
+/// The peer counts as lost after so many.
+const UNANSWERED_LOST: u32 = 3;
+/// A peer.
+pub(super) struct Peer {
+    identity: Arc<Identity>,
+    tunn: Tunn,
+    endpoint: Endpoint,
+    carriage: Carriage,
+    supervisor: Supervisor,
+    initiations: Bucket,
+    /// Whether it was logged a short while ago that there are too many of them.
+    notice: Bucket,
+    /// The last session that boringtun has numbered.
+    newest_index: u32,
+    /// Packets given to boringtun while there was no session.
+    queued: usize,
+    /// Their bytes.
+    queued_len: usize,
+}
+
+/// Getters.
+impl Peer {
+    /// A peer of the end with this private key. boringtun's clock must have been set.
+    pub(super) fn new(
+        private_key: &x25519::StaticSecret,
+        peer: &config::Peer,
+        mtu: u16,
+        index: u32,
+        limiter: Arc<RateLimiter>,
+        now: Instant,
+    ) -> Self {
+        let preshared_key = peer.preshared_key.as_ref().map(|key| key.bytes());
+        let keepalive = peer.persistent_keepalive.map(|s| Duration::from_secs(s.get().into()));
+        let (name, public_key) = (peer.name.clone(), peer.public_key);
+        let identity = Arc::new(Identity { name, public_key });
+        Self {
+            tunn: Tunn::new(
+                private_key.clone(),
+                peer.public_key.point(),
+                preshared_key,
+                None,
+                index,
+                Some(limiter),
+            ),
+            endpoint: Endpoint::new(peer.endpoint.as_ref()),
+            carriage: Carriage::new(Arc::clone(&identity), mtu),
+            identity,
+            supervisor: Supervisor::new(keepalive, now),
+            initiations: Bucket::default(),
+            notice: Bucket::default(),
+            newest_index: 0,
+            queued: 0,
+            queued_len: 0,
+        }
+    }
+
+    pub(super) const fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    pub(super) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Bytes of the largest packet that gets to the peer in one datagram.
+    pub(super) fn path_mtu(&self, now: Instant) -> u16 {
+        self.carriage.limit(self.endpoint.in_use().map(|address| address.ip()), now)
+    }
+
+    /// Bytes of packets that wait for its handshake.
+    pub(super) const fn queued_len(&self) -> usize {
+        self.queued_len
+    }
+
+    /// What is known of the path to the endpoint.
+    pub(super) const fn carriage_mut(&mut self) -> &mut Carriage {
+        &mut self.carriage
+    }
+
+    /// When the session in use was agreed on.
+    #[cfg(test)]
+    pub(super) fn session_since(&self) -> Option<Instant> {
+        self.supervisor.session_since()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let start = self.endpoint.in_use().and(self.supervisor.handshake_start());
+        earlier(earlier(self.supervisor.deadline(), self.endpoint.deadline()), start)
+    }
+
+    /// Where the peer is believed to be, for logs.
+    fn place(&self) -> String {
+        self.endpoint.handshake_way().map(|way| format!(", at {}", way.to)).unwrap_or_default()
+    }
+
+    fn name(&self) -> &str {
+        &self.identity.name
+    }
+
+    /// Whether boringtun has a session to encrypt with. Its clock must have been set.
+    fn has_session(&self) -> bool {
+        self.tunn.time_since_last_handshake().is_some()
+    }
+}
+
+/// Packets to the peer, time, and addresses.
+impl Peer {
+    /// Sends a packet, padded already, as soon as there is a session.
+    pub(super) fn send(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
+        self.supervisor.asked(wire.now);
+        self.refresh(wire);
+        let Some(way) = self.endpoint.way() else {
+            wire.stats.count(Counter::DropNoEndpoint);
+            self.endpoint.ask();
+            return;
+        };
+        if !self.has_session() {
+            self.queue(packet, wire);
+            return;
+        }
+        let way = Way { ecn: Ecn::of(packet), ..way };
+        let len = packet.len() + DATA_OVERHEAD;
+        let Some(mut reservation) = wire.egress.reserve(way, len) else {
+            wire.stats.count(Counter::DropEgressFull);
+            return;
+        };
+        if let TunnResult::WriteToNetwork(datagram) =
+            self.tunn.encapsulate(packet, reservation.buffer())
+        {
+            let len = datagram.len();
+            reservation.commit(len);
+            self.supervisor.moved_data(wire.now);
+            wire.stats.count(Counter::PacketsOut);
+            wire.stats.count(Counter::DatagramsOut);
+            wire.stats.add(Counter::BytesOut, len as u64);
+        }
+    }
+
+    /// Leaves a packet with boringtun until there is a session, and starts a handshake if none is
+    /// under way.
+    fn queue(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
+        let queued_len = self.queued_len + packet.len();
+        let is_full = self.queued == QUEUED_PACKETS_MAX || queued_len > wire.queue_max;
+        // The first one asks for the handshake.
+        if is_full && self.queued > 0 {
+            wire.stats.count(Counter::DropNoSession);
+            return;
+        }
+        (self.queued, self.queued_len) = (self.queued + 1, queued_len);
+        wire.stats.count(Counter::PacketsOut);
+        let result = self.tunn.encapsulate(packet, wire.scratch);
+        self.say(written(&result), wire);
+    }
+
+    /// Sends what boringtun has queued, which it does only on request. There must be a session,
+    /// without which it would queue again: there is, after whatever proves one.
+    fn flush(&mut self, wire: &mut Wire<'_>) {
+        let Some(way) = self.endpoint.way() else { return };
+        while let TunnResult::WriteToNetwork(datagram) =
+            self.tunn.decapsulate(None, &[], wire.scratch)
+        {
+            let room = wire.egress.reserve(way, datagram.len());
+            deliver(datagram, room, wire.stats);
+            self.supervisor.moved_data(wire.now);
+        }
+        (self.queued, self.queued_len) = (0, 0);
+    }
+
+    /// Lets time pass.
+    pub(super) fn handle_timeout(&mut self, wire: &mut Wire<'_>) {
+        self.endpoint.handle_timeout(wire.now);
+        if !self.supervisor.is_held(wire.now) {
+            self.look_at_timers(wire);
+        }
+        self.supervisor.handle_timeout(wire.now);
+        self.keep_alive(wire);
+    }
+
+    /// Takes what the name of the endpoint resolved to. What is silent so far is tried there.
+    pub(super) fn handle_resolved(&mut self, addresses: &[SocketAddr], wire: &mut Wire<'_>) {
+        match self.endpoint.handle_resolved(addresses, wire.now) {
+            Resolution::Failed => log::warn!(
+                "peer {}: {} does not resolve; trying on",
+                self.name(),
+                self.endpoint.name().map_or("its name", |(host, _)| host),
+            ),
+            Resolution::Unchanged => {}
+            Resolution::Found => {
+                self.carriage.ask();
+                self.refresh(wire);
+                self.keep_alive(wire);
+            }
+        }
+    }
+
+    /// Starts the handshake or sends the keepalive that is due.
+    fn keep_alive(&mut self, wire: &mut Wire<'_>) {
+        if self.endpoint.in_use().is_none() {
+            return;
+        }
+        let wants_session = if self.supervisor.is_keepalive_due(wire.now) {
+            let result = self.tunn.encapsulate(&[], wire.scratch);
+            self.supervisor.sent_keepalive(wire.now);
+            self.say(written(&result), wire);
+            self.supervisor.is_rekey_due(wire.now)
+        } else {
+            self.supervisor.is_handshake_due(wire.now)
+        };
+        if wants_session {
+            // Forced, so that what the supervisor believes to be under way is under way.
+            let result = self.tunn.format_handshake_initiation(wire.scratch, true);
+            self.say(written(&result), wire);
+        }
+    }
+
+    /// Lets boringtun look at its timers if it has not done so for a while.
+    fn refresh(&mut self, wire: &mut Wire<'_>) {
+        if self.supervisor.is_stale(wire.now) {
+            self.look_at_timers(wire);
+        }
+    }
+
+    fn look_at_timers(&mut self, wire: &mut Wire<'_>) {
+        self.supervisor.looked(wire.now);
+        let result = self.tunn.update_timers(wire.scratch);
+        if let TunnResult::Err(WireGuardError::ConnectionExpired) = result {
+            (self.queued, self.queued_len) = (0, 0);
+            self.supervisor.expired(wire.now);
+        }
+        self.say(written(&result), wire);
+    }
+
+    /// Whether the embedder has to resolve the name of the endpoint now.
+    pub(super) fn take_question(&mut self) -> bool {
+        self.endpoint.take_question()
+    }
+}
+
+/// The way out.
+impl Peer {
+    /// Sends what boringtun has written to the scratch buffer, if it has.
+    fn say(&mut self, written: Option<usize>, wire: &mut Wire<'_>) {
+        let Some(len) = written else { return };
+        let way = if is_initiation(&wire.scratch[..len]) {
+            self.prepare_initiation();
+            self.newest_index = sender_index(&wire.scratch[..len]).unwrap_or_default();
+            self.supervisor.initiated(wire.rng, wire.now);
+            self.endpoint.handshake_way()
+        } else {
+            self.endpoint.way()
+        };
+        self.emit(len, way, wire);
+    }
+
+    /// Looks for another way to a peer that does not answer.
+    fn prepare_initiation(&mut self) {
+        let unanswered = self.supervisor.unanswered();
+        if unanswered == 0 {
+            return;
+        }
+        self.endpoint.try_next();
+        if unanswered.is_multiple_of(UNANSWERED_ASK) {
+            self.endpoint.ask();
+        }
+        if unanswered >= UNANSWERED_LOST && self.supervisor.lost() {
+            self.report_lost();
+        }
+    }
+
+    fn report_lost(&self) {
+        if self.endpoint.is_configured() {
+            log::warn!(
+                "peer {} does not answer{}; trying on. Is it running, is the address right, does \
+                 it know our public key? If this machine's clock was set back, it refuses us \
+                 until the clock has caught up",
+                self.name(),
+                self.place(),
+            );
+        } else {
+            // Nobody said that it has to be there: a laptop that was closed, most likely.
+            log::debug!("peer {} does not answer{}", self.name(), self.place());
+        }
+    }
+
+    /// Sends the first `len` bytes of the scratch buffer: a handshake message or a keepalive.
+    fn emit(&self, len: usize, way: Option<Way>, wire: &mut Wire<'_>) {
+        let Some(way) = way else {
+            wire.stats.count(Counter::DropNoEndpoint);
+            return;
+        };
+        let room = wire.egress.reserve_control(way, len);
+        deliver(&wire.scratch[..len], room, wire.stats);
+    }
+}
+
+/// How much boringtun has written for the network.
+fn written(result: &TunnResult<'_>) -> Option<usize> {
+    match result {
+        TunnResult::WriteToNetwork(message) => Some(message.len()),
+        TunnResult::Done
+        | TunnResult::Err(_)
+        | TunnResult::WriteToTunnelV4(..)
+        | TunnResult::WriteToTunnelV6(..) => None,
+    }
+}
