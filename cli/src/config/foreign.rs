@@ -1,7 +1,5 @@
 //! What people bring along from wg and wg-quick: whole files in their form, and their words.
 
-use super::schema::plain;
-
 /// Keys of which every file in wg-quick's form has one, without the underscores that they have here.
 const KEYS: [&str; 3] = ["privatekey", "publickey", "allowedips"];
 
@@ -55,6 +53,11 @@ pub(super) fn wg_quick(text: &str) -> Option<WgQuick<'_>> {
         offset += line.len();
     }
     None
+}
+
+/// A word without case and punctuation: `AllowedIPs`, as wg writes it, is `allowed_ips`.
+pub(super) fn plain(word: &str) -> String {
+    word.replace(['_', '-'], "").to_lowercase()
 }
 
 /// What to do about a key of wg-quick's that has no place here.

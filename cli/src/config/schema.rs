@@ -1,6 +1,6 @@
 //! Every table and key that a configuration knows, and the nearest one to a key that it does not.
 
-use super::foreign;
+use super::foreign::{self, plain};
 
 /// How often a table may stand in a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,11 +140,6 @@ pub(crate) fn mend_unknown_table(name: &str) -> String {
 fn elsewhere(key: &str) -> Option<String> {
     let home = ALL.iter().find(|schema| schema.keys.contains(&key))?;
     Some(format!("it belongs below {}", home.header()))
-}
-
-/// A word without case and punctuation: `AllowedIPs`, as wg writes it, is `allowed_ips`.
-pub(super) fn plain(word: &str) -> String {
-    word.replace(['_', '-'], "").to_lowercase()
 }
 
 /// The known word that `word` was probably meant to be: the same in plain, or a slip or two of the

@@ -1,0 +1,50 @@
+//! The rules of the house.
+
+use slipwire_tidy::rooms::Rooms;
+use slipwire_tidy::sources::{root, rust_files};
+
+#[test]
+fn modules_stand_on_lower_ones_only() {
+    for name in ["core", "cli"] {
+        let root = format!("{name}/src");
+        for rooms in Rooms::of_crate(&rust_files(&root), &root) {
+            assert!(rooms.levels().is_ok(), "{name}: {rooms}");
+        }
+    }
+}
+
+/// From the ground up: whoever stands lower knows nothing of what stands higher.
+const HEIGHTS: [&[&str]; 7] = [
+    &["time", "key", "id", "flow", "datagram", "action", "address", "limits", "stats"],
+    &["rules"],
+    &["config"],
+    &["policy"],
+    &["stack", "tunnel"],
+    &["tape"],
+    &["engine"],
+];
+
+#[test]
+fn core_stands_in_the_order_of_its_drawing() {
+    let rooms = Rooms::of_crate(&rust_files("core/src"), "core/src");
+    let core = &rooms[0];
+    for (height, level) in HEIGHTS.iter().enumerate() {
+        for room in *level {
+            assert!(core.imports.contains_key(*room), "core has no {room}");
+            for above in HEIGHTS[height + 1..].iter().copied().flatten() {
+                assert!(!core.reaches(room, above), "{room} stands on {above}");
+            }
+        }
+    }
+    assert!(!core.reaches("tunnel", "stack") && !core.reaches("stack", "tunnel"));
+}
+
+#[test]
+fn documents_say_the_version_of_tapes_that_the_code_writes() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let frame = read("core/src/tape/frame.rs");
+    let (_, version) = frame.split_once("VERSION: u16 = ").expect("tapes have a version");
+    let (version, _) = version.split_once(';').expect("a constant ends");
+    let head = read("core/src/tape/mod.rs");
+    assert!(head.contains(&format!("# The format, version {version}\n")), "it is {version}");
+}
