@@ -6,6 +6,7 @@
 
 mod host_leg;
 mod recording;
+mod state;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};

@@ -136,7 +136,7 @@ impl Stack {
         let mtu = self.packet_max(key.peer, Version::of(target.ip()), outlet);
         let connection = Connection::connect(ends, &self.tcp, mtu, begin, now);
         let flow = FlowKind::Tcp(TcpFlow::opened(connection, now));
-        let id = self.insert(key, meta, flow);
+        let id = self.insert(key, meta, flow, now);
         outlet.count(Counter::TcpOpened);
         self.make_ready(id);
         Ok(id)
@@ -152,7 +152,7 @@ impl Stack {
         let (key, meta) = self.new_client(Protocol::Udp, target, outlet, now)?;
         let mapping = Mapping::client(&self.mappings, now);
         let deadline = mapping.deadline();
-        let id = self.insert(key, meta, FlowKind::Mapping(mapping));
+        let id = self.insert(key, meta, FlowKind::Mapping(mapping), now);
         self.mapping_timers.set(id.slot(), Some(deadline));
         outlet.count(Counter::UdpOpened);
         Ok(id)
@@ -277,6 +277,7 @@ impl Stack {
         };
         match written {
             Some(len) if len <= PACKET_LEN_MAX => {
+                mapping.transfer.bytes_out += payload.len() as u64;
                 mark(&mut self.scratch[..len], traffic_class);
                 let widest = self.packet_max(key.peer, Version::of(key.inner.ip()), outlet);
                 self.send_cut(key.peer, len, path_mtu.limit(widest, now), outlet);

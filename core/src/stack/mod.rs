@@ -60,6 +60,7 @@ use crate::stack::ports::Ports;
 pub(crate) use crate::stack::setup::Setup;
 use crate::stack::table::{FlowKind, FlowTable};
 use crate::stack::tcp::{Next, SequenceNumbers, Stage, TcpFlow, TimeWaits};
+use crate::state::FlowState;
 use crate::stats::Counter;
 use crate::time::Instant;
 use crate::timer::Timers;
@@ -177,6 +178,16 @@ impl Stack {
 
     pub(crate) fn meta(&self, flow: FlowId) -> Option<&FlowMeta> {
         self.flows.get(flow).map(|flow| &flow.meta)
+    }
+
+    /// What can be read of a flow.
+    pub(crate) fn flow_state(&self, flow: FlowId) -> Option<FlowState<'_>> {
+        self.flows.state(flow)
+    }
+
+    /// What can be read of every flow.
+    pub(crate) fn flow_states(&self) -> impl Iterator<Item = FlowState<'_>> {
+        self.flows.states()
     }
 
     /// The first flow of which that is true. It looks at every flow.

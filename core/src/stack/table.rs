@@ -18,6 +18,7 @@ use crate::stack::limit::shares::Ranking;
 use crate::stack::mapping::Mapping;
 use crate::stack::outlet::Outlet;
 use crate::stack::tcp::{Stage, TcpFlow};
+use crate::state::{FlowState, FlowStatus, Transfer};
 use crate::time::Instant;
 
 /// One flow.
@@ -26,6 +27,7 @@ pub(crate) struct Flow {
     pub(crate) key: FlowKey,
     pub(crate) meta: FlowMeta,
     pub(crate) kind: FlowKind,
+    pub(crate) opened_at: Instant,
     /// Whether it waits in the stack's ready queue.
     pub(crate) ready: bool,
 }
@@ -65,6 +67,25 @@ impl Flow {
             FlowKind::Tcp(tcp) => tcp.active_at(),
             FlowKind::Mapping(mapping) => mapping.deadline(),
         }
+    }
+
+    /// What has moved between it and its host leg.
+    pub(crate) const fn transfer(&self) -> Transfer {
+        match &self.kind {
+            FlowKind::Tcp(tcp) => tcp.transfer(),
+            FlowKind::Mapping(mapping) => mapping.transfer,
+        }
+    }
+
+    /// What can be read of it.
+    fn state(&self, id: FlowId) -> FlowState<'_> {
+        let (status, active_at) = match &self.kind {
+            FlowKind::Tcp(tcp) => (tcp.status(), tcp.active_at()),
+            FlowKind::Mapping(mapping) => (FlowStatus::Active, mapping.active_at()),
+        };
+        let Self { meta, opened_at, .. } = self;
+        let transfer = self.transfer();
+        FlowState { id, meta, status, opened_at: *opened_at, active_at, transfer }
     }
 
     pub(crate) const fn tcp(&self) -> Option<&TcpFlow> {
@@ -250,6 +271,16 @@ impl FlowTable {
     /// Every flow, in the order of the slots.
     pub(crate) fn ids(&self) -> Vec<FlowId> {
         self.slots.iter().map(|(slot, _)| self.id_of(slot)).collect()
+    }
+
+    /// What can be read of a flow.
+    pub(crate) fn state(&self, id: FlowId) -> Option<FlowState<'_>> {
+        self.get(id).map(|flow| flow.state(id))
+    }
+
+    /// What can be read of every flow, in the order of the slots.
+    pub(crate) fn states(&self) -> impl Iterator<Item = FlowState<'_>> {
+        self.slots.iter().map(|(slot, flow)| flow.state(self.id_of(slot)))
     }
 
     fn id_of(&self, slot: usize) -> FlowId {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::config::{Filtering, Mappings};
 use crate::path_mtu::PathMtu;
 use crate::stack::mapping::contacts::Contacts;
+use crate::state::Transfer;
 use crate::time::Instant;
 
 /// The DNS port, whose mappings are short-lived.
@@ -25,6 +26,7 @@ pub(crate) struct Mapping {
     kind: Kind,
     timeout: Duration,
     active_at: Instant,
+    pub(crate) transfer: Transfer,
     /// The port that its datagrams leave the host from, once that is known.
     pub(crate) external_port: Option<u16>,
     /// What the way to the far end inside the tunnel carries.
@@ -90,7 +92,9 @@ impl Mapping {
     }
 
     const fn new(kind: Kind, timeout: Duration, now: Instant) -> Self {
-        Self { kind, timeout, active_at: now, external_port: None, path_mtu: PathMtu::NONE }
+        let transfer = Transfer { bytes_in: 0, bytes_out: 0 };
+        let (external_port, path_mtu) = (None, PathMtu::NONE);
+        Self { kind, timeout, active_at: now, transfer, external_port, path_mtu }
     }
 
     /// What the way to the far end carries.
@@ -184,6 +188,11 @@ impl Mapping {
             Kind::Redirected { target } => *target == remote,
             Kind::Client => false,
         }
+    }
+
+    /// When it was last used in a way that keeps it open.
+    pub(crate) const fn active_at(&self) -> Instant {
+        self.active_at
     }
 
     /// When the mapping ends unless it is used.

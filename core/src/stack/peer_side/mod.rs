@@ -226,7 +226,7 @@ impl Stack {
             Ok(meta) => {
                 let flow = TcpFlow::offered(&packet, now);
                 self.flows.enter_half_open(key.peer);
-                let id = self.insert(key, meta, FlowKind::Tcp(flow));
+                let id = self.insert(key, meta, FlowKind::Tcp(flow), now);
                 self.tcp_timers.set(id.slot(), Some(now + self.tcp.connect_timeout));
                 self.actions.push_back(Action::Open(id));
                 outlet.count(Counter::TcpOpened);
@@ -467,8 +467,14 @@ impl Stack {
         }
     }
 
-    pub(super) fn insert(&mut self, key: FlowKey, meta: FlowMeta, kind: FlowKind) -> FlowId {
-        let id = self.flows.insert(Flow { key, meta, kind, ready: false });
+    pub(super) fn insert(
+        &mut self,
+        key: FlowKey,
+        meta: FlowMeta,
+        kind: FlowKind,
+        now: Instant,
+    ) -> FlowId {
+        let id = self.flows.insert(Flow { key, meta, kind, opened_at: now, ready: false });
         self.stake_claim(id);
         id
     }

@@ -14,6 +14,7 @@ use crate::policy::{Direction, Offer, Verdict};
 use crate::stack::Stack;
 use crate::stack::key::FlowKey;
 use crate::stack::mapping::Mapping;
+use crate::stack::mapping::queue::QueueFull;
 use crate::stack::outlet::Outlet;
 use crate::stack::packet::Packet;
 use crate::stack::packet::icmp::Reason;
@@ -109,7 +110,7 @@ impl Stack {
         // What they took is free, whether anybody has looked or not.
         self.drop_orphans();
         let Outbound { key, destination, packet, payload, .. } = datagram;
-        let Self { flows, contacts, mappings, .. } = self;
+        let Self { flows, contacts, mappings, datagrams, .. } = self;
         let per_peer = flows.limits().per_peer;
         let mapping = flows.get_mut(id).and_then(|flow| flow.mapping_mut());
         let Some(mapping) = mapping else { return };
@@ -125,8 +126,9 @@ impl Stack {
         }
         contacts.take(key.peer, before.saturating_sub(after));
         contacts.add(key.peer, after.saturating_sub(before));
-        if self.datagrams.push(key.peer, id, remote, packet.onward(), payload).is_err() {
-            outlet.count(Counter::DropQueueFull);
+        match datagrams.push(key.peer, id, remote, packet.onward(), payload) {
+            Ok(()) => mapping.transfer.bytes_in += payload.len() as u64,
+            Err(QueueFull) => outlet.count(Counter::DropQueueFull),
         }
     }
 
@@ -153,7 +155,7 @@ impl Stack {
         let meta = new_meta(key, key.inner, destination, offer, outlet)?;
         self.make_room(&key, &meta.target, outlet).ok()?;
         let deadline = mapping.deadline();
-        let id = self.insert(key, meta, FlowKind::Mapping(mapping));
+        let id = self.insert(key, meta, FlowKind::Mapping(mapping), now);
         self.mapping_timers.set(id.slot(), Some(deadline));
         self.actions.push_back(Action::Open(id));
         outlet.count(counter);

@@ -30,6 +30,7 @@ use crate::stack::key::{Ends, FlowKey};
 use crate::stack::limit::memory::Allowance;
 use crate::stack::outlet::Exit;
 use crate::stack::packet::Packet;
+use crate::state::{FlowStatus, Transfer};
 use crate::time::Instant;
 
 pub(crate) use bare::send_standing;
@@ -52,6 +53,7 @@ pub(crate) struct TcpFlow {
     started_at: Instant,
     /// When the far end last said something of its own accord, or bytes last moved between the embedder and a ring.
     active_at: Instant,
+    transfer: Transfer,
     /// Bytes of its rings that were resident when they were last counted.
     accounted: usize,
     /// Whether bytes were in its rings since the embedder was told that they hold none.
@@ -122,6 +124,7 @@ impl TcpFlow {
             is_ours,
             started_at: now,
             active_at: now,
+            transfer: Transfer::default(),
             accounted: 0,
             has_touched: false,
         }
@@ -135,6 +138,26 @@ impl TcpFlow {
     /// When it last did something that counts; for an offer, when it was made.
     pub(crate) const fn active_at(&self) -> Instant {
         self.active_at
+    }
+
+    /// Bytes that have moved between its rings and the embedder.
+    pub(crate) const fn transfer(&self) -> Transfer {
+        self.transfer
+    }
+
+    /// How far it is.
+    pub(crate) fn status(&self) -> FlowStatus {
+        let Stage::Live(connection) = &self.stage else { return FlowStatus::Connecting };
+        match (connection.phase(), self.host_end) {
+            _ if self.was_reset => FlowStatus::PeerReset,
+            (Phase::Opening, _) => FlowStatus::Handshake,
+            (Phase::Open, HostEnd::Sending) => FlowStatus::Established,
+            (Phase::Open, HostEnd::Ended | HostEnd::Passed) => FlowStatus::HostEnded,
+            (Phase::FarEnded, HostEnd::Sending) => FlowStatus::PeerEnded,
+            (Phase::FarEnded, HostEnd::Ended | HostEnd::Passed) | (Phase::Over, _) => {
+                FlowStatus::Closing
+            }
+        }
     }
 
     /// Counts what is resident of its rings.
@@ -260,10 +283,11 @@ impl TcpFlow {
             let room = &mut room[..len];
             full = room.is_empty();
             let (len, result) = fill(room);
-            moved = len;
-            (len, result)
+            moved = len.min(room.len());
+            (moved, result)
         });
         self.told.full |= full;
+        self.transfer.bytes_out += moved as u64;
         if moved > 0 {
             self.active_at = now;
         }
@@ -280,12 +304,13 @@ impl TcpFlow {
         let mut moved = 0;
         let result = connection.receive(|bytes| {
             let (len, result) = take(bytes);
-            moved = len;
-            (len, result)
+            moved = len.min(bytes.len());
+            (moved, result)
         });
         if !connection.has_received() {
             self.told.readable = false;
         }
+        self.transfer.bytes_in += moved as u64;
         if moved > 0 {
             self.active_at = now;
         }

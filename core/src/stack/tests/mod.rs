@@ -15,6 +15,7 @@ mod requirements;
 mod reuse;
 mod rules;
 mod sizes;
+mod state;
 mod tcp;
 mod time_wait;
 mod udp;
