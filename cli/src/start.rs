@@ -49,7 +49,7 @@ fn few_open_files(files: OpenFiles, limits: &Limits) -> Option<String> {
 /// One error in a line, with the line of the file that asked for it.
 fn describe(error: &StartError, origin: &Origin) -> String {
     let (line, key, mend): (_, _, Cow<'_, str>) = match error {
-        StartError::Tunnel { error, .. } => {
+        StartError::WireGuard { error, .. } => {
             (origin.listen_line, "interface.listen_port", mend_tunnel(error.kind()).into())
         }
         StartError::NoListenAddress => (

@@ -1,5 +1,5 @@
-//! Datagrams received many at once, and how much leaves at once: several in one system call (recvmmsg), and each of these may be
-//! a whole train that the system has put together (UDP GRO).
+//! Room for many datagrams at once: several come in one system call (recvmmsg), each of which may
+//! be a whole train that the system has put together (UDP GRO); and how much leaves in one.
 
 use std::array;
 use std::io::{self, IoSliceMut};

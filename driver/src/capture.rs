@@ -2,9 +2,9 @@
 //!
 //! Each packet has its peer's name as a comment, and says which way it went. (An interface for each
 //! peer would say it too, but libpcap 1.10.3 reads no file with two of raw IP.) A packet waits in
-//! memory for others, a second at most. A disk that is full stops the capture and nothing else: what
-//! could not be written is dropped and counted, and the file is cut back to its last whole packet, so
-//! that the next one that fits can follow.
+//! memory for others, a second at most. A disk that is full stops the capture and nothing else:
+//! what could not be written is dropped and counted, and the file is cut back to its last whole
+//! packet, so that the next one that fits can follow.
 //!
 //! What a packet is, and when there is one, is core's to say ([`Tap`]).
 
@@ -43,8 +43,8 @@ const OVERHEAD_MAX: usize = 128;
 pub struct Capture(Arc<Mutex<Writer>>);
 
 impl Capture {
-    /// Creates the file, or empties one that holds captured packets (pcapng); nobody but its owner may
-    /// read it. Packets get the wall clock's time, as if it were `now` there.
+    /// Creates the file, or empties one that holds captured packets (pcapng); nobody but its owner
+    /// may read it. Packets get the wall clock's time, as if it were `now` there.
     ///
     /// # Errors
     /// The file holds something else, or the system refused.

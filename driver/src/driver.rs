@@ -19,11 +19,11 @@ use crate::host::Host;
 use crate::host::batches::Batches;
 use crate::host::keepalive::HostKeepalive;
 use crate::listen::{self, Listener};
-use crate::recording::Recording;
 use crate::resolve::Resolver;
 use crate::settings::{Forward, Settings};
+use crate::tape_files::Recording;
 use crate::token::Origin;
-use crate::udp::{Offloads, Received, Tunnel};
+use crate::wireguard::{Offloads, Received, WireGuardSockets};
 use crate::{clock, socket_options};
 
 /// Events taken in at once; those that do not fit come with the next turn.
@@ -35,10 +35,10 @@ const BATCHES: usize = 4;
 /// Rounds of actions, datagrams and trains in one go: some outputs let core make more of them.
 const ROUNDS: usize = 4;
 
-/// What the legs of flows may cost in one turn, in bytes moved.
-const LEGS_BUDGET: usize = 1 << 20;
+/// What the host sides of flows may cost in one turn, in bytes moved.
+const FLOWS_BUDGET: usize = 1 << 20;
 
-/// What a leg's turn costs at least.
+/// What a flow's turn costs at least.
 const TURN_COST: usize = 4 << 10;
 
 /// How long the end may take.
@@ -50,7 +50,7 @@ pub struct Driver {
     poll: Poll,
     events: Events,
     engine: Engine,
-    tunnel: Tunnel,
+    wireguard: WireGuardSockets,
     host: Host,
     resolver: Resolver,
     /// A gateway has them, for it protects them; others where the system lets them.
@@ -87,13 +87,13 @@ impl Driver {
         let (addresses, guard) = know_this_host(gateway, &registry)?;
 
         let mut forwards = settings.forwards;
-        let tunnel = Tunnel::bind(&settings.listen, settings.port, &registry);
+        let wireguard = WireGuardSockets::bind(&settings.listen, settings.port, &registry);
         let listeners = listen::bind_all(&forwards, &registry);
-        let (tunnel, listeners) = StartErrors::both(tunnel, listeners)?;
+        let (wireguard, listeners) = StartErrors::both(wireguard, listeners)?;
         for (forward, listener) in forwards.iter_mut().zip(&listeners) {
             forward.listen = listener.local();
         }
-        let fixed = tunnel.addresses().count() + listeners.len();
+        let fixed = wireguard.addresses().count() + listeners.len();
         let open_files = OpenFiles::with(files_max, fixed);
         let sockets_max = open_files.for_flows;
         config.limit_sockets(sockets_max);
@@ -116,7 +116,7 @@ impl Driver {
             poll,
             events: Events::with_capacity(EVENTS),
             engine,
-            tunnel,
+            wireguard,
             host,
             resolver,
             addresses,
@@ -150,7 +150,7 @@ impl Driver {
 
     /// Where WireGuard is spoken.
     pub fn local_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.tunnel.addresses()
+        self.wireguard.addresses()
     }
 
     /// The forwards, with the addresses where they really listen.
@@ -165,7 +165,7 @@ impl Driver {
 
     /// The offloads of the WireGuard sockets.
     pub fn offloads(&self) -> Offloads {
-        self.tunnel.offloads()
+        self.wireguard.offloads()
     }
 
     /// Whether peers can ping IPv4 hosts through this one.
@@ -191,7 +191,7 @@ impl Driver {
 
     /// Errors of the WireGuard sockets so far. None of them is the end of anything.
     pub const fn tunnel_errors(&self) -> u64 {
-        self.tunnel.incidents()
+        self.wireguard.incidents()
     }
 
     /// How long the driver can be left alone unless its descriptor becomes readable; `None` for
@@ -210,12 +210,12 @@ impl Driver {
 
     /// Whether there is something to do without any event.
     fn has_work(&self) -> bool {
-        let has_room = !self.tunnel.is_blocked();
+        let has_room = !self.wireguard.is_blocked();
         self.is_undrained
             || self.addresses.as_ref().is_some_and(HostAddresses::has_news)
-            || self.tunnel.is_readable()
+            || self.wireguard.is_readable()
             || self.host.ready() > 0
-            || self.host.has_offers()
+            || self.host.has_connects()
             || self.host.listeners().iter().any(|listener| match listener {
                 Listener::Tcp(forward) => forward.is_ready(),
                 Listener::Udp(forward) => forward.is_ready() && has_room,
@@ -241,8 +241,8 @@ impl Driver {
         self.take_answers(now);
         self.let_time_pass(now);
         self.receive(now);
-        self.host.begin(&mut self.engine, now);
-        self.work_legs(now);
+        self.host.begin_connects(&mut self.engine, now);
+        self.work_flows(now);
         self.work_listeners(now);
         self.drain(now);
         if let Some(capture) = &self.capture {
@@ -270,7 +270,7 @@ impl Driver {
         self.engine.shut_down(now);
         loop {
             self.drain(now);
-            let is_done = !self.is_undrained && !self.tunnel.is_blocked();
+            let is_done = !self.is_undrained && !self.wireguard.is_blocked();
             if is_done || now >= end {
                 return;
             }
@@ -300,9 +300,9 @@ impl Driver {
         }
         for event in &self.events {
             match Origin::of(event.token()) {
-                Some(Origin::Tunnel(index)) => self.tunnel.note(index, event),
+                Some(Origin::WireGuard(index)) => self.wireguard.note(index, event),
                 Some(Origin::Forward(index)) => self.host.note_listener(index, event),
-                Some(Origin::Leg(key)) => self.host.note_leg(key, event),
+                Some(Origin::Flow(key)) => self.host.note_flow(key, event),
                 Some(Origin::Kernel) => self.addresses.iter_mut().for_each(HostAddresses::note),
                 // Answers are looked for in each turn; a wakeup is the embedder's.
                 Some(Origin::Resolver | Origin::Wakeup) | None => {}
@@ -313,7 +313,7 @@ impl Driver {
 
     fn take_answers(&mut self, now: Instant) {
         while let Some(mut answer) = self.resolver.answer() {
-            answer.addresses.retain(|address| self.tunnel.reaches(*address));
+            answer.addresses.retain(|address| self.wireguard.reaches(*address));
             self.engine.handle_resolved(answer.peer, &answer.addresses, now);
         }
     }
@@ -324,11 +324,11 @@ impl Driver {
         }
     }
 
-    /// Takes datagrams in, and after each batch what core has no room to keep. Flows wait with their
-    /// acknowledgements until hosts have taken the bytes, so that one does for all.
+    /// Takes datagrams in, and after each batch what core has no room to keep. Flows wait with
+    /// their acknowledgements until hosts have taken the bytes, so that one does for all.
     fn receive(&mut self, now: Instant) {
         for _ in 0..BATCHES {
-            match self.tunnel.receive(&mut self.engine, now) {
+            match self.wireguard.receive(&mut self.engine, now) {
                 Received::Datagrams => {}
                 Received::Nothing => break,
             }
@@ -345,29 +345,29 @@ impl Driver {
             self.act(action, now);
         }
         self.send_datagrams(now);
-        self.tunnel.flush_waiting(&mut self.engine, now);
+        self.wireguard.flush_waiting(&mut self.engine, now);
     }
 
-    /// Gives legs their turns, in order, within a budget. What is left has its turn next time.
-    fn work_legs(&mut self, now: Instant) {
-        if !self.tunnel.is_blocked() {
+    /// Gives flows their turns, in order, within a budget. What is left has its turn next time.
+    fn work_flows(&mut self, now: Instant) {
+        if !self.wireguard.is_blocked() {
             self.host.resume();
         }
-        let mut budget = LEGS_BUDGET;
+        let mut budget = FLOWS_BUDGET;
         for _ in 0..self.host.ready() {
             if budget == 0 {
                 return;
             }
             let Some(key) = self.host.next() else { return };
             let needs_room = self.host.needs_room(key);
-            if needs_room && self.tunnel.is_blocked() {
+            if needs_room && self.wireguard.is_blocked() {
                 self.host.stall(key);
                 continue;
             }
             let moved = self.host.work(key, &mut self.engine, now);
             budget = budget.saturating_sub(moved.max(TURN_COST));
             if needs_room {
-                self.tunnel.flush(&mut self.engine, now);
+                self.wireguard.flush(&mut self.engine, now);
             }
         }
     }
@@ -381,9 +381,9 @@ impl Driver {
                     self.carry_out(now);
                 }
                 Listener::Udp(forward) => {
-                    if forward.is_ready() && !self.tunnel.is_blocked() {
+                    if forward.is_ready() && !self.wireguard.is_blocked() {
                         self.host.take_datagrams(index, &mut self.engine, now);
-                        self.tunnel.flush(&mut self.engine, now);
+                        self.wireguard.flush(&mut self.engine, now);
                     }
                 }
             }
@@ -394,7 +394,7 @@ impl Driver {
     fn drain(&mut self, now: Instant) {
         for _ in 0..ROUNDS {
             let acted = self.carry_out(now);
-            let sent = self.tunnel.flush(&mut self.engine, now) > 0;
+            let sent = self.wireguard.flush(&mut self.engine, now) > 0;
             // While trains leave core goes on with its flows, and may have more to say.
             if !acted && !sent && !self.carry_out(now) {
                 self.is_undrained = false;
@@ -413,7 +413,7 @@ impl Driver {
             acted = true;
         }
         acted |= self.send_datagrams(now);
-        Tunnel::measure_paths(&mut self.engine, now);
+        WireGuardSockets::measure_paths(&mut self.engine, now);
         acted
     }
 
@@ -439,7 +439,7 @@ impl Driver {
 
     fn act(&mut self, action: Action, now: Instant) {
         match action {
-            Action::Open(flow) => self.host.offer(flow, &mut self.engine, now),
+            Action::Open(flow) => self.host.handle_open(flow, &mut self.engine, now),
             Action::Established(flow) => self.host.established(flow),
             Action::Readable(flow) => self.host.readable(flow),
             Action::Writable(flow) => self.host.writable(flow),

@@ -5,8 +5,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Everything that stood in the way of a start, which is one thing at least. All listeners are tried,
-/// so that one attempt shows which of them fail.
+/// Everything that stood in the way of a start, which is one thing at least. All listeners are
+/// tried, so that one attempt shows which of them fail.
 #[derive(Debug)]
 pub struct StartErrors(Vec<StartError>);
 
@@ -77,7 +77,7 @@ pub enum StartError {
     /// There is no address for the WireGuard socket.
     NoListenAddress,
     /// A WireGuard socket.
-    Tunnel {
+    WireGuard {
         /// Where it should have listened.
         address: SocketAddr,
         /// The system's answer.
@@ -126,7 +126,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoListenAddress => f.write_str("no address to listen on for WireGuard"),
-            Self::Tunnel { address, error } => {
+            Self::WireGuard { address, error } => {
                 write!(f, "{address} (WireGuard): {}", Reason(error))
             }
             Self::Forward { name, address, error, .. } => {
@@ -148,7 +148,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::NoListenAddress => None,
-            Self::Tunnel { error, .. }
+            Self::WireGuard { error, .. }
             | Self::Forward { error, .. }
             | Self::HostAddresses { error }
             | Self::System { error, .. } => Some(error),
@@ -230,7 +230,7 @@ mod tests {
             error: io::ErrorKind::AddrInUse.into(),
         };
         assert_eq!(error.to_string(), "127.0.0.1:8080 (forward web): address in use");
-        let error = StartError::Tunnel {
+        let error = StartError::WireGuard {
             address: "[::1]:53".parse().unwrap(),
             error: io::ErrorKind::PermissionDenied.into(),
         };

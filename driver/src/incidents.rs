@@ -17,12 +17,12 @@ const KINDS_MAX: usize = 32;
 pub(crate) struct Incidents {
     what: &'static str,
     level: Level,
-    kinds: Vec<Kind>,
+    kinds: Vec<IncidentKind>,
     count: u64,
 }
 
 #[derive(Debug)]
-struct Kind {
+struct IncidentKind {
     code: Option<i32>,
     loud_at: Instant,
     unlogged: u64,
@@ -50,12 +50,12 @@ impl Incidents {
         }
     }
 
-    fn kind(&mut self, error: &io::Error) -> &mut Kind {
+    fn kind(&mut self, error: &io::Error) -> &mut IncidentKind {
         let code = error.raw_os_error();
         let known = self.kinds.iter().position(|kind| kind.code == code);
         let index = known.unwrap_or_else(|| {
             if self.kinds.len() < KINDS_MAX {
-                self.kinds.push(Kind { code, loud_at: Instant::ZERO, unlogged: 0 });
+                self.kinds.push(IncidentKind { code, loud_at: Instant::ZERO, unlogged: 0 });
             }
             self.kinds.len() - 1
         });
@@ -63,7 +63,7 @@ impl Incidents {
     }
 }
 
-impl Kind {
+impl IncidentKind {
     /// How many were kept quiet before this one, if this one is to be logged.
     fn due(&mut self, now: Instant) -> Option<u64> {
         if now < self.loud_at {

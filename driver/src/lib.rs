@@ -108,15 +108,14 @@ mod incidents;
 mod listen;
 mod netlink;
 mod private_file;
-mod recording;
 mod refusal;
 mod resolve;
-mod service;
 mod settings;
 mod socket_options;
 mod socket_state;
+mod tape_files;
 mod token;
-mod udp;
+mod wireguard;
 
 pub use capture::Capture;
 pub use descriptors::OpenFiles;
@@ -127,4 +126,4 @@ pub use host::proxy::{PROXY_PEER_NAME, PROXY_PUBLIC_KEY};
 pub use settings::{
     CaptureFile, Forward, ForwardProtocol, ListenAddress, Page, Settings, TapeFiles,
 };
-pub use udp::Offloads;
+pub use wireguard::Offloads;

@@ -41,11 +41,11 @@ const CHANGES_MAX: usize = 1024;
 
 /// Where packets to an address go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Way {
+pub(crate) enum RouteKind {
     /// To this host, or to no single one: broadcast, multicast and anycast too.
-    Here,
+    Local,
     /// To another host.
-    Away,
+    Remote,
 }
 
 /// Asks the kernel.
@@ -65,7 +65,11 @@ impl Kernel {
 
     /// Where packets of this process to `target` go. An error is what sending one would come to,
     /// if it is not about the question itself.
-    pub(crate) fn way(&mut self, protocol: Protocol, target: SocketAddr) -> io::Result<Way> {
+    pub(crate) fn route(
+        &mut self,
+        protocol: Protocol,
+        target: SocketAddr,
+    ) -> io::Result<RouteKind> {
         let (family, address, icmp) = match target.ip() {
             IpAddr::V4(v4) => (libc::AF_INET, v4.octets().to_vec(), libc::IPPROTO_ICMP),
             IpAddr::V6(v6) => (libc::AF_INET6, v6.octets().to_vec(), libc::IPPROTO_ICMPV6),
@@ -85,15 +89,17 @@ impl Kernel {
             attributes.push(DefaultNla::new(RTA_DPORT, target.port().to_be_bytes().to_vec()));
         }
         self.ask(libc::RTM_GETROUTE, 0, &route, &attributes)?;
-        let way = self.answers(|message| {
+        let kind = self.answers(|message| {
             match (message.message_type(), message.payload().get(ROUTE_TYPE)) {
-                (libc::RTM_NEWROUTE, Some(&libc::RTN_UNICAST)) => ControlFlow::Break(Way::Away),
-                (libc::RTM_NEWROUTE, Some(_)) => ControlFlow::Break(Way::Here),
+                (libc::RTM_NEWROUTE, Some(&libc::RTN_UNICAST)) => {
+                    ControlFlow::Break(RouteKind::Remote)
+                }
+                (libc::RTM_NEWROUTE, Some(_)) => ControlFlow::Break(RouteKind::Local),
                 (_, _) => ControlFlow::Continue(()),
             }
         });
         // A kernel without that IP version does not know the question either.
-        way.map_err(|error| match Errno::from_io_error(&error) {
+        kind.map_err(|error| match Errno::from_io_error(&error) {
             Some(Errno::OPNOTSUPP) => Errno::AFNOSUPPORT.into(),
             _ => error,
         })
@@ -172,9 +178,9 @@ impl Kernel {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Change {
     Nothing,
-    /// Ways of packets.
+    /// Routes.
     Routes,
-    /// Addresses, and ways with them.
+    /// Addresses, and routes with them.
     Addresses,
 }
 
@@ -294,8 +300,8 @@ mod tests {
         assert!(addresses.contains(&IpAddr::from([127, 0, 0, 1])), "{addresses:?}");
         for address in addresses {
             for protocol in PROTOCOLS {
-                let way = kernel.way(protocol, SocketAddr::new(address, 80));
-                assert_eq!(way.unwrap(), Way::Here, "{protocol} {address}");
+                let route = kernel.route(protocol, SocketAddr::new(address, 80));
+                assert_eq!(route.unwrap(), RouteKind::Local, "{protocol} {address}");
             }
         }
     }
@@ -304,13 +310,13 @@ mod tests {
     fn no_single_host_is_here_too_and_others_are_away_or_out_of_reach() {
         let mut kernel = Kernel::open().unwrap();
         for address in ["127.9.9.9:80", "255.255.255.255:80", "224.0.0.1:80"] {
-            let way = kernel.way(Protocol::Udp, address.parse().unwrap());
-            assert!(!matches!(way, Ok(Way::Away)), "{address}: {way:?}");
+            let route = kernel.route(Protocol::Udp, address.parse().unwrap());
+            assert!(!matches!(route, Ok(RouteKind::Remote)), "{address}: {route:?}");
         }
         for address in ["198.51.100.7:80", "[2001:db8::7]:80"] {
             // Where there is no route the kernel says so.
-            let way = kernel.way(Protocol::Tcp, address.parse().unwrap());
-            assert!(!matches!(way, Ok(Way::Here)), "{address}: {way:?}");
+            let route = kernel.route(Protocol::Tcp, address.parse().unwrap());
+            assert!(!matches!(route, Ok(RouteKind::Local)), "{address}: {route:?}");
         }
     }
 
@@ -318,9 +324,9 @@ mod tests {
     fn an_answer_that_nobody_took_is_not_taken_for_another() {
         let mut kernel = Kernel::open().unwrap();
         kernel.ask(libc::RTM_GETADDR, NLM_F_DUMP, &[0; ADDRESS_LEN], &[]).unwrap();
-        let way = kernel.way(Protocol::Tcp, "127.0.0.1:80".parse().unwrap());
+        let route = kernel.route(Protocol::Tcp, "127.0.0.1:80".parse().unwrap());
         // A second question while a list is being read may be refused, but not answered wrongly.
-        assert!(matches!(way, Ok(Way::Here) | Err(_)), "{way:?}");
+        assert!(matches!(route, Ok(RouteKind::Local) | Err(_)), "{route:?}");
         assert!(!kernel.addresses().unwrap().is_empty());
     }
 }

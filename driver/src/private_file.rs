@@ -1,8 +1,8 @@
 //! Files for what nobody else is to read, which take the place of older ones of their kind alone.
 //!
 //! A path in a configuration may lead to anything: a key, the configuration itself, a device, under
-//! its own name, by a symbolic or by a hard link. What a file holds tells: one that begins as ours do
-//! is emptied, and so is one with nothing in it; any other is left as it is.
+//! its own name, by a symbolic or by a hard link. What a file holds tells: one that begins as ours
+//! do is emptied, and so is one with nothing in it; any other is left as it is.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
@@ -24,8 +24,8 @@ pub(crate) enum Kind {
 
 /// Bytes by which a file of ours is known.
 const START_LEN: usize = 14;
-/// The type of a pcapng file's first block, the same in either byte order, and the number behind its
-/// length that tells which one it is.
+/// The type of a pcapng file's first block, the same in either byte order, and the number behind
+/// its length that tells which one it is.
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 const BYTE_ORDER: [u8; 4] = [0x1a, 0x2b, 0x3c, 0x4d];
 

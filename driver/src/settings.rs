@@ -25,9 +25,9 @@ pub struct Settings {
     pub capture: Option<CaptureFile>,
     /// Where all that happens is recorded, for a replay; by default nowhere.
     pub record: Option<TapeFiles>,
-    /// How long the other end of a host socket, a server's or a local client's, may be silent before
-    /// it is asked whether it is still there, and how often then; 9 times without an answer end the
-    /// flow. From 1 to 32,767 whole seconds; `None` for never. By default 75 s.
+    /// How long the other end of a host socket, a server's or a local client's, may be silent
+    /// before it is asked whether it is still there, and how often then; 9 times without an answer
+    /// end the flow. From 1 to 32,767 whole seconds; `None` for never. By default 75 s.
     pub host_keepalive: Option<Duration>,
     /// What gives the pages of memory that idle connections do not need back to the system; by
     /// default nothing does, and they count to `limits.memory` until the connection ends. (There is

@@ -1,9 +1,9 @@
-//! Socket options that only make things better. Systems that are almost Linux (gVisor, qemu-user, old
-//! kernels, filters of system calls) lack some: then something costs more, and nothing stops.
+//! Socket options that only make things better. Systems that are almost Linux (gVisor, qemu-user,
+//! old kernels, filters of system calls) lack some: then something costs more, and nothing stops.
 //!
 //! What is missing is a property of the system, so one list does for the process. One line at the
-//! start says what is on it and what that costs; what is met later, when the first flow needs it, has
-//! a line of its own.
+//! start says what is on it and what that costs; what is met later, when the first flow needs it,
+//! has a line of its own.
 
 use std::fmt;
 use std::io;

@@ -1,4 +1,5 @@
-//! [`SocketState`]: how datagrams get in and out of a UDP socket, many at once where the system can.
+//! [`SocketState`]: how datagrams get in and out of a UDP socket, many at once where the system
+//! can.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::AsFd;

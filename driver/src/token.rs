@@ -14,11 +14,11 @@ pub(crate) enum Origin {
     /// Something that the embedder added, to be woken by.
     Wakeup,
     /// A WireGuard socket, by its place.
-    Tunnel(usize),
+    WireGuard(usize),
     /// The listener of a forward, by its place.
     Forward(usize),
-    /// The host leg of a flow, by its key.
-    Leg(usize),
+    /// The host side of a flow, by its key.
+    Flow(usize),
     /// The kernel, about this host's addresses and routes.
     Kernel,
 }
@@ -32,9 +32,9 @@ impl Origin {
         let (kind, index) = match self {
             Self::Resolver => (0, 0),
             Self::Wakeup => (1, 0),
-            Self::Tunnel(index) => (2, index),
+            Self::WireGuard(index) => (2, index),
             Self::Forward(index) => (3, index),
-            Self::Leg(index) => (4, index),
+            Self::Flow(index) => (4, index),
             Self::Kernel => (5, 0),
         };
         Token(index << KIND_BITS | kind)
@@ -46,9 +46,9 @@ impl Origin {
         match token.0 & KIND_MASK {
             0 => Some(Self::Resolver),
             1 => Some(Self::Wakeup),
-            2 => Some(Self::Tunnel(index)),
+            2 => Some(Self::WireGuard(index)),
             3 => Some(Self::Forward(index)),
-            4 => Some(Self::Leg(index)),
+            4 => Some(Self::Flow(index)),
             5 => Some(Self::Kernel),
             _ => None,
         }
@@ -64,7 +64,7 @@ mod tests {
         let largest = usize::MAX >> KIND_BITS;
         let origins = [0, 1, 7, 8, 65_535, largest]
             .into_iter()
-            .flat_map(|i| [Origin::Tunnel(i), Origin::Forward(i), Origin::Leg(i)])
+            .flat_map(|i| [Origin::WireGuard(i), Origin::Forward(i), Origin::Flow(i)])
             .chain([Origin::Resolver, Origin::Wakeup, Origin::Kernel]);
         for origin in origins {
             assert_eq!(Origin::of(origin.token()), Some(origin));

@@ -22,7 +22,8 @@ impl Driver {
         self.engine.add_peer(peer, clock::now())
     }
 
-    /// Removes a peer and resets its flows: see [`Engine::remove_peer`](slipwire_core::Engine::remove_peer). Returns who it was.
+    /// Removes a peer and resets its flows: see
+    /// [`Engine::remove_peer`](slipwire_core::Engine::remove_peer). Returns who it was.
     pub fn remove_peer(&mut self, peer: PeerId) -> Option<Arc<Identity>> {
         self.is_undrained = true;
         self.engine.remove_peer(peer, clock::now())
@@ -47,7 +48,7 @@ impl Driver {
     pub(super) fn follow_addresses(&mut self, now: Instant) {
         let news = self.addresses.as_mut().and_then(|own| own.follow(&mut self.engine, now));
         if let Some(News { gone }) = news {
-            self.host.forget_ways();
+            self.host.forget_routes();
             self.host.handle_addresses_gone(&gone, &mut self.engine, now);
         }
     }

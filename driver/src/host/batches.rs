@@ -1,7 +1,7 @@
 //! Many datagrams of a host socket in one system call, either way.
 //!
-//! What quinn-udp does for the WireGuard socket is done here by hand: it knows of a datagram's traffic
-//! class no more than ECN, and sends each with that alone.
+//! What quinn-udp does for the WireGuard socket is done here by hand: it knows of a datagram's
+//! traffic class no more than ECN, and sends each with that alone.
 
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use slipwire_core::TrafficClass;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::outbox::Train;
+use super::train::Train;
 use crate::batch::{BATCH, ReceiveBuffers, Truncated};
 use crate::socket_state::SocketState;
 
@@ -28,10 +28,10 @@ pub(crate) const FAILURES_MAX: usize = 16;
 /// Trains that go singly before another is tried, where all have been refused so far.
 const REST_MAX: u8 = 127;
 
-/// Whether trains are worth a try on a socket. None is given up for good: a refusal may be about one
-/// remote, its path and the size of its datagrams (EMSGSIZE, EINVAL), about one device (EIO), or about
-/// an earlier datagram that a router could not pass on. But the more there are in a row the longer it
-/// takes to the next try.
+/// Whether trains are worth a try on a socket. None is given up for good: a refusal may be about
+/// one remote, its path and the size of its datagrams (EMSGSIZE, EINVAL), about one device (EIO),
+/// or about an earlier datagram that a router could not pass on. But the more there are in a row
+/// the longer it takes to the next try.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Trains {
     /// Those that are still to go singly.
@@ -67,7 +67,7 @@ pub(crate) struct Batches {
 
 /// What a datagram says of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Received {
+pub(crate) struct ReceivedFrom {
     /// Where it came from.
     pub(crate) remote: SocketAddr,
     /// How it was marked, where the system says so.
@@ -93,7 +93,7 @@ impl Batches {
     pub(crate) fn receive(
         &mut self,
         socket: &UdpSocket,
-        mut deliver: impl FnMut(Received, Result<&[u8], Truncated>),
+        mut deliver: impl FnMut(ReceivedFrom, Result<&[u8], Truncated>),
     ) -> io::Result<()> {
         // Made anew: a call leaves the lengths of what came in it, and nix does not set them back.
         let control = Some(cmsg_space!(i32, i32));
@@ -126,11 +126,11 @@ impl Batches {
     fn receive_one(
         &mut self,
         socket: &UdpSocket,
-        mut deliver: impl FnMut(Received, Result<&[u8], Truncated>),
+        mut deliver: impl FnMut(ReceivedFrom, Result<&[u8], Truncated>),
     ) -> io::Result<()> {
         let [mut room, ..] = self.buffers.rooms();
         let (len, remote) = socket.recv_from(&mut room)?;
-        deliver(Received { remote, traffic_class: TrafficClass::DEFAULT }, Ok(&room[..len]));
+        deliver(ReceivedFrom { remote, traffic_class: TrafficClass::DEFAULT }, Ok(&room[..len]));
         Ok(())
     }
 
@@ -170,11 +170,12 @@ impl Batches {
 }
 
 /// What is said of a message, and the length of its datagrams if they came as a train.
-fn read_notes(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<(Received, Option<usize>)> {
+fn read_notes(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<(ReceivedFrom, Option<usize>)> {
     let address = message.address.as_ref()?;
     let v4 = || Some(SocketAddr::V4(SocketAddrV4::from(*address.as_sockaddr_in()?)));
     let v6 = || Some(SocketAddr::V6(SocketAddrV6::from(*address.as_sockaddr_in6()?)));
-    let mut received = Received { remote: v4().or_else(v6)?, traffic_class: TrafficClass::DEFAULT };
+    let mut received =
+        ReceivedFrom { remote: v4().or_else(v6)?, traffic_class: TrafficClass::DEFAULT };
     let mut stride = None;
     for note in message.cmsgs().ok()? {
         match note {
@@ -190,8 +191,8 @@ fn read_notes(message: &RecvMsg<'_, '_, SockaddrStorage>) -> Option<(Received, O
     Some((received, stride))
 }
 
-/// Lets the system put datagrams of a UDP socket together as they arrive. Where it can't they arrive
-/// singly.
+/// Lets the system put datagrams of a UDP socket together as they arrive. Where it can't they
+/// arrive singly.
 pub(crate) fn coalesce(socket: &impl AsFd) {
     let _ = setsockopt(socket, UdpGroSegment, &true);
 }

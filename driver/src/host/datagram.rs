@@ -1,4 +1,4 @@
-//! The host leg of a UDP or ICMP flow: a socket that is connected to nobody, since a mapping
+//! The host side of a UDP or ICMP flow: a socket that is connected to nobody, since a mapping
 //! speaks with any number of hosts (RFC 4787, REQ-1).
 
 use std::io;
@@ -10,23 +10,24 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use slipwire_core::{Engine, FlowId, Instant, Loss, NoFlow, Travel, Undelivered};
 
-use super::Work;
-use super::batches::{Batches, FAILURES_MAX, Received, Trains};
-use super::error_queue::{self, Entry};
-use super::icmp::{self, Family};
-use super::outbox::{Heading, Train};
-use super::travel;
+use super::batches::{Batches, FAILURES_MAX, ReceivedFrom, Trains};
+use super::echo;
+use super::error_queue::{self, QueuedError};
+use super::family::Family;
+use super::train::{Heading, Train};
+use super::ttl_and_df;
+use super::work::Work;
 use crate::incidents::Incidents;
 use crate::refusal::datagram_refusal;
 
-/// Errors about datagrams that were sent, which one socket hands over before others have their turn:
-/// who sends to closed ports does not starve their neighbours.
+/// Errors about datagrams that were sent, which one socket hands over before others have their
+/// turn: who sends to closed ports does not starve their neighbours.
 const ERRORS: usize = 8;
 
 /// A host socket of datagrams. The flags say "maybe": events raise them, and only a call that
 /// brought nothing lowers them.
 #[derive(Debug)]
-pub(crate) struct DatagramLeg {
+pub(crate) struct DatagramSocket {
     socket: UdpSocket,
     family: Family,
     /// How the datagrams travel that it sends now.
@@ -47,7 +48,7 @@ struct Oversize {
     echo_sequence: Option<u16>,
 }
 
-impl DatagramLeg {
+impl DatagramSocket {
     /// Takes over a socket that does not block, a UDP socket if it `takes_trains`.
     pub(crate) fn register(
         socket: StdSocket,
@@ -92,7 +93,7 @@ impl DatagramLeg {
     ) {
         let Heading { remote, travel, .. } = train.heading;
         if self.travel != Some(travel) {
-            match travel::set(&self.socket, self.family, self.travel, travel) {
+            match ttl_and_df::set(&self.socket, self.family, self.travel, travel) {
                 Ok(()) => self.travel = Some(travel),
                 Err(error) => incidents.report(&error, now),
             }
@@ -125,7 +126,7 @@ impl DatagramLeg {
         };
         let error = send().or_else(again).err()?;
         incidents.report(&error, now);
-        let echo_sequence = icmp::echo_sequence(payload);
+        let echo_sequence = echo::sequence(payload);
         if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) {
             self.oversize = Some(Oversize { remote, echo_sequence });
         }
@@ -133,8 +134,8 @@ impl DatagramLeg {
         Some(Undelivered { remote, echo_sequence, loss })
     }
 
-    /// Hands a batch of datagrams to core, and what is said about those that were sent. There are at
-    /// most as many trains in a batch as core has room for.
+    /// Hands a batch of datagrams to core, and what is said about those that were sent. There are
+    /// at most as many trains in a batch as core has room for.
     pub(crate) fn work(
         &mut self,
         flow: FlowId,
@@ -151,7 +152,7 @@ impl DatagramLeg {
             let received = batches.receive(&self.socket, |from, datagram| match datagram {
                 Ok(payload) => {
                     moved += payload.len();
-                    let Received { remote, traffic_class } = from;
+                    let ReceivedFrom { remote, traffic_class } = from;
                     let sent =
                         engine.send_marked_datagram(flow, remote, traffic_class, payload, now);
                     is_over |= sent == Err(NoFlow);
@@ -187,8 +188,10 @@ impl DatagramLeg {
                 return;
             }
             match error_queue::pop(&self.socket, self.family) {
-                Some(Entry::Undelivered(undelivered)) => self.tell(flow, undelivered, engine, now),
-                Some(Entry::TooBigToSend { to, mtu }) => {
+                Some(QueuedError::Undelivered(undelivered)) => {
+                    self.tell(flow, undelivered, engine, now)
+                }
+                Some(QueuedError::TooBigToSend { to, mtu }) => {
                     // Of several the last one is known, and the others will be repeated.
                     let oversize = self.oversize.take_if(|oversize| oversize.remote.ip() == to);
                     if let Some(Oversize { remote, echo_sequence }) = oversize {
@@ -197,7 +200,7 @@ impl DatagramLeg {
                         self.tell(flow, undelivered, engine, now);
                     }
                 }
-                Some(Entry::Other) => {}
+                Some(QueuedError::Other) => {}
                 None => self.has_errors = false,
             }
         }
@@ -219,15 +222,15 @@ mod tests {
     use slipwire_core::{Datagram, Fragmenting, Refusal, TrafficClass};
 
     use super::*;
-    use crate::host::outbox::Outbox;
     use crate::host::source_ports::SourcePorts;
+    use crate::host::train::TrainBuilder;
     use crate::host::udp;
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
-    fn leg(registry: &Registry) -> DatagramLeg {
+    fn socket(registry: &Registry) -> DatagramSocket {
         let socket = udp::open("127.0.0.1:0".parse().unwrap(), &SourcePorts::default()).unwrap();
-        DatagramLeg::register(socket, Family::V4, true, Token(0), registry).unwrap()
+        DatagramSocket::register(socket, Family::V4, true, Token(0), registry).unwrap()
     }
 
     fn datagram(remote: SocketAddr, payload: &[u8]) -> Datagram<'_> {
@@ -240,28 +243,32 @@ mod tests {
     }
 
     /// Sends datagrams together. Returns what was said of them, and how many incidents there were.
-    fn send_all(leg: &mut DatagramLeg, remote: SocketAddr, payloads: &[&[u8]]) -> (Vec<Loss>, u64) {
-        let mut outbox = Outbox::default();
+    fn send_all(
+        socket: &mut DatagramSocket,
+        remote: SocketAddr,
+        payloads: &[&[u8]],
+    ) -> (Vec<Loss>, u64) {
+        let mut builder = TrainBuilder::default();
         for payload in payloads {
             let datagram = datagram(remote, payload);
-            assert!(outbox.takes(&datagram));
-            outbox.push(&datagram);
+            assert!(builder.takes(&datagram));
+            builder.push(&datagram);
         }
-        send_train(leg, &outbox)
+        send_train(socket, &builder)
     }
 
-    fn send_train(leg: &mut DatagramLeg, outbox: &Outbox) -> (Vec<Loss>, u64) {
+    fn send_train(socket: &mut DatagramSocket, builder: &TrainBuilder) -> (Vec<Loss>, u64) {
         let mut incidents = Incidents::new("test", Level::Debug);
         let mut losses = Vec::new();
         let undelivered = |undelivered: Undelivered| losses.push(undelivered.loss);
         let mut batches = Batches::new().unwrap();
-        let train = outbox.train().unwrap();
-        leg.send(&train, &mut batches, undelivered, &mut incidents, Instant::ZERO);
+        let train = builder.train().unwrap();
+        socket.send(&train, &mut batches, undelivered, &mut incidents, Instant::ZERO);
         (losses, incidents.count())
     }
 
-    fn send(leg: &mut DatagramLeg, remote: SocketAddr) -> (Option<Loss>, u64) {
-        let (losses, incidents) = send_all(leg, remote, &[b"hello"]);
+    fn send(socket: &mut DatagramSocket, remote: SocketAddr) -> (Option<Loss>, u64) {
+        let (losses, incidents) = send_all(socket, remote, &[b"hello"]);
         assert!(losses.len() <= 1);
         (losses.first().copied(), incidents)
     }
@@ -271,30 +278,30 @@ mod tests {
     }
 
     /// Waits until the system says that there is an error.
-    fn wait_for_error(leg: &mut DatagramLeg, poll: &mut Poll) {
+    fn wait_for_error(socket: &mut DatagramSocket, poll: &mut Poll) {
         let mut events = Events::with_capacity(8);
-        while !leg.has_errors {
+        while !socket.has_errors {
             poll.poll(&mut events, Some(PATIENCE)).unwrap();
             assert!(!events.is_empty(), "no error came");
-            events.iter().for_each(|event| leg.note(event));
+            events.iter().for_each(|event| socket.note(event));
         }
     }
 
     #[test]
     fn an_error_about_one_host_does_not_cost_the_datagram_to_another() {
         let mut poll = Poll::new().unwrap();
-        let mut leg = leg(poll.registry());
+        let mut socket = socket(poll.registry());
         let listener = StdSocket::bind("127.0.0.1:0").unwrap();
         listener.set_read_timeout(Some(PATIENCE)).unwrap();
         let closed = closed_port();
 
-        assert_eq!(send(&mut leg, closed), (None, 0));
-        wait_for_error(&mut leg, &mut poll);
-        assert_eq!(send(&mut leg, listener.local_addr().unwrap()), (None, 0));
+        assert_eq!(send(&mut socket, closed), (None, 0));
+        wait_for_error(&mut socket, &mut poll);
+        assert_eq!(send(&mut socket, listener.local_addr().unwrap()), (None, 0));
         assert_eq!(listener.recv(&mut [0; 10]).unwrap(), 5);
 
-        let entry = error_queue::pop(&leg.socket, Family::V4);
-        let Some(Entry::Undelivered(Undelivered { remote, loss, .. })) = entry else {
+        let entry = error_queue::pop(&socket.socket, Family::V4);
+        let Some(QueuedError::Undelivered(Undelivered { remote, loss, .. })) = entry else {
             panic!("the error is not in the queue: {entry:?}")
         };
         assert_eq!((remote, loss), (closed, Loss::Refused(Refusal::Refused)));
@@ -305,7 +312,7 @@ mod tests {
         let poll = Poll::new().unwrap();
         // Broadcasts need a permission that the socket does not ask for.
         let broadcast = "255.255.255.255:9".parse().unwrap();
-        let (loss, incidents) = send(&mut leg(poll.registry()), broadcast);
+        let (loss, incidents) = send(&mut socket(poll.registry()), broadcast);
         let Some(Loss::Refused(refusal)) = loss else { panic!("not refused: {loss:?}") };
         // Without any route the answer is another one.
         assert!(matches!(refusal, Refusal::Prohibited | Refusal::NetworkUnreachable));
@@ -315,7 +322,7 @@ mod tests {
     #[test]
     fn a_train_arrives_as_its_datagrams_and_as_one_batch_with_its_mark() {
         let poll = Poll::new().unwrap();
-        let (mut sender, receiver) = (leg(poll.registry()), leg(poll.registry()));
+        let (mut sender, receiver) = (socket(poll.registry()), socket(poll.registry()));
         let to = SocketAddr::new("127.0.0.1".parse().unwrap(), receiver.port().unwrap());
         let payloads: [&[u8]; 4] = [&[1; 900], &[2; 900], &[3; 900], &[4; 10]];
         assert_eq!(send_all(&mut sender, to, &payloads), (Vec::new(), 0));
@@ -324,7 +331,7 @@ mod tests {
         let mut batches = Batches::new().unwrap();
         // More than one system call may be needed where the system does not coalesce.
         while received.len() < payloads.len() {
-            let take = |from: Received, datagram: Result<&[u8], _>| {
+            let take = |from: ReceivedFrom, datagram: Result<&[u8], _>| {
                 assert_eq!(from.traffic_class, TrafficClass(0xb8));
                 received.push(datagram.unwrap().to_vec());
             };
@@ -336,23 +343,27 @@ mod tests {
     #[test]
     fn what_is_wrong_with_one_train_is_said_of_each_datagram() {
         let poll = Poll::new().unwrap();
-        let mut leg = leg(poll.registry());
+        let mut socket = socket(poll.registry());
         let broadcast = "255.255.255.255:9".parse().unwrap();
-        let (losses, incidents) = send_all(&mut leg, broadcast, &[b"one", b"two"]);
+        let (losses, incidents) = send_all(&mut socket, broadcast, &[b"one", b"two"]);
         assert_eq!((losses.len(), incidents), (2, 2));
-        assert_eq!(leg.trains, Some(Trains::default()), "it was not for the train that it failed");
+        assert_eq!(
+            socket.trains,
+            Some(Trains::default()),
+            "it was not for the train that it failed"
+        );
     }
 
     #[test]
     fn a_train_that_is_refused_ends_no_others() {
         let poll = Poll::new().unwrap();
-        let (mut sender, receiver) = (leg(poll.registry()), leg(poll.registry()));
+        let (mut sender, receiver) = (socket(poll.registry()), socket(poll.registry()));
         let to = SocketAddr::new("127.0.0.1".parse().unwrap(), receiver.port().unwrap());
-        // Longer than any that the system takes, and so than any that an outbox does: EMSGSIZE, as
+        // Longer than any that the system takes, and so than any that an builder does: EMSGSIZE, as
         // where a router could not pass an earlier datagram on.
-        let mut outbox = Outbox::default();
-        (0..66).for_each(|_| outbox.push(&datagram(to, &[1; 1_000])));
-        assert_eq!(send_train(&mut sender, &outbox), (Vec::new(), 0));
+        let mut builder = TrainBuilder::default();
+        (0..66).for_each(|_| builder.push(&datagram(to, &[1; 1_000])));
+        assert_eq!(send_train(&mut sender, &builder), (Vec::new(), 0));
         assert_ne!(sender.trains, Some(Trains::default()), "it was taken");
         assert_eq!(send_all(&mut sender, to, &[[2; 1_000].as_slice(); 4]), (Vec::new(), 0));
         assert_eq!(sender.trains, Some(Trains::default()), "the next was not tried");

@@ -1,9 +1,9 @@
 //! Connects to hosts, from ports that the kernel picks as long as it has any.
 //!
-//! It picks none that is in TIME-WAIT towards the same target: after 28,000 connections within a minute
-//! that peers ended first there is none left (EADDRNOTAVAIL). Such a port is given to whoever names
-//! it, if timestamps tell the new connection from the old one (RFC 6191), and if both sockets said
-//! that addresses may be used again.
+//! It picks none that is in TIME-WAIT towards the same target: after 28,000 connections within a
+//! minute that peers ended first there is none left (EADDRNOTAVAIL). Such a port is given to
+//! whoever names it, if timestamps tell the new connection from the old one (RFC 6191), and if both
+//! sockets said that addresses may be used again.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -18,11 +18,12 @@ use nix::sys::socket::{
 };
 use slipwire_core::{Loss, Refusal, Undelivered};
 
-use super::icmp::{self, Family};
+use super::echo;
+use super::family::Family;
 
 /// One entry of a queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Entry {
+pub(crate) enum QueuedError {
     /// What was sent did not arrive, and the peer is to hear why.
     Undelivered(Undelivered),
     /// What was sent to this address does not fit into the system's path to it. The port is not
@@ -48,7 +49,7 @@ pub(crate) fn enable(socket: &UdpSocket, family: Family) -> io::Result<()> {
 
 /// Takes the oldest entry out of the queue; `None` if it is empty, as it always is for a socket
 /// that did not ask.
-pub(crate) fn pop(socket: &impl AsRawFd, family: Family) -> Option<Entry> {
+pub(crate) fn pop(socket: &impl AsRawFd, family: Family) -> Option<QueuedError> {
     match family {
         Family::V4 => pop_as::<SockaddrIn>(socket, |address| SocketAddr::V4((*address).into())),
         Family::V6 => pop_as::<SockaddrIn6>(socket, |address| SocketAddr::V6((*address).into())),
@@ -58,14 +59,14 @@ pub(crate) fn pop(socket: &impl AsRawFd, family: Family) -> Option<Entry> {
 fn pop_as<A: SockaddrLike>(
     socket: &impl AsRawFd,
     destination: impl FnOnce(&A) -> SocketAddr,
-) -> Option<Entry> {
+) -> Option<QueuedError> {
     let mut control = Control([0; 128]);
     // Of the datagram only the header of an echo request is of use: UDP's own is not there.
-    let mut start = [0; icmp::HEADER_LEN];
+    let mut start = [0; echo::HEADER_LEN];
     let mut parts = [IoSliceMut::new(&mut start)];
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<A>(socket.as_raw_fd(), &mut parts, Some(&mut control.0), flags).ok()?;
-    let Ok(mut notes) = message.cmsgs() else { return Some(Entry::Other) };
+    let Ok(mut notes) = message.cmsgs() else { return Some(QueuedError::Other) };
     let meaning = notes.find_map(|note| match note {
         ControlMessageOwned::Ipv4RecvErr(error, hop) => {
             meaning(&error, hop.map(|hop| SockaddrIn::from(hop).ip().into()))
@@ -77,14 +78,16 @@ fn pop_as<A: SockaddrLike>(
     });
     let (length, address) = (message.bytes, message.address.as_ref());
     // The system fills in the address with these errors, so it is looked at only then.
-    let (Some(meaning), Some(address)) = (meaning, address) else { return Some(Entry::Other) };
+    let (Some(meaning), Some(address)) = (meaning, address) else {
+        return Some(QueuedError::Other);
+    };
     let remote = destination(address);
     Some(match meaning {
         Meaning::Lost(loss) => {
-            let echo_sequence = icmp::echo_sequence(&start[..length]);
-            Entry::Undelivered(Undelivered { remote, echo_sequence, loss })
+            let echo_sequence = echo::sequence(&start[..length]);
+            QueuedError::Undelivered(Undelivered { remote, echo_sequence, loss })
         }
-        Meaning::TooBigToSend { mtu } => Entry::TooBigToSend { to: remote.ip(), mtu },
+        Meaning::TooBigToSend { mtu } => QueuedError::TooBigToSend { to: remote.ip(), mtu },
     })
 }
 
@@ -150,12 +153,12 @@ mod tests {
     }
 
     /// The error that a datagram of a single byte brings about.
-    fn refused(remote: SocketAddr) -> Entry {
+    fn refused(remote: SocketAddr) -> QueuedError {
         let loss = Loss::Refused(Refusal::Refused);
-        Entry::Undelivered(Undelivered { remote, echo_sequence: None, loss })
+        QueuedError::Undelivered(Undelivered { remote, echo_sequence: None, loss })
     }
 
-    fn wait(socket: &UdpSocket, family: Family) -> Entry {
+    fn wait(socket: &UdpSocket, family: Family) -> QueuedError {
         let patience = Instant::now() + Duration::from_secs(5);
         loop {
             if let Some(entry) = pop(socket, family) {

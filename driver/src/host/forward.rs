@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 use slipwire_core::{Engine, Instant};
 
-use super::batches::{FAILURES_MAX, Received};
+use super::batches::{FAILURES_MAX, ReceivedFrom};
 use super::stream;
 use super::tcp::Connection;
-use super::{Host, Leg};
+use super::{Host, HostSide};
 use crate::descriptors;
 use crate::listen::Listener;
 use crate::token::Origin;
@@ -51,9 +51,9 @@ impl Host {
             }
         };
         log::debug!("{flow:?}: tcp from {client} to {to}");
-        let token = Origin::Leg(self.legs.next_key()).token();
+        let token = Origin::Flow(self.flows.next_key()).token();
         match Connection::accepted(stream, self.keepalive, token, &self.registry) {
-            Ok(connection) => self.legs.insert(flow, Leg::Tcp(connection)),
+            Ok(connection) => self.flows.insert(flow, HostSide::Tcp(connection)),
             Err(error) => {
                 log::debug!("{flow:?}: {error}");
                 engine.handle_aborted(flow, now);
@@ -63,12 +63,12 @@ impl Host {
 
     /// Takes a batch of datagrams of a UDP forward's clients.
     pub(crate) fn take_datagrams(&mut self, index: usize, engine: &mut Engine, now: Instant) {
-        let Self { listeners, legs, batches, lost_datagrams, .. } = self;
+        let Self { listeners, flows, batches, lost_datagrams, .. } = self;
         let Some(Listener::Udp(forward)) = listeners.get_mut(index) else { return };
         let to = forward.to();
         for _ in 0..FAILURES_MAX {
             let received = forward.receive(batches, |clients, from, datagram| {
-                let Received { remote: client, traffic_class: class } = from;
+                let ReceivedFrom { remote: client, traffic_class: class } = from;
                 let taken = datagram.map_err(io::Error::from).and_then(|payload| {
                     let mut send =
                         |flow| engine.send_marked_datagram(flow, to, class, payload, now);
@@ -79,7 +79,7 @@ impl Host {
                     let flow = engine.open_udp(to, now).map_err(io::Error::other)?;
                     log::debug!("{flow:?}: udp from {client} to {to}");
                     clients.add(client, flow);
-                    legs.insert(flow, Leg::Client { listener: index, client });
+                    flows.insert(flow, HostSide::Client { listener: index, client });
                     // A flow that is over already has an action on the way that says so.
                     let _ = engine.send_marked_datagram(flow, to, class, payload, now);
                     Ok(())

@@ -10,8 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 use rustix::io::Errno;
 use slipwire_core::{Engine, FlowId, Protocol, Refusal, readings};
 
-use super::ways::Ways;
-use crate::netlink::{Kernel, Way};
+use super::route_cache::RouteCache;
+use crate::netlink::{Kernel, RouteKind};
 use crate::refusal::refusal;
 
 /// What asks the kernel.
@@ -19,7 +19,7 @@ use crate::refusal::refusal;
 pub(crate) struct Guard {
     kernel: Kernel,
     /// Where datagrams lead, since the last change.
-    ways: Ways,
+    routes: RouteCache,
     /// The flow that a datagram passed for last, and where to, since the last change.
     passed: Option<(FlowId, SocketAddr)>,
     /// Changes so far.
@@ -30,7 +30,7 @@ pub(crate) struct Guard {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pass {
     target: SocketAddr,
-    way: Way,
+    route: RouteKind,
     /// What the kernel said was true then.
     changes: u64,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Pass {
 impl Pass {
     /// The target, if the connection is to this host, as core has allowed.
     pub(crate) fn to_this_host(self) -> Option<SocketAddr> {
-        (self.way == Way::Here).then_some(self.target)
+        (self.route == RouteKind::Local).then_some(self.target)
     }
 }
 
@@ -47,8 +47,8 @@ impl Pass {
 pub(crate) enum Barrier {
     /// It is this host.
     Host,
-    /// There is no way there, or no saying where it leads.
-    NoWay(io::Error),
+    /// There is no route there, or no saying where it leads.
+    NoRoute(io::Error),
 }
 
 impl Barrier {
@@ -56,7 +56,7 @@ impl Barrier {
     pub(crate) fn refusal(&self) -> Refusal {
         match self {
             Self::Host => Refusal::Protected,
-            Self::NoWay(error) => refusal(error),
+            Self::NoRoute(error) => refusal(error),
         }
     }
 }
@@ -65,19 +65,20 @@ impl fmt::Display for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host => f.write_str("it leads to this host itself"),
-            Self::NoWay(error) => error.fmt(f),
+            Self::NoRoute(error) => error.fmt(f),
         }
     }
 }
 
-/// Whether a target is this host itself, as a gateway finds it before each connect. For whoever asks
-/// before it runs: a running [`Driver`](crate::Driver) sees to that.
+/// Whether a target is this host itself, as a gateway finds it before each connect. For whoever
+/// asks before it runs: a running [`Driver`](crate::Driver) sees to that.
 ///
 /// # Errors
-/// The kernel can't be asked. That there is no way to the target is none: it is not this host then.
+/// The kernel can't be asked. That there is no route to the target is none: it is not this host
+/// then.
 pub fn is_this_host(protocol: Protocol, target: SocketAddr) -> io::Result<bool> {
     match Guard::new(Kernel::open()?).ask(protocol, target) {
-        Ok(way) => Ok(way == Way::Here),
+        Ok(route) => Ok(route == RouteKind::Local),
         Err(error) if has_no_route(&error) => Ok(false),
         Err(error) => Err(error),
     }
@@ -85,18 +86,18 @@ pub fn is_this_host(protocol: Protocol, target: SocketAddr) -> io::Result<bool> 
 
 impl Guard {
     fn new(kernel: Kernel) -> Self {
-        Self { kernel, ways: Ways::default(), passed: None, changes: 0 }
+        Self { kernel, routes: RouteCache::default(), passed: None, changes: 0 }
     }
 
     /// # Errors
     /// The kernel can't be asked, or does not know an address of this host when it sees one.
     pub(crate) fn start(own_addresses: &[IpAddr]) -> io::Result<Self> {
         let mut kernel = Kernel::open()?;
-        let mut ways = own_addresses
+        let mut routes = own_addresses
             .iter()
-            .map(|address| kernel.way(Protocol::Tcp, SocketAddr::new(*address, 0)));
+            .map(|address| kernel.route(Protocol::Tcp, SocketAddr::new(*address, 0)));
         // Some may be of interfaces that are down.
-        if !own_addresses.is_empty() && !ways.any(|way| matches!(way, Ok(Way::Here))) {
+        if !own_addresses.is_empty() && !routes.any(|route| matches!(route, Ok(RouteKind::Local))) {
             return Err(io::Error::other("this system does not say which routes are local"));
         }
         Ok(Self::new(kernel))
@@ -104,7 +105,7 @@ impl Guard {
 
     /// Addresses, routes or rules have changed.
     pub(crate) fn forget(&mut self) {
-        self.ways.clear();
+        self.routes.clear();
         self.passed = None;
         self.changes += 1;
     }
@@ -117,9 +118,9 @@ impl Guard {
         target: SocketAddr,
         engine: &Engine,
     ) -> Result<Pass, Barrier> {
-        let way = self.ask(protocol, target).map_err(Barrier::NoWay)?;
-        judge(way, flow, target, engine)?;
-        Ok(Pass { target, way, changes: self.changes })
+        let route = self.ask(protocol, target).map_err(Barrier::NoRoute)?;
+        judge(route, flow, target, engine)?;
+        Ok(Pass { target, route, changes: self.changes })
     }
 
     /// Whether a connection that is there now, from `local`, may stay: while it was on its way its
@@ -136,7 +137,7 @@ impl Guard {
             return self.admit(flow, Protocol::Tcp, target, engine);
         }
         if local.to_canonical() == target.ip().to_canonical() {
-            judge(Way::Here, flow, target, engine)?;
+            judge(RouteKind::Local, flow, target, engine)?;
         }
         Ok(pass)
     }
@@ -149,15 +150,15 @@ impl Guard {
         remote: SocketAddr,
         engine: &Engine,
     ) -> Result<(), Barrier> {
-        let way = match self.ways.find(protocol, remote) {
-            Some(way) => way,
+        let route = match self.routes.find(protocol, remote) {
+            Some(route) => route,
             None => {
-                let way = self.ask(protocol, remote).map_err(Barrier::NoWay)?;
-                self.ways.remember(protocol, remote, way);
-                way
+                let route = self.ask(protocol, remote).map_err(Barrier::NoRoute)?;
+                self.routes.remember(protocol, remote, route);
+                route
             }
         };
-        judge(way, flow, remote, engine)?;
+        judge(route, flow, remote, engine)?;
         self.passed = Some((flow, remote));
         Ok(())
     }
@@ -168,14 +169,14 @@ impl Guard {
     }
 
     /// Where a target leads, however it is written.
-    fn ask(&mut self, protocol: Protocol, target: SocketAddr) -> io::Result<Way> {
-        let mut ways = readings(target.ip())
-            .map(|address| self.kernel.way(protocol, SocketAddr::new(address, target.port())));
-        let literal = ways.next().unwrap_or(Ok(Way::Here))?;
-        for way in ways {
-            match way {
-                Ok(Way::Here) => return Ok(Way::Here),
-                Ok(Way::Away) => {}
+    fn ask(&mut self, protocol: Protocol, target: SocketAddr) -> io::Result<RouteKind> {
+        let mut routes = readings(target.ip())
+            .map(|address| self.kernel.route(protocol, SocketAddr::new(address, target.port())));
+        let literal = routes.next().unwrap_or(Ok(RouteKind::Local))?;
+        for route in routes {
+            match route {
+                Ok(RouteKind::Local) => return Ok(RouteKind::Local),
+                Ok(RouteKind::Remote) => {}
                 Err(error) if has_no_route(&error) => {}
                 Err(error) => return Err(error),
             }
@@ -184,15 +185,20 @@ impl Guard {
     }
 }
 
-fn judge(way: Way, flow: FlowId, target: SocketAddr, engine: &Engine) -> Result<(), Barrier> {
-    match way {
-        Way::Away => Ok(()),
-        Way::Here if engine.may_reach_host(flow, target) => Ok(()),
-        Way::Here => Err(Barrier::Host),
+fn judge(
+    route: RouteKind,
+    flow: FlowId,
+    target: SocketAddr,
+    engine: &Engine,
+) -> Result<(), Barrier> {
+    match route {
+        RouteKind::Remote => Ok(()),
+        RouteKind::Local if engine.may_reach_host(flow, target) => Ok(()),
+        RouteKind::Local => Err(Barrier::Host),
     }
 }
 
-/// Whether the kernel knows no way (a black hole is `INVAL`), rather than that it can't say.
+/// Whether the kernel knows no route (a black hole is `INVAL`), rather than that it can't say.
 fn has_no_route(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL))

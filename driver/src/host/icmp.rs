@@ -3,45 +3,13 @@
 //! checksum, and hands over replies to that identifier only.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{error_queue, travel};
+use super::family::Family;
+use super::{error_queue, ttl_and_df};
 use crate::socket_options::{Wish, wish};
-
-/// An IP version.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(crate) const fn of(address: SocketAddr) -> Self {
-        match address {
-            SocketAddr::V4(_) => Self::V4,
-            SocketAddr::V6(_) => Self::V6,
-        }
-    }
-
-    /// The address that stands for every address of the host.
-    pub(crate) const fn unspecified(self) -> IpAddr {
-        match self {
-            Self::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            Self::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        }
-    }
-}
-
-/// Bytes of the header of an echo message.
-pub(crate) const HEADER_LEN: usize = 8;
-
-/// The sequence number of an echo message, of which at least the header must be there.
-pub(crate) fn echo_sequence(message: &[u8]) -> Option<u16> {
-    let bytes = message.get(6..HEADER_LEN)?;
-    Some(u16::from_be_bytes(bytes.try_into().ok()?))
-}
 
 /// Opens a ping socket. A datagram of it is an ICMP message without an IP header.
 pub(crate) fn open(family: Family) -> io::Result<UdpSocket> {
@@ -53,7 +21,7 @@ pub(crate) fn open(family: Family) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     let socket = socket.into();
     wish(Wish::Errors, error_queue::enable(&socket, family));
-    travel::ask_for_class(&socket, family);
+    ttl_and_df::ask_for_class(&socket, family);
     Ok(socket)
 }
 
@@ -84,6 +52,7 @@ impl PingSockets {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::time::{Duration, Instant};
 
     use super::*;

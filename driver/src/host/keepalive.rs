@@ -1,6 +1,6 @@
 //! How the other end of a host socket is found to be gone: a server that lost its power, a local
-//! client that left the network. The system asks, and what it finds is an error of the socket, which
-//! resets the flow.
+//! client that left the network. The system asks, and what it finds is an error of the socket,
+//! which resets the flow.
 
 use std::time::Duration;
 

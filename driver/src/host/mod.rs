@@ -1,45 +1,53 @@
 //! The host side of flows: carries out core's actions on sockets of this host.
 //!
 //! ```text
-//!   offers.rs        peers' connections that wait to be begun
-//!   guard.rs         whether its target is this host itself
-//!   ways.rs          what the kernel has said of that
-//!   open.rs          a peer's flow gets its host leg
-//!   forward.rs       a local client gets its flow
-//!   dial.rs          connects, from which port
-//!   legs.rs          the table of host legs, and whose turn it is
-//!   tcp.rs           a leg of bytes, over a socket of stream.rs
-//!   keepalive.rs     whether its other end is still there
-//!   proxy.rs         what a host is told of the peer first
-//!   datagram.rs      a leg of datagrams, over the sockets of udp.rs and icmp.rs
-//!   source_ports.rs  which ports flows may have
-//!   outbox.rs        datagrams that leave together
-//!   batches.rs       many datagrams in one system call
-//!   travel.rs        how far its datagrams go, whether in pieces, and how they are marked
-//!   error_queue.rs   which of them did not arrive
+//!   flow_table.rs     the host sides of all flows, and whose turn it is
+//!   work.rs           what a turn came to
+//!   connect_queue.rs  peers' connections that wait to be begun
+//!   guard.rs          whether its target is this host itself
+//!   route_cache.rs    what the kernel has said of that
+//!   open.rs           a peer's flow gets its host side
+//!   forward.rs        a local client gets its flow
+//!   dial.rs           connects, from which port
+//!   tcp.rs            a flow of bytes, over a socket of stream.rs
+//!   keepalive.rs      whether its other end is still there
+//!   proxy.rs          what a host is told of the peer first
+//!   page.rs           a flow that is answered from here, without a socket
+//!   datagram.rs       a flow of datagrams, over the sockets of udp.rs and icmp.rs
+//!   source_ports.rs   which ports flows may have
+//!   train.rs          datagrams that leave together
+//!   batches.rs        many datagrams in one system call
+//!   ttl_and_df.rs     how far its datagrams go, whether in pieces, and how they are marked
+//!   error_queue.rs    which of them did not arrive
+//!   family.rs         IPv4 or IPv6
+//!   echo.rs           the header of a ping
 //! ```
 //!
 //! Which flow may reach what has been decided by core.
 
 pub(crate) mod batches;
+mod connect_queue;
 mod datagram;
 mod dial;
+mod echo;
 mod error_queue;
+pub(crate) mod family;
+mod flow_table;
 mod forward;
 pub(crate) mod guard;
-pub(crate) mod icmp;
+mod icmp;
 pub(crate) mod keepalive;
-mod legs;
-mod offers;
 mod open;
-pub(crate) mod outbox;
+mod page;
 pub(crate) mod proxy;
+mod route_cache;
 mod source_ports;
 mod stream;
 mod tcp;
-pub(crate) mod travel;
+pub(crate) mod train;
+pub(crate) mod ttl_and_df;
 mod udp;
-mod ways;
+mod work;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -49,51 +57,37 @@ use mio::event::Event;
 use slipwire_core::{Abort, Datagram, Engine, FlowId, Instant, Loss, Refusal, Target, Undelivered};
 
 use self::batches::Batches;
-use self::datagram::DatagramLeg;
+use self::connect_queue::ConnectQueue;
+use self::datagram::DatagramSocket;
 use self::dial::Dialer;
+use self::flow_table::FlowTable;
 use self::guard::{Barrier, Guard};
 use self::icmp::PingSockets;
 use self::keepalive::HostKeepalive;
-use self::legs::Legs;
-use self::offers::Offers;
-use self::outbox::Outbox;
+use self::page::Exchange;
 use self::source_ports::SourcePorts;
 use self::tcp::Connection;
+use self::train::TrainBuilder;
+use self::work::Work;
 use crate::incidents::Incidents;
 use crate::listen::Listener;
 use crate::refusal::datagram_refusal;
-use crate::service::Exchange;
 use crate::settings::Page;
-
-/// What a turn of a leg came to, and how many bytes it moved.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Work {
-    /// There is nothing to do before the next event or action.
-    Done { moved: usize },
-    /// The budget ended first.
-    More { moved: usize },
-    /// The leg is at its end, and core knows.
-    Over,
-}
-
-impl Work {
-    pub(crate) const NOTHING: Self = Self::Done { moved: 0 };
-}
 
 /// The host's end of one flow.
 #[derive(Debug)]
-pub(crate) enum Leg {
+pub(crate) enum HostSide {
     /// A connection, to a host or from a local client.
     Tcp(Connection),
     /// A socket for the datagrams of a mapping.
-    Datagrams(DatagramLeg),
+    Datagrams(DatagramSocket),
     /// One of the clients of a UDP forward, who share its socket.
     Client { listener: usize, client: SocketAddr },
     /// The embedder itself.
     Service(Exchange),
 }
 
-impl Leg {
+impl HostSide {
     const fn has_socket(&self) -> bool {
         match self {
             Self::Tcp(_) | Self::Datagrams(_) => true,
@@ -107,18 +101,18 @@ pub(crate) struct Host {
     registry: Registry,
     /// Only a gateway has something to keep from peers.
     guard: Option<Guard>,
-    legs: Legs,
-    offers: Offers,
+    flows: FlowTable,
+    connects: ConnectQueue,
     dialer: Dialer,
     listeners: Vec<Listener>,
     services: Vec<(u16, Page)>,
     ping: PingSockets,
     source_ports: SourcePorts,
-    /// How many legs may have a socket of their own.
+    /// How many flows may have a socket of their own.
     sockets_max: usize,
     keepalive: HostKeepalive,
     batches: Batches,
-    outbox: Outbox,
+    outgoing: TrainBuilder,
     /// What peers are to be told of datagrams that could not be sent.
     undelivered: Vec<(FlowId, Undelivered)>,
     lost_datagrams: Incidents,
@@ -130,7 +124,7 @@ pub(crate) struct Host {
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Host")
-            .field("legs", &self.legs)
+            .field("flows", &self.flows)
             .field("listeners", &self.listeners)
             .field("ping", &self.ping)
             .finish_non_exhaustive()
@@ -151,8 +145,8 @@ impl Host {
         Self {
             registry,
             guard,
-            legs: Legs::default(),
-            offers: Offers::default(),
+            flows: FlowTable::default(),
+            connects: ConnectQueue::default(),
             dialer: Dialer::default(),
             listeners,
             services,
@@ -161,7 +155,7 @@ impl Host {
             sockets_max,
             keepalive,
             batches,
-            outbox: Outbox::default(),
+            outgoing: TrainBuilder::default(),
             undelivered: Vec::new(),
             lost_datagrams: Incidents::new("datagrams lost at the host", Level::Debug),
             lost_clients: Incidents::new("clients of a forward have to wait", Level::Warn),
@@ -177,9 +171,9 @@ impl Host {
         &self.ping
     }
 
-    /// How many flows have a host leg.
+    /// How many flows have a host side.
     pub(crate) fn flows(&self) -> usize {
-        self.legs.len()
+        self.flows.len()
     }
 }
 
@@ -191,50 +185,50 @@ impl Host {
         }
     }
 
-    pub(crate) fn note_leg(&mut self, key: usize, event: &Event) {
-        match self.legs.by_key(key) {
-            Some((_, Leg::Tcp(connection))) => connection.note(event),
-            Some((_, Leg::Datagrams(leg))) => leg.note(event),
-            Some((_, Leg::Client { .. } | Leg::Service(_))) | None => return,
+    pub(crate) fn note_flow(&mut self, key: usize, event: &Event) {
+        match self.flows.by_key(key) {
+            Some((_, HostSide::Tcp(connection))) => connection.note(event),
+            Some((_, HostSide::Datagrams(socket))) => socket.note(event),
+            Some((_, HostSide::Client { .. } | HostSide::Service(_))) | None => return,
         }
-        self.legs.wake(key);
+        self.flows.wake(key);
     }
 }
 
 /// Actions.
 impl Host {
     pub(crate) fn established(&mut self, flow: FlowId) {
-        if let Some((key, Leg::Tcp(connection))) = self.legs.by_flow(flow) {
+        if let Some((key, HostSide::Tcp(connection))) = self.flows.by_flow(flow) {
             connection.handle_established();
-            self.legs.wake(key);
+            self.flows.wake(key);
         }
     }
 
     pub(crate) fn readable(&mut self, flow: FlowId) {
-        let Some((key, leg)) = self.legs.by_flow(flow) else { return };
-        match leg {
-            Leg::Tcp(connection) => connection.handle_readable(),
-            Leg::Service(_) => {}
-            Leg::Datagrams(_) | Leg::Client { .. } => return,
+        let Some((key, side)) = self.flows.by_flow(flow) else { return };
+        match side {
+            HostSide::Tcp(connection) => connection.handle_readable(),
+            HostSide::Service(_) => {}
+            HostSide::Datagrams(_) | HostSide::Client { .. } => return,
         }
-        self.legs.wake(key);
+        self.flows.wake(key);
     }
 
     pub(crate) fn writable(&mut self, flow: FlowId) {
-        let Some((key, leg)) = self.legs.by_flow(flow) else { return };
-        match leg {
-            Leg::Tcp(connection) => connection.handle_writable(),
-            Leg::Service(_) => {}
-            Leg::Datagrams(_) | Leg::Client { .. } => return,
+        let Some((key, side)) = self.flows.by_flow(flow) else { return };
+        match side {
+            HostSide::Tcp(connection) => connection.handle_writable(),
+            HostSide::Service(_) => {}
+            HostSide::Datagrams(_) | HostSide::Client { .. } => return,
         }
-        self.legs.wake(key);
+        self.flows.wake(key);
     }
 
     pub(crate) fn shut_down(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
-        match self.legs.by_flow(flow) {
-            Some((_, Leg::Tcp(connection))) => connection.shut_down(),
-            Some((_, Leg::Service(exchange))) => exchange.handle_end(flow, engine, now),
-            Some((_, Leg::Datagrams(_) | Leg::Client { .. })) | None => {}
+        match self.flows.by_flow(flow) {
+            Some((_, HostSide::Tcp(connection))) => connection.shut_down(),
+            Some((_, HostSide::Service(exchange))) => exchange.handle_end(flow, engine, now),
+            Some((_, HostSide::Datagrams(_) | HostSide::Client { .. })) | None => {}
         }
     }
 
@@ -246,20 +240,20 @@ impl Host {
 
     pub(crate) fn abort(&mut self, flow: FlowId, why: Abort) {
         log::debug!("{flow:?}: aborted, {why}");
-        if let Some(Leg::Tcp(connection)) = self.remove(flow) {
+        if let Some(HostSide::Tcp(connection)) = self.remove(flow) {
             connection.reset();
         }
     }
 
     /// Forgets a flow. Its socket leaves epoll by being closed.
-    fn remove(&mut self, flow: FlowId) -> Option<Leg> {
-        let leg = self.legs.remove(flow)?;
-        if let Leg::Client { listener, client } = leg
+    fn remove(&mut self, flow: FlowId) -> Option<HostSide> {
+        let side = self.flows.remove(flow)?;
+        if let HostSide::Client { listener, client } = side
             && let Some(Listener::Udp(forward)) = self.listeners.get_mut(listener)
         {
             forward.clients_mut().remove(client, flow);
         }
-        Some(leg)
+        Some(side)
     }
 
     /// What bars a flow's datagram from where it goes, if anything does.
@@ -281,14 +275,14 @@ impl Host {
     pub(crate) fn hold_back(&mut self, datagram: &Datagram<'_>, barrier: Barrier, now: Instant) {
         let refusal = match barrier {
             Barrier::Host => Some(Refusal::Protected),
-            Barrier::NoWay(error) => {
+            Barrier::NoRoute(error) => {
                 self.lost_datagrams.report(&error, now);
                 datagram_refusal(&error)
             }
         };
         if let Some(refusal) = refusal {
             let Datagram { flow, remote, payload, .. } = *datagram;
-            let echo_sequence = icmp::echo_sequence(payload);
+            let echo_sequence = echo::sequence(payload);
             let loss = Loss::Refused(refusal);
             self.undelivered.push((flow, Undelivered { remote, echo_sequence, loss }));
         }
@@ -296,30 +290,30 @@ impl Host {
 
     /// Sends a datagram to the host, at the latest with [`flush`](Self::flush).
     pub(crate) fn send_datagram(&mut self, datagram: &Datagram<'_>, now: Instant) {
-        if !self.outbox.takes(datagram) {
+        if !self.outgoing.takes(datagram) {
             self.flush(now);
         }
-        self.outbox.push(datagram);
+        self.outgoing.push(datagram);
     }
 
     /// Sends the datagrams that wait for others.
     pub(crate) fn flush(&mut self, now: Instant) {
-        let Self { legs, listeners, batches, outbox, undelivered, lost_datagrams, .. } = self;
-        let Some(train) = outbox.train() else { return };
+        let Self { flows, listeners, batches, outgoing, undelivered, lost_datagrams, .. } = self;
+        let Some(train) = outgoing.train() else { return };
         let flow = train.heading.flow;
-        match legs.by_flow(flow) {
-            Some((_, Leg::Datagrams(leg))) => {
+        match flows.by_flow(flow) {
+            Some((_, HostSide::Datagrams(socket))) => {
                 let undelivered = |what| undelivered.push((flow, what));
-                leg.send(&train, batches, undelivered, lost_datagrams, now);
+                socket.send(&train, batches, undelivered, lost_datagrams, now);
             }
-            Some((_, Leg::Client { listener, client })) => {
+            Some((_, HostSide::Client { listener, client })) => {
                 if let Some(Listener::Udp(forward)) = listeners.get_mut(*listener) {
                     forward.reply(*client, &train, batches, lost_datagrams, now);
                 }
             }
-            Some((_, Leg::Tcp(_) | Leg::Service(_))) | None => {}
+            Some((_, HostSide::Tcp(_) | HostSide::Service(_))) | None => {}
         }
-        outbox.clear();
+        outgoing.clear();
     }
 
     /// What a peer is to be told of a datagram that could not be sent.
@@ -331,7 +325,7 @@ impl Host {
 /// Changes of this host and of the rules.
 impl Host {
     /// What led to another host may lead to this one now, and the other way round.
-    pub(crate) fn forget_ways(&mut self) {
+    pub(crate) fn forget_routes(&mut self) {
         if let Some(guard) = &mut self.guard {
             guard.forget();
         }
@@ -345,12 +339,12 @@ impl Host {
         engine: &mut Engine,
         now: Instant,
     ) {
-        let is_bound = |leg: &Leg| match leg {
-            Leg::Tcp(connection) => connection.local_ip().is_some_and(|ip| gone.contains(&ip)),
-            Leg::Datagrams(_) | Leg::Client { .. } | Leg::Service(_) => false,
+        let is_bound = |side: &HostSide| match side {
+            HostSide::Tcp(connection) => connection.local_ip().is_some_and(|ip| gone.contains(&ip)),
+            HostSide::Datagrams(_) | HostSide::Client { .. } | HostSide::Service(_) => false,
         };
         if !gone.is_empty() {
-            let flows = self.legs.flows(|_, leg| is_bound(leg));
+            let flows = self.flows.matching(|_, side| is_bound(side));
             self.end(&flows, "its address at this host is gone", engine, now);
         }
     }
@@ -358,14 +352,14 @@ impl Host {
     /// Ends the connections to this host itself that the rules do not allow any more. Core does
     /// not know that they are that where a route alone makes them so.
     pub(crate) fn handle_rules_changed(&mut self, engine: &mut Engine, now: Instant) {
-        self.forget_ways();
-        let is_barred = |flow, leg: &Leg| match leg {
-            Leg::Tcp(connection) => connection
+        self.forget_routes();
+        let is_barred = |flow, side: &HostSide| match side {
+            HostSide::Tcp(connection) => connection
                 .target_at_this_host()
                 .is_some_and(|target| !engine.may_reach_host(flow, target)),
-            Leg::Datagrams(_) | Leg::Client { .. } | Leg::Service(_) => false,
+            HostSide::Datagrams(_) | HostSide::Client { .. } | HostSide::Service(_) => false,
         };
-        let flows = self.legs.flows(is_barred);
+        let flows = self.flows.matching(is_barred);
         self.end(&flows, "the rules keep it from this host", engine, now);
     }
 
@@ -373,53 +367,53 @@ impl Host {
         for flow in flows {
             log::debug!("{flow:?}: {why}");
             engine.handle_aborted(*flow, now);
-            if let Some(Leg::Tcp(connection)) = self.remove(*flow) {
+            if let Some(HostSide::Tcp(connection)) = self.remove(*flow) {
                 connection.reset();
             }
         }
     }
 }
 
-/// Turns of legs.
+/// Turns of flows.
 impl Host {
-    /// How many legs wait for their turn.
+    /// How many flows wait for their turn.
     pub(crate) fn ready(&self) -> usize {
-        self.legs.ready()
+        self.flows.ready()
     }
 
     pub(crate) fn next(&mut self) -> Option<usize> {
-        self.legs.next()
+        self.flows.next()
     }
 
-    /// Whether a leg's turn makes datagrams for the tunnel, which are lost when it has no room.
+    /// Whether a flow's turn makes datagrams for the tunnel, which are lost when it has no room.
     /// Bytes are not: they wait in their ring.
     pub(crate) fn needs_room(&mut self, key: usize) -> bool {
-        matches!(self.legs.by_key(key), Some((_, Leg::Datagrams(_))))
+        matches!(self.flows.by_key(key), Some((_, HostSide::Datagrams(_))))
     }
 
     pub(crate) fn stall(&mut self, key: usize) {
-        self.legs.stall(key);
+        self.flows.stall(key);
     }
 
     pub(crate) fn resume(&mut self) {
-        self.legs.resume();
+        self.flows.resume();
     }
 
-    /// Gives a leg its turn. Returns how many bytes it moved.
+    /// Gives a flow its turn. Returns how many bytes it moved.
     pub(crate) fn work(&mut self, key: usize, engine: &mut Engine, now: Instant) -> usize {
-        let Some((flow, leg)) = self.legs.by_key(key) else { return 0 };
-        let work = match leg {
-            Leg::Tcp(connection) => connection.work(flow, self.guard.as_mut(), engine, now),
-            Leg::Datagrams(leg) => {
-                leg.work(flow, &mut self.batches, &mut self.lost_datagrams, engine, now)
+        let Some((flow, side)) = self.flows.by_key(key) else { return 0 };
+        let work = match side {
+            HostSide::Tcp(connection) => connection.work(flow, self.guard.as_mut(), engine, now),
+            HostSide::Datagrams(socket) => {
+                socket.work(flow, &mut self.batches, &mut self.lost_datagrams, engine, now)
             }
-            Leg::Service(exchange) => exchange.work(flow, &self.services, engine, now),
-            Leg::Client { .. } => Work::NOTHING,
+            HostSide::Service(exchange) => exchange.work(flow, &self.services, engine, now),
+            HostSide::Client { .. } => Work::NOTHING,
         };
         match work {
             Work::Done { moved } => moved,
             Work::More { moved } => {
-                self.legs.wake(key);
+                self.flows.wake(key);
                 moved
             }
             Work::Over => {

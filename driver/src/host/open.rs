@@ -1,28 +1,29 @@
-//! A peer wants a new flow: finds it a host leg, or says why there is none.
+//! A peer wants a new flow: finds it a host side, or says why there is none.
 
 use std::io;
 use std::net::SocketAddr;
 
 use slipwire_core::{Engine, FlowId, FlowMeta, Instant, Protocol, Refusal, Target};
 
-use super::datagram::DatagramLeg;
+use super::datagram::DatagramSocket;
+use super::family::Family;
 use super::guard::Pass;
-use super::icmp::{self, Family};
+use super::page::Exchange;
 use super::stream::Stream;
 use super::tcp::Connection;
-use super::{Host, Leg, offers, proxy, udp};
+use super::{Host, HostSide, connect_queue, icmp, proxy, udp};
+
 use crate::refusal::refusal;
-use crate::service::Exchange;
 use crate::token::Origin;
 
 impl Host {
     /// Takes [`Action::Open`](slipwire_core::Action::Open). A connection has to wait for its turn;
     /// a mapping has not, since its datagrams follow.
-    pub(crate) fn offer(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
+    pub(crate) fn handle_open(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
         let Some(meta) = engine.meta(flow) else { return };
         match meta.protocol {
             Protocol::Tcp => {
-                if let Some(first) = self.offers.push(meta.peer.public_key, flow) {
+                if let Some(first) = self.connects.push(meta.peer.public_key, flow) {
                     engine.handle_refused(first, Refusal::TimedOut, now);
                 }
             }
@@ -31,38 +32,38 @@ impl Host {
     }
 
     /// Whether connections wait for their turn.
-    pub(crate) fn has_offers(&self) -> bool {
-        !self.offers.is_empty()
+    pub(crate) fn has_connects(&self) -> bool {
+        !self.connects.is_empty()
     }
 
     /// Begins connections, within a budget.
-    pub(crate) fn begin(&mut self, engine: &mut Engine, now: Instant) {
+    pub(crate) fn begin_connects(&mut self, engine: &mut Engine, now: Instant) {
         let mut begun = 0;
-        while begun < offers::CONNECTS
-            && let Some(flow) = self.offers.pop()
+        while begun < connect_queue::CONNECTS_MAX
+            && let Some(flow) = self.connects.pop()
         {
             begun += usize::from(engine.meta(flow).is_some());
             self.open(flow, engine, now);
         }
     }
 
-    /// Finds a flow its host leg, and says so at once but for a connect, whose result comes as an
+    /// Finds a flow its host side, and says so at once but for a connect, whose result comes as an
     /// event.
     fn open(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
         let asked: &Engine = engine;
         let Some(meta) = asked.meta(flow) else { return };
         let FlowMeta { protocol, source, destination, .. } = meta;
         log::debug!("{flow:?}: {protocol} of {}, {source} to {destination}", meta.peer.name);
-        match self.host_leg(flow, meta, asked, now) {
-            Ok(leg) => {
-                let is_connecting = matches!(leg, Leg::Tcp(_));
-                if let Leg::Datagrams(leg) = &leg
+        match self.host_side(flow, meta, asked, now) {
+            Ok(side) => {
+                let is_connecting = matches!(side, HostSide::Tcp(_));
+                if let HostSide::Datagrams(socket) = &side
                     && *protocol == Protocol::Udp
-                    && let Some(port) = leg.port()
+                    && let Some(port) = socket.port()
                 {
                     engine.handle_bound(flow, port, now);
                 }
-                self.legs.insert(flow, leg);
+                self.flows.insert(flow, side);
                 if !is_connecting {
                     engine.handle_opened(flow, now);
                 }
@@ -74,21 +75,21 @@ impl Host {
         }
     }
 
-    fn host_leg(
+    fn host_side(
         &mut self,
         flow: FlowId,
         meta: &FlowMeta,
         engine: &Engine,
         now: Instant,
-    ) -> Result<Leg, Refusal> {
+    ) -> Result<HostSide, Refusal> {
         // The last descriptors are for the program itself.
-        let is_full = self.legs.sockets() >= self.sockets_max;
-        let leg = match (&meta.target, meta.protocol) {
+        let is_full = self.flows.sockets() >= self.sockets_max;
+        let side = match (&meta.target, meta.protocol) {
             (Target::Embedder, Protocol::Tcp) if self.serves(meta.destination.port()) => {
-                return Ok(Leg::Service(Exchange::new(meta.destination.port())));
+                return Ok(HostSide::Service(Exchange::new(meta.destination.port())));
             }
             (Target::Embedder, _) => return Err(Refusal::Refused),
-            // A flow that was opened here has its host leg, and a Unix socket is a stream.
+            // A flow that was opened here has its host side, and a Unix socket is a stream.
             (Target::Client, _) | (Target::Unix(_), Protocol::Udp | Protocol::Icmp) => {
                 return Err(Refusal::Prohibited);
             }
@@ -103,10 +104,10 @@ impl Host {
             }
             (Target::Host(target), Protocol::Udp | Protocol::Icmp) => {
                 self.pass(flow, meta.protocol, *target, engine)?;
-                self.datagram_leg(meta, *target)
+                self.datagram_socket(meta, *target)
             }
         };
-        leg.map_err(|error| {
+        side.map_err(|error| {
             let refusal = refusal(&error);
             if refusal == Refusal::Exhausted {
                 self.lost_flows.report(&error, now);
@@ -128,15 +129,20 @@ impl Host {
         pass.map(Some).map_err(|barrier| barrier.refusal())
     }
 
-    fn connection(&self, stream: Stream, pass: Option<Pass>, meta: &FlowMeta) -> io::Result<Leg> {
-        let token = Origin::Leg(self.legs.next_key()).token();
+    fn connection(
+        &self,
+        stream: Stream,
+        pass: Option<Pass>,
+        meta: &FlowMeta,
+    ) -> io::Result<HostSide> {
+        let token = Origin::Flow(self.flows.next_key()).token();
         let header = proxy::header(meta)?;
         Connection::connecting(stream, pass, header, self.keepalive, token, &self.registry)
-            .map(Leg::Tcp)
+            .map(HostSide::Tcp)
     }
 
-    fn datagram_leg(&mut self, meta: &FlowMeta, target: SocketAddr) -> io::Result<Leg> {
-        let token = Origin::Leg(self.legs.next_key()).token();
+    fn datagram_socket(&mut self, meta: &FlowMeta, target: SocketAddr) -> io::Result<HostSide> {
+        let token = Origin::Flow(self.flows.next_key()).token();
         let family = Family::of(target);
         let socket = match meta.protocol {
             // A redirect may change the IP version, too.
@@ -147,8 +153,8 @@ impl Host {
             Protocol::Icmp => icmp::open(family).inspect_err(|error| self.ping.warn(error))?,
         };
         let takes_trains = meta.protocol == Protocol::Udp;
-        DatagramLeg::register(socket, family, takes_trains, token, &self.registry)
-            .map(Leg::Datagrams)
+        DatagramSocket::register(socket, family, takes_trains, token, &self.registry)
+            .map(HostSide::Datagrams)
     }
 
     fn serves(&self, port: u16) -> bool {

@@ -1,6 +1,6 @@
-//! The ports that flows of peers may have at this host: those that the system gives to whoever asks for
-//! any (ip(7), `ip_local_port_range` without `ip_local_reserved_ports`). Every other may be that of
-//! a service, whether it runs just now or not.
+//! The ports that flows of peers may have at this host: those that the system gives to whoever asks
+//! for any (ip(7), `ip_local_port_range` without `ip_local_reserved_ports`). Every other may be
+//! that of a service, whether it runs just now or not.
 
 use std::fs;
 use std::iter;

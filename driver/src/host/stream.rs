@@ -1,4 +1,4 @@
-//! A stream socket, TCP or Unix, as the host leg of a TCP flow has it.
+//! A stream socket, TCP or Unix, as the host side of a TCP flow has it.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown};
@@ -35,8 +35,8 @@ impl Stream {
         UnixStream::connect(path).map(Self::Unix)
     }
 
-    /// Sets what a stream has from the start. Where the system refuses one of these the flow goes on
-    /// without it.
+    /// Sets what a stream has from the start. Where the system refuses one of these the flow goes
+    /// on without it.
     pub(crate) fn prepare(&self) {
         // Segments come from a TCP that has already gathered what is worth gathering.
         if let Self::Tcp(tcp) = self {

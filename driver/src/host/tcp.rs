@@ -1,4 +1,4 @@
-//! The host leg of a TCP flow: a connection to a host, or from a local client.
+//! The host side of a TCP flow: a connection to a host, or from a local client.
 //!
 //! ```text
 //!   host socket  -- read -->   engine.send       send ring     -->  tunnel
@@ -16,10 +16,10 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slipwire_core::{Engine, FlowId, Instant, NoFlow, Refusal};
 
-use super::Work;
 use super::guard::{Guard, Pass};
 use super::keepalive::HostKeepalive;
 use super::stream::Stream;
+use super::work::Work;
 use crate::refusal::refusal;
 
 /// Bytes that one flow moves each way before others have their turn.
@@ -27,7 +27,7 @@ const BUDGET: usize = 256 << 10;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
+enum ConnectionStage {
     /// The host has not answered yet.
     Connecting,
     /// A local client is there; the other end of the tunnel has not answered yet.
@@ -43,7 +43,7 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: Stream,
-    stage: Stage,
+    stage: ConnectionStage,
     /// What let it through, if it goes to an address.
     pass: Option<Pass>,
     keepalive: HostKeepalive,
@@ -81,7 +81,8 @@ impl Connection {
         token: Token,
         registry: &Registry,
     ) -> io::Result<Self> {
-        let connection = Self::register(stream, Stage::Connecting, keepalive, token, registry)?;
+        let connection =
+            Self::register(stream, ConnectionStage::Connecting, keepalive, token, registry)?;
         Ok(Self { pass, header, ..connection })
     }
 
@@ -95,12 +96,12 @@ impl Connection {
     ) -> io::Result<Self> {
         let stream = Stream::Tcp(stream);
         stream.watch(&keepalive);
-        Self::register(stream, Stage::AwaitingTunnel, keepalive, token, registry)
+        Self::register(stream, ConnectionStage::AwaitingTunnel, keepalive, token, registry)
     }
 
     fn register(
         mut stream: Stream,
-        stage: Stage,
+        stage: ConnectionStage,
         keepalive: HostKeepalive,
         token: Token,
         registry: &Registry,
@@ -146,7 +147,7 @@ impl Connection {
 
     /// The other end of the tunnel has answered.
     pub(crate) const fn handle_established(&mut self) {
-        self.stage = Stage::Open;
+        self.stage = ConnectionStage::Open;
     }
 
     /// The flow has no more bytes, ever.
@@ -180,10 +181,10 @@ impl Connection {
         now: Instant,
     ) -> Work {
         match self.stage {
-            Stage::Connecting => match self.arrive(flow, guard, engine) {
+            ConnectionStage::Connecting => match self.arrive(flow, guard, engine) {
                 Ok(false) => return Work::NOTHING,
                 Ok(true) => {
-                    self.stage = Stage::Open;
+                    self.stage = ConnectionStage::Open;
                     // Not before: it would bound the connect, which core does.
                     self.stream.watch(&self.keepalive);
                     engine.handle_opened(flow, now);
@@ -193,7 +194,7 @@ impl Connection {
                     return Work::Over;
                 }
             },
-            Stage::AwaitingTunnel | Stage::Open => {}
+            ConnectionStage::AwaitingTunnel | ConnectionStage::Open => {}
         }
         match self.exchange(flow, engine, now) {
             Ok(work) => work,
@@ -250,8 +251,8 @@ impl Connection {
             return Err(error);
         }
         match self.stage {
-            Stage::Connecting | Stage::AwaitingTunnel => Ok(Work::NOTHING),
-            Stage::Open => {
+            ConnectionStage::Connecting | ConnectionStage::AwaitingTunnel => Ok(Work::NOTHING),
+            ConnectionStage::Open => {
                 let written = self.write_to_host(flow, engine, now)?;
                 let read = self.read_from_host(flow, engine, now)?;
                 let has_more = self.can_write() || self.can_read();

@@ -7,9 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::icmp::Family;
+use super::family::Family;
 use super::source_ports::SourcePorts;
-use super::{batches, error_queue, travel};
+use super::{batches, error_queue, ttl_and_df};
 use crate::socket_options::{Wish, wish};
 
 /// Opens the socket for the mapping of an inner source.
@@ -35,7 +35,7 @@ pub(crate) fn open(source: SocketAddr, ports: &SourcePorts) -> io::Result<UdpSoc
     let socket = socket.into();
     wish(Wish::Errors, error_queue::enable(&socket, Family::of(source)));
     batches::coalesce(&socket);
-    travel::ask_for_class(&socket, Family::of(source));
+    ttl_and_df::ask_for_class(&socket, Family::of(source));
     Ok(socket)
 }
 

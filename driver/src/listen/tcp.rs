@@ -100,10 +100,10 @@ impl TcpForward {
                 Ok(client) => return Some(client),
                 Err(error) => error,
             };
-            match Verdict::of(&error) {
-                Verdict::NoClient => self.readable = false,
-                Verdict::NextClient if gone < GONE_MAX => gone += 1,
-                Verdict::NextClient | Verdict::Pause => {
+            match AcceptVerdict::of(&error) {
+                AcceptVerdict::NoClient => self.readable = false,
+                AcceptVerdict::NextClient if gone < GONE_MAX => gone += 1,
+                AcceptVerdict::NextClient | AcceptVerdict::Pause => {
                     incidents.report(&error, now);
                     self.paused_until = Some(now + PAUSE);
                 }
@@ -115,7 +115,7 @@ impl TcpForward {
 
 /// What an error of accept means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Verdict {
+enum AcceptVerdict {
     NoClient,
     /// It was the client's, and went with it.
     NextClient,
@@ -123,7 +123,7 @@ enum Verdict {
     Pause,
 }
 
-impl Verdict {
+impl AcceptVerdict {
     /// On Linux accept passes on the network errors of the connection that it would have returned;
     /// accept(2) lists them.
     fn of(error: &io::Error) -> Self {
@@ -154,11 +154,11 @@ mod tests {
     #[test]
     fn an_accept_that_fails_for_want_of_descriptors_does_not_spin() {
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::BADF] {
-            assert_eq!(Verdict::of(&errno.into()), Verdict::Pause, "{errno:?}");
+            assert_eq!(AcceptVerdict::of(&errno.into()), AcceptVerdict::Pause, "{errno:?}");
         }
-        assert_eq!(Verdict::of(&Errno::AGAIN.into()), Verdict::NoClient);
-        assert_eq!(Verdict::of(&Errno::CONNABORTED.into()), Verdict::NextClient);
-        assert_eq!(Verdict::of(&Errno::PERM.into()), Verdict::NextClient);
+        assert_eq!(AcceptVerdict::of(&Errno::AGAIN.into()), AcceptVerdict::NoClient);
+        assert_eq!(AcceptVerdict::of(&Errno::CONNABORTED.into()), AcceptVerdict::NextClient);
+        assert_eq!(AcceptVerdict::of(&Errno::PERM.into()), AcceptVerdict::NextClient);
     }
 
     #[test]

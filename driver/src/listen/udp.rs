@@ -12,10 +12,10 @@ use slipwire_core::{FlowId, Instant, TrafficClass};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::batch::Truncated;
-use crate::host::batches::{self, Batches, Received, Trains};
-use crate::host::icmp::Family;
-use crate::host::outbox::Train;
-use crate::host::travel;
+use crate::host::batches::{self, Batches, ReceivedFrom, Trains};
+use crate::host::family::Family;
+use crate::host::train::Train;
+use crate::host::ttl_and_df;
 use crate::incidents::Incidents;
 use crate::settings::Forward;
 use crate::socket_options::{Wish, wish};
@@ -57,7 +57,7 @@ impl UdpForward {
         socket.bind(&forward.listen.into())?;
         batches::coalesce(&socket);
         let family = Family::of(forward.listen);
-        travel::ask_for_class(&socket, family);
+        ttl_and_df::ask_for_class(&socket, family);
         let mut socket = UdpSocket::from_std(socket.into());
         registry.register(&mut socket, token, Interest::READABLE)?;
         Ok(Self {
@@ -96,7 +96,7 @@ impl UdpForward {
     pub(crate) fn receive(
         &mut self,
         batches: &mut Batches,
-        mut deliver: impl FnMut(&mut Clients, Received, Result<&[u8], Truncated>),
+        mut deliver: impl FnMut(&mut Clients, ReceivedFrom, Result<&[u8], Truncated>),
     ) -> io::Result<()> {
         let Self { socket, clients, .. } = self;
         match batches.receive(socket, |from, datagram| deliver(clients, from, datagram)) {
@@ -127,7 +127,7 @@ impl UdpForward {
         now: Instant,
     ) {
         let class = train.heading.travel.traffic_class;
-        travel::set_class(&self.socket, self.family, self.traffic_class, class);
+        ttl_and_df::set_class(&self.socket, self.family, self.traffic_class, class);
         self.traffic_class = class;
         match batches.send(&self.socket, Some(&mut self.trains), &train.to(client)) {
             Ok(true) => {}

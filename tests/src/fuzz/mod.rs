@@ -5,7 +5,7 @@
 //! a number ([`mutator`]); the programs in `fuzz/` run them under libFuzzer, which looks for new ways
 //! through the code. Each target says what its bytes mean: most are a `script`.
 //!
-//! Not here: the head of a request to a page (`driver/src/service.rs`), which its own tests cut up in
+//! Not here: the head of a request to a page (`driver/src/host/page.rs`), which its own tests cut up in
 //! every way.
 
 mod datagram;

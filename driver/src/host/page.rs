@@ -5,7 +5,7 @@
 
 use slipwire_core::{Engine, FlowId, Instant, NoFlow};
 
-use crate::host::Work;
+use super::work::Work;
 use crate::settings::Page;
 
 /// The longest request head; whoever sends more is cut off.
@@ -53,7 +53,7 @@ impl Head {
 }
 
 #[derive(Debug)]
-enum Stage {
+enum PageStage {
     Request(Head),
     Answer {
         page: Vec<u8>,
@@ -67,12 +67,12 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct Exchange {
     port: u16,
-    stage: Stage,
+    stage: PageStage,
 }
 
 impl Exchange {
     pub(crate) fn new(port: u16) -> Self {
-        Self { port, stage: Stage::Request(Head::default()) }
+        Self { port, stage: PageStage::Request(Head::default()) }
     }
 
     /// Does what there is to do, within a budget.
@@ -93,8 +93,8 @@ impl Exchange {
 
     /// The peer has no more bytes, ever: a request that is not complete by now never will be.
     pub(crate) fn handle_end(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
-        if let Stage::Request(_) = self.stage {
-            self.stage = Stage::Answered;
+        if let PageStage::Request(_) = self.stage {
+            self.stage = PageStage::Answered;
             engine.handle_shutdown(flow, now);
         }
     }
@@ -113,8 +113,8 @@ impl Exchange {
                 flow,
                 |bytes| {
                     let state = match stage {
-                        Stage::Request(head) => head.push(bytes),
-                        Stage::Answer { .. } | Stage::Answered => HeadState::Incomplete,
+                        PageStage::Request(head) => head.push(bytes),
+                        PageStage::Answer { .. } | PageStage::Answered => HeadState::Incomplete,
                     };
                     (bytes.len(), (bytes.len(), state))
                 },
@@ -135,12 +135,12 @@ impl Exchange {
             (Some((_, page)), Some(meta)) => page(meta),
             (None, _) | (_, None) => Vec::new(),
         };
-        self.stage = Stage::Answer { page, sent: 0 };
+        self.stage = PageStage::Answer { page, sent: 0 };
     }
 
     fn write(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) -> Work {
         let mut moved = 0;
-        let Stage::Answer { page, sent } = &mut self.stage else { return Work::NOTHING };
+        let PageStage::Answer { page, sent } = &mut self.stage else { return Work::NOTHING };
         while *sent < page.len() {
             if moved >= BUDGET {
                 return Work::More { moved };
@@ -160,7 +160,7 @@ impl Exchange {
                 }
             }
         }
-        self.stage = Stage::Answered;
+        self.stage = PageStage::Answered;
         engine.handle_shutdown(flow, now);
         Work::Done { moved }
     }

@@ -8,7 +8,7 @@ use std::collections::hash_map::{Entry, HashMap};
 use slipwire_core::{FlowId, PublicKey};
 
 /// Connects begun before others have their turn.
-pub(crate) const CONNECTS: usize = 32;
+pub(crate) const CONNECTS_MAX: usize = 32;
 
 /// Flows of one peer that wait. Most of them are over already where there are so many: core gives
 /// up the oldest at its limits.
@@ -16,16 +16,16 @@ const WAITING_MAX: usize = 16 << 10;
 
 /// The flows that wait.
 #[derive(Debug, Default)]
-pub(crate) struct Offers {
+pub(crate) struct ConnectQueue {
     /// Those of each peer that has any.
     waiting: HashMap<PublicKey, VecDeque<FlowId>>,
     /// These peers, the one whose turn it is first.
     turns: VecDeque<PublicKey>,
 }
 
-impl Offers {
-    /// Lets a peer's flow wait, behind the others of that peer. Returns the first of those if it has
-    /// to make room.
+impl ConnectQueue {
+    /// Lets a peer's flow wait, behind the others of that peer. Returns the first of those if it
+    /// has to make room.
     pub(crate) fn push(&mut self, peer: PublicKey, flow: FlowId) -> Option<FlowId> {
         let flows = self.waiting.entry(peer).or_default();
         if flows.is_empty() {
@@ -95,28 +95,28 @@ mod tests {
     fn a_peer_with_many_flows_holds_up_nobody_for_more_than_one() {
         let flows = flows();
         let (many, one) = (key(3).public_key(), key(4).public_key());
-        let mut offers = Offers::default();
+        let mut queue = ConnectQueue::default();
         for flow in &flows[..9] {
-            assert_eq!(offers.push(many, *flow), None);
+            assert_eq!(queue.push(many, *flow), None);
         }
-        assert_eq!(offers.push(one, flows[9]), None);
-        let order: Vec<_> = std::iter::from_fn(|| offers.pop()).collect();
+        assert_eq!(queue.push(one, flows[9]), None);
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order[..3], [flows[0], flows[9], flows[1]]);
         assert_eq!(order[3..], flows[2..9]);
-        assert!(offers.is_empty() && offers.waiting.is_empty());
+        assert!(queue.is_empty() && queue.waiting.is_empty());
     }
 
     #[test]
     fn the_first_that_waits_makes_room_for_the_last() {
         let flows = flows();
         let peer = key(3).public_key();
-        let mut offers = Offers::default();
+        let mut queue = ConnectQueue::default();
         for at in 0..WAITING_MAX {
             let flow = flows[usize::from(at > 0)];
-            assert_eq!(offers.push(peer, flow), None);
+            assert_eq!(queue.push(peer, flow), None);
         }
-        assert_eq!(offers.push(peer, flows[2]), Some(flows[0]));
-        let order: Vec<_> = std::iter::from_fn(|| offers.pop()).collect();
+        assert_eq!(queue.push(peer, flows[2]), Some(flows[0]));
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!((order.len(), order.last()), (WAITING_MAX, Some(&flows[2])));
     }
 }

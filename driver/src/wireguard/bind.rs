@@ -7,7 +7,7 @@ use mio::{Interest, Registry};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::socket::TunnelSocket;
+use super::socket::WireGuardSocket;
 use crate::error::{StartError, StartErrors};
 use crate::settings::ListenAddress;
 use crate::socket_options::{Wish, lacks, wish};
@@ -24,7 +24,7 @@ pub(crate) fn bind_all(
     addresses: &[ListenAddress],
     port: Option<u16>,
     registry: &Registry,
-) -> Result<Vec<TunnelSocket>, StartErrors> {
+) -> Result<Vec<WireGuardSocket>, StartErrors> {
     let mut attempts = if port.is_some() { 1 } else { ATTEMPTS };
     let sockets = loop {
         attempts -= 1;
@@ -37,19 +37,19 @@ pub(crate) fn bind_all(
         return Err(StartError::NoListenAddress.into());
     }
     StartErrors::all_of(sockets.into_iter().enumerate().map(|(index, (address, socket))| {
-        adopt(socket, index, registry).map_err(|error| StartError::Tunnel { address, error })
+        adopt(socket, index, registry).map_err(|error| StartError::WireGuard { address, error })
     }))
 }
 
 fn is_taken(error: &StartError) -> bool {
-    matches!(error, StartError::Tunnel { error, .. } if error.kind() == io::ErrorKind::AddrInUse)
+    matches!(error, StartError::WireGuard { error, .. } if error.kind() == io::ErrorKind::AddrInUse)
 }
 
-fn adopt(socket: UdpSocket, index: usize, registry: &Registry) -> io::Result<TunnelSocket> {
+fn adopt(socket: UdpSocket, index: usize, registry: &Registry) -> io::Result<WireGuardSocket> {
     let mut socket = mio::net::UdpSocket::from_std(socket);
     let interest = Interest::READABLE | Interest::WRITABLE;
-    registry.register(&mut socket, Origin::Tunnel(index).token(), interest)?;
-    TunnelSocket::new(socket)
+    registry.register(&mut socket, Origin::WireGuard(index).token(), interest)?;
+    WireGuardSocket::new(socket)
 }
 
 /// Binds each address of an IP version that the kernel has; without a port to that of the first.
@@ -81,7 +81,7 @@ fn bind_each(
                 log::info!("no WireGuard at {address}: {error}");
                 None
             }
-            Err(error) => Some(Err(StartError::Tunnel { address, error })),
+            Err(error) => Some(Err(StartError::WireGuard { address, error })),
         }
     });
     StartErrors::all_of(sockets)

@@ -1,5 +1,5 @@
-//! How the datagrams of a host socket travel: as their packets came from the peer, less one hop; and
-//! how those from hosts were marked on their way here.
+//! How the datagrams of a host socket travel: as their packets came from the peer, less one hop;
+//! and how those from hosts were marked on their way here.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use rustix::net::sockopt::{
 };
 use slipwire_core::{Fragmenting, TrafficClass, Travel};
 
-use super::icmp::Family;
+use super::family::Family;
 use crate::socket_options::{Wish, wish};
 
 /// Has the system say how datagrams are marked that a socket receives.

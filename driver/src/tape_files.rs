@@ -6,10 +6,10 @@
 //!   slipwire.tape.2 ...
 //! ```
 //!
-//! Each segment is a tape of its own. A tape begins with an engine at rest, so the next one begins with
-//! the first moment without flows after the last one was full; until then nothing is recorded. A disk
-//! that is full ends the recording behind the last whole frame, and nothing else: a new segment would
-//! cost an older one and fare no better.
+//! Each segment is a tape of its own. A tape begins with an engine at rest, so the next one begins
+//! with the first moment without flows after the last one was full; until then nothing is recorded.
+//! A disk that is full ends the recording behind the last whole frame, and nothing else: a new
+//! segment would cost an older one and fare no better.
 //!
 //! What is on a tape is core's to say ([`TapeSink`]).
 

@@ -36,7 +36,7 @@ pub(crate) struct Unsent {
 
 /// One WireGuard socket.
 #[derive(Debug)]
-pub(crate) struct TunnelSocket {
+pub(crate) struct WireGuardSocket {
     socket: UdpSocket,
     state: SocketState,
     local: SocketAddr,
@@ -49,7 +49,7 @@ pub(crate) struct TunnelSocket {
     refused_source: Option<IpAddr>,
 }
 
-impl TunnelSocket {
+impl WireGuardSocket {
     pub(crate) fn new(socket: UdpSocket) -> io::Result<Self> {
         let local = socket.local_addr()?;
         let state = prepare(&socket, local);
@@ -85,8 +85,8 @@ impl TunnelSocket {
         self.writable |= event.is_writable();
     }
 
-    /// Delivers one batch of trains, with how they came and how long their datagrams are but for the
-    /// last. Whatever goes wrong is told to `report`.
+    /// Delivers one batch of trains, with how they came and how long their datagrams are but for
+    /// the last. Whatever goes wrong is told to `report`.
     pub(crate) fn receive(
         &mut self,
         buffers: &mut ReceiveBuffers,
@@ -224,14 +224,14 @@ mod tests {
     const V6: &str = "[::1]:0";
 
     /// A socket under test and one to test it with; `None` if the system lacks the IP version.
-    fn pair(address: &str) -> Option<(TunnelSocket, StdSocket)> {
+    fn pair(address: &str) -> Option<(WireGuardSocket, StdSocket)> {
         let other = StdSocket::bind(address).ok()?;
         other.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let socket = UdpSocket::bind(address.parse().unwrap()).unwrap();
-        Some((TunnelSocket::new(socket).unwrap(), other))
+        Some((WireGuardSocket::new(socket).unwrap(), other))
     }
 
-    fn receive_all(socket: &mut TunnelSocket, count: usize) -> Vec<Vec<u8>> {
+    fn receive_all(socket: &mut WireGuardSocket, count: usize) -> Vec<Vec<u8>> {
         let mut buffers = ReceiveBuffers::new();
         let mut datagrams = Vec::new();
         for _ in 0..500 {
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn a_source_that_left_the_host_does_not_stop_a_train() {
         let socket = UdpSocket::bind("0.0.0.0:0".parse().unwrap()).unwrap();
-        let mut sender = TunnelSocket::new(socket).unwrap();
+        let mut sender = WireGuardSocket::new(socket).unwrap();
         let receiver = StdSocket::bind("127.0.0.1:0").unwrap();
         receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let had_gso = sender.has_gso();

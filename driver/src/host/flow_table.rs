@@ -1,42 +1,42 @@
-//! The host legs of all flows, and which of them have something to do.
+//! The host sides of all flows, and which of them have something to do.
 //!
-//! A flow's id names it to core, a leg's key names it to mio. An id whose flow is over may still
-//! be known here until its last action comes, while core already uses its slot for another flow:
-//! so ids are looked up whole.
+//! A flow's id names it to core, a host side's key names it to mio. An id whose flow is over may
+//! still be known here until its last action comes, while core already uses its slot for another
+//! flow: so ids are looked up whole.
 
 use std::collections::{HashMap, VecDeque};
 
 use slab::Slab;
 use slipwire_core::FlowId;
 
-use super::Leg;
+use super::HostSide;
 
-/// Places that are kept although no leg needs them.
+/// Places that are kept although no flow needs them.
 const PLACES_KEPT: usize = 256;
 
 #[derive(Debug)]
-struct Entry {
+struct HostedFlow {
     flow: FlowId,
-    leg: Leg,
+    side: HostSide,
     /// Whether it is in the ready queue, so that it is there once.
     queued: bool,
 }
 
-/// Every host leg.
+/// The host sides of all flows.
 #[derive(Debug, Default)]
-pub(crate) struct Legs {
-    entries: Slab<Entry>,
+pub(crate) struct FlowTable {
+    entries: Slab<HostedFlow>,
     keys: HashMap<FlowId, usize>,
-    /// Keys of legs with something to do, in the order of their turns. A key whose leg is gone is
-    /// skipped, and if another leg has it by now, that one finds nothing to do.
+    /// Keys of flows with something to do, in the order of their turns. A key whose flow is gone is
+    /// skipped, and if another flow has it by now, that one finds nothing to do.
     ready: VecDeque<usize>,
-    /// Keys of ready legs that have to wait for the tunnel.
+    /// Keys of ready flows that have to wait for the tunnel.
     stalled: Vec<usize>,
-    /// Legs that have a socket of their own.
+    /// FlowTable that have a socket of their own.
     sockets: usize,
 }
 
-impl Legs {
+impl FlowTable {
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -46,26 +46,26 @@ impl Legs {
         self.sockets
     }
 
-    /// The key that the next leg gets.
+    /// The key that the next flow gets.
     pub(crate) fn next_key(&self) -> usize {
         self.entries.vacant_key()
     }
 
-    pub(crate) fn insert(&mut self, flow: FlowId, leg: Leg) {
-        self.sockets += usize::from(leg.has_socket());
-        let key = self.entries.insert(Entry { flow, leg, queued: false });
+    pub(crate) fn insert(&mut self, flow: FlowId, side: HostSide) {
+        self.sockets += usize::from(side.has_socket());
+        let key = self.entries.insert(HostedFlow { flow, side, queued: false });
         self.keys.insert(flow, key);
     }
 
-    pub(crate) fn remove(&mut self, flow: FlowId) -> Option<Leg> {
+    pub(crate) fn remove(&mut self, flow: FlowId) -> Option<HostSide> {
         let key = self.keys.remove(&flow)?;
-        let leg = self.entries.try_remove(key)?.leg;
-        self.sockets -= usize::from(leg.has_socket());
+        let side = self.entries.try_remove(key)?.side;
+        self.sockets -= usize::from(side.has_socket());
         self.shrink();
-        Some(leg)
+        Some(side)
     }
 
-    /// Gives memory back if a flood has left much more of it than legs need; looked at only now
+    /// Gives memory back if a flood has left much more of it than flows need; looked at only now
     /// and then, since it takes as long as there are places.
     fn shrink(&mut self) {
         let (len, capacity) = (self.entries.len(), self.entries.capacity());
@@ -77,22 +77,22 @@ impl Legs {
         }
     }
 
-    pub(crate) fn by_flow(&mut self, flow: FlowId) -> Option<(usize, &mut Leg)> {
+    pub(crate) fn by_flow(&mut self, flow: FlowId) -> Option<(usize, &mut HostSide)> {
         let key = *self.keys.get(&flow)?;
-        self.entries.get_mut(key).map(|entry| (key, &mut entry.leg))
+        self.entries.get_mut(key).map(|entry| (key, &mut entry.side))
     }
 
-    pub(crate) fn by_key(&mut self, key: usize) -> Option<(FlowId, &mut Leg)> {
-        self.entries.get_mut(key).map(|entry| (entry.flow, &mut entry.leg))
+    pub(crate) fn by_key(&mut self, key: usize) -> Option<(FlowId, &mut HostSide)> {
+        self.entries.get_mut(key).map(|entry| (entry.flow, &mut entry.side))
     }
 
-    /// The flows whose leg is such a one. It looks at every leg.
-    pub(crate) fn flows(&self, is_it: impl Fn(FlowId, &Leg) -> bool) -> Vec<FlowId> {
+    /// The flows whose host side is such a one. It looks at all of them.
+    pub(crate) fn matching(&self, is_it: impl Fn(FlowId, &HostSide) -> bool) -> Vec<FlowId> {
         let entries = self.entries.iter().map(|(_, entry)| entry);
-        entries.filter(|entry| is_it(entry.flow, &entry.leg)).map(|entry| entry.flow).collect()
+        entries.filter(|entry| is_it(entry.flow, &entry.side)).map(|entry| entry.flow).collect()
     }
 
-    /// Gives a leg a turn, after those that wait already.
+    /// Gives a flow a turn, after those that wait already.
     pub(crate) fn wake(&mut self, key: usize) {
         if let Some(entry) = self.entries.get_mut(key)
             && !entry.queued
@@ -107,7 +107,7 @@ impl Legs {
         self.ready.len()
     }
 
-    /// The leg whose turn it is.
+    /// The flow whose turn it is.
     pub(crate) fn next(&mut self) -> Option<usize> {
         let key = self.ready.pop_front()?;
         if let Some(entry) = self.entries.get_mut(key) {
@@ -116,7 +116,7 @@ impl Legs {
         Some(key)
     }
 
-    /// Takes a leg out of turn until [`resume`](Self::resume).
+    /// Takes a flow out of turn until [`resume`](Self::resume).
     pub(crate) fn stall(&mut self, key: usize) {
         if let Some(entry) = self.entries.get_mut(key)
             && !entry.queued
@@ -126,7 +126,7 @@ impl Legs {
         }
     }
 
-    /// Gives every stalled leg a turn.
+    /// Gives every stalled flow a turn.
     pub(crate) fn resume(&mut self) {
         self.ready.extend(self.stalled.drain(..));
     }

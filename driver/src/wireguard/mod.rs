@@ -1,16 +1,16 @@
 //! The WireGuard side: all its UDP sockets together.
 //!
 //! ```text
-//!   socket.rs   one socket: offloads, batches in, sends out
-//!   train.rs    how much of a train goes into one send
-//!   bind.rs     getting the sockets from the system
-//!   path.rs     what the system knows of a path
+//!   bind.rs      getting the sockets from the system
+//!   socket.rs    one socket: offloads, batches in, sends out
+//!   train.rs     how much of a train goes into one send
+//!   path_mtu.rs  what the system knows of a path
 //! ```
 //!
 //! What the datagrams mean, and to whom they go, is core's matter.
 
 mod bind;
-mod path;
+mod path_mtu;
 mod socket;
 mod train;
 
@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use slipwire_core::{Engine, Instant, Transmit};
 
 pub(crate) use self::socket::Received;
-use self::socket::TunnelSocket;
+use self::socket::WireGuardSocket;
 use crate::batch::ReceiveBuffers;
 use crate::error::StartErrors;
 use crate::incidents::Incidents;
@@ -44,8 +44,8 @@ pub struct Offloads {
 
 /// Every WireGuard socket.
 #[derive(Debug)]
-pub(crate) struct Tunnel {
-    sockets: Vec<TunnelSocket>,
+pub(crate) struct WireGuardSockets {
+    sockets: Vec<WireGuardSocket>,
     buffers: ReceiveBuffers,
     incidents: Incidents,
     blocked: bool,
@@ -73,7 +73,7 @@ impl Progress {
     }
 }
 
-impl Tunnel {
+impl WireGuardSockets {
     /// Binds a socket for each address, all to the same port.
     pub(crate) fn bind(
         addresses: &[ListenAddress],
@@ -90,7 +90,7 @@ impl Tunnel {
 
     /// Where the sockets listen.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.sockets.iter().map(TunnelSocket::local)
+        self.sockets.iter().map(WireGuardSocket::local)
     }
 
     /// Whether there is a socket that can send to `address`.
@@ -100,8 +100,8 @@ impl Tunnel {
 
     pub(crate) fn offloads(&self) -> Offloads {
         Offloads {
-            gso: self.sockets.iter().any(TunnelSocket::has_gso),
-            gro: self.sockets.iter().any(TunnelSocket::has_gro),
+            gso: self.sockets.iter().any(WireGuardSocket::has_gso),
+            gro: self.sockets.iter().any(WireGuardSocket::has_gro),
         }
     }
 
@@ -117,7 +117,7 @@ impl Tunnel {
 
     /// Whether a socket may have more datagrams than were read.
     pub(crate) fn is_readable(&self) -> bool {
-        self.sockets.iter().any(TunnelSocket::is_readable)
+        self.sockets.iter().any(WireGuardSocket::is_readable)
     }
 
     /// Notes what the system says about a socket.
@@ -173,7 +173,7 @@ impl Tunnel {
                 engine.transmitted(progress.bytes);
             }
             if let Some(TooBig { destination, datagram_len }) = progress.too_big {
-                let path_mtu = path::mtu(destination).ok();
+                let path_mtu = path_mtu::mtu(destination).ok();
                 engine.handle_too_big(destination.ip(), datagram_len, path_mtu, now);
             }
             if progress.blocked {
@@ -212,7 +212,7 @@ impl Tunnel {
     /// Looks up the paths that core wants to know about.
     pub(crate) fn measure_paths(engine: &mut Engine, now: Instant) {
         while let Some(address) = engine.poll_path_question() {
-            match path::mtu(address) {
+            match path_mtu::mtu(address) {
                 Ok(path_mtu) => engine.handle_path_mtu(address.ip(), path_mtu, now),
                 Err(error) => log::debug!("the path MTU to {address}: {error}"),
             }
@@ -222,11 +222,11 @@ impl Tunnel {
 
 /// The socket for a destination: of its IP version and link, and bound to the source if one is.
 fn route(
-    sockets: &mut [TunnelSocket],
+    sockets: &mut [WireGuardSocket],
     destination: SocketAddr,
     source: Option<IpAddr>,
-) -> Option<&mut TunnelSocket> {
-    let fits = |socket: &TunnelSocket| is_way(socket.local(), destination);
+) -> Option<&mut WireGuardSocket> {
+    let fits = |socket: &WireGuardSocket| is_way(socket.local(), destination);
     let bound_to =
         |ip: IpAddr| sockets.iter().position(|socket| fits(socket) && socket.local().ip() == ip);
     let index = source.and_then(bound_to).or_else(|| {

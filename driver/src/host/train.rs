@@ -20,7 +20,7 @@ pub(crate) struct Heading {
 
 /// The train that is being gathered.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
+pub(crate) struct TrainBuilder {
     heading: Option<Heading>,
     segment_size: usize,
     bytes: Vec<u8>,
@@ -57,7 +57,7 @@ impl<'a> Train<'a> {
     }
 }
 
-impl Outbox {
+impl TrainBuilder {
     /// Whether the datagram can go with those that are there, if there are any.
     pub(crate) fn takes(&self, datagram: &Datagram<'_>) -> bool {
         let Some(heading) = &self.heading else { return true };
@@ -118,41 +118,41 @@ mod tests {
         }
     }
 
-    fn outbox(payloads: &[&[u8]]) -> Outbox {
-        let mut outbox = Outbox::default();
+    fn builder(payloads: &[&[u8]]) -> TrainBuilder {
+        let mut builder = TrainBuilder::default();
         for payload in payloads {
-            assert!(outbox.takes(&datagram(payload)));
-            outbox.push(&datagram(payload));
+            assert!(builder.takes(&datagram(payload)));
+            builder.push(&datagram(payload));
         }
-        outbox
+        builder
     }
 
-    fn contents(outbox: &Outbox) -> Vec<&[u8]> {
-        outbox.train().unwrap().datagrams().collect()
+    fn contents(builder: &TrainBuilder) -> Vec<&[u8]> {
+        builder.train().unwrap().datagrams().collect()
     }
 
     #[test]
     fn datagrams_of_one_size_gather_and_a_shorter_one_ends_them() {
         let payloads: [&[u8]; 3] = [b"four", b"five", b"six"];
-        let outbox = outbox(&payloads);
-        assert_eq!(contents(&outbox), payloads);
-        assert!(!outbox.takes(&datagram(b"one")) && !outbox.takes(&datagram(b"four")));
+        let builder = builder(&payloads);
+        assert_eq!(contents(&builder), payloads);
+        assert!(!builder.takes(&datagram(b"one")) && !builder.takes(&datagram(b"four")));
     }
 
     #[test]
     fn longer_and_empty_ones_go_on_their_own() {
-        let four = outbox(&[b"four"]);
+        let four = builder(&[b"four"]);
         assert!(!four.takes(&datagram(b"seven")) && !four.takes(&datagram(b"")));
-        let empty = outbox(&[b""]);
+        let empty = builder(&[b""]);
         assert_eq!(contents(&empty), [b""]);
         assert!(!empty.takes(&datagram(b"")) && !empty.takes(&datagram(b"a")));
     }
 
     #[test]
     fn whoever_goes_elsewhere_or_otherwise_does_not_join() {
-        let outbox = outbox(&[b"four"]);
+        let builder = builder(&[b"four"]);
         let alike = datagram(b"five");
-        assert!(outbox.takes(&alike));
+        assert!(builder.takes(&alike));
         let travel = Travel { hop_limit: 9, ..alike.travel };
         let marked = Travel { traffic_class: TrafficClass(0xb8), ..alike.travel };
         for other in [
@@ -161,7 +161,7 @@ mod tests {
             Datagram { travel, ..alike },
             Datagram { travel: marked, ..alike },
         ] {
-            assert!(!outbox.takes(&other), "{other:?}");
+            assert!(!builder.takes(&other), "{other:?}");
         }
     }
 
@@ -169,10 +169,10 @@ mod tests {
     fn a_train_has_its_bounds_and_leaves_nothing_behind() {
         for (len, count) in [(1, 64), (1_000, 64), (1_400, 46), (65_507, 1)] {
             let payload = vec![0; len];
-            let mut outbox = outbox(&vec![&payload[..]; count]);
-            assert!(!outbox.takes(&datagram(&payload)), "{len}");
-            outbox.clear();
-            assert!(outbox.train().is_none() && outbox.takes(&datagram(b"anything")));
+            let mut builder = builder(&vec![&payload[..]; count]);
+            assert!(!builder.takes(&datagram(&payload)), "{len}");
+            builder.clear();
+            assert!(builder.train().is_none() && builder.takes(&datagram(b"anything")));
         }
     }
 }
