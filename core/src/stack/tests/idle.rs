@@ -1,5 +1,8 @@
-//! Memory that idle connections do not need.
+//! Idle connections: what is asked of them, when they end, and memory that they do not need.
 
+use smoltcp::wire::TcpControl::None as Ack;
+
+use crate::flow::Abort;
 use crate::stack::tests::*;
 
 const CLIENT: &str = "10.77.0.2:40000";
@@ -86,4 +89,36 @@ fn a_segment_without_ack_does_not_hide_a_gap() {
     world.wait(ms(2_100));
     assert_eq!(world.actions(), []);
     assert_eq!(world.stack.give_back_rings(flow), None, "100 bytes wait behind a gap");
+}
+
+#[test]
+fn a_keepalive_of_the_peer_is_answered() {
+    let mut world = World::new();
+    let (mut client, _) = Client::connect(&mut world, CLIENT, HOST);
+    let expected = client.next;
+    client.next = TcpSeqNumber(expected.0 - 1);
+    world.wait(Duration::from_secs(2));
+    let probe = client.segment(Ack, &[]);
+    world.receive(ALICE, &probe);
+    world.actions();
+    let answer = client.received(&mut world);
+    assert_eq!(answer.last().unwrap().acknowledgement, Some(expected));
+}
+
+#[test]
+fn a_silent_flow_ends_after_the_idle_timeout() {
+    let mut world = World::with(|parts| {
+        parts.tcp.idle_timeout = Duration::from_secs(100);
+        parts.tcp.keepalive = Duration::from_secs(1000);
+    });
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    world.wait(Duration::from_secs(60));
+    client.send(&mut world, Ack, b"x");
+    world.actions();
+    read_all(&mut world, flow);
+    world.actions();
+    world.wait(Duration::from_secs(99));
+    assert_eq!(world.actions(), [Action::Idle(flow)]);
+    world.wait(Duration::from_secs(1));
+    assert_eq!(world.actions(), [Action::Aborted(flow, Abort::Idle)]);
 }

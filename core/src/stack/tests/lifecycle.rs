@@ -6,7 +6,7 @@ use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst, Syn};
 use crate::flow::{Abort, Refusal};
 use crate::stack::packet::fragmentation::cut;
 use crate::stack::tcp::Stage;
-use crate::stack::tests::tcp::{answer_syn, take_syn};
+use crate::stack::tests::into_tunnel::{answer_syn, take_syn};
 use crate::stack::tests::*;
 
 const CLIENT: &str = "10.0.0.2:40000";

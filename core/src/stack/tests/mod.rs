@@ -2,6 +2,7 @@
 
 mod icmp;
 mod idle;
+mod into_tunnel;
 mod lifecycle;
 mod limits;
 mod memory;

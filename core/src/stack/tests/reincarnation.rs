@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst, Syn};
 
 use crate::flow::Abort;
-use crate::stack::tests::tcp::take_syn;
+use crate::stack::tests::into_tunnel::take_syn;
 use crate::stack::tests::*;
 
 const SERVER: &str = "172.16.0.9:80";

@@ -2,7 +2,7 @@
 
 use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst, Syn};
 
-use crate::stack::tests::tcp::take_syn;
+use crate::stack::tests::into_tunnel::take_syn;
 use crate::stack::tests::*;
 use crate::state::{FlowStatus, Transfer};
 
