@@ -3,6 +3,11 @@
 use slipwire_tidy::rooms::Rooms;
 use slipwire_tidy::sources::{root, rust_files};
 
+/// Complains about everything that is wrong at once.
+fn expect_none(what: &str, faults: &[String]) {
+    assert!(faults.is_empty(), "{what}:\n  {}", faults.join("\n  "));
+}
+
 #[test]
 fn modules_stand_on_lower_ones_only() {
     for name in ["core", "cli"] {
@@ -47,4 +52,26 @@ fn documents_say_the_version_of_tapes_that_the_code_writes() {
     let (version, _) = version.split_once(';').expect("a constant ends");
     let head = read("core/src/tape/mod.rs");
     assert!(head.contains(&format!("# The format, version {version}\n")), "it is {version}");
+}
+
+#[test]
+fn every_file_that_a_document_names_exists() {
+    let mut missing = Vec::new();
+    for document in ["ARCHITECTURE.md", "LEXICON.md", "CONTRIBUTING.md", "SECURITY.md"] {
+        let text = std::fs::read_to_string(root().join(document)).unwrap_or_default();
+        let quoted = text.split('`').skip(1).step_by(2);
+        let linked = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        let linked = linked.map(|(path, _)| path).filter(|path| !path.contains("://"));
+        let folders = ["core/", "driver/", "cli/", "tests/", "fuzz/", ".ci/"];
+        let is_path = |path: &&str| {
+            folders.iter().any(|folder| path.starts_with(folder)) && !path.contains([' ', '*', '{'])
+        };
+        for path in quoted.filter(is_path).chain(linked) {
+            let path = path.split('#').next().unwrap_or(path);
+            if !root().join(path).exists() {
+                missing.push(format!("{document}: {path}"));
+            }
+        }
+    }
+    expect_none("files that documents name and that are not there", &missing);
 }
