@@ -54,7 +54,7 @@
 //!     mappings: Mappings::default(),
 //!     limits: Limits::default(),
 //! };
-//! let config = Config::new(parts).map_err(|errors| format!("{errors:?}"))?;
+//! let config = Config::new(parts)?;
 //! let now = Instant::ZERO;
 //! let mut engine = Engine::new(&config, [42; 32], now); // 1
 //!
@@ -69,9 +69,9 @@
 //!     endpoint: None,
 //!     persistent_keepalive: None,
 //! };
-//! let laptop = engine.add_peer(&peer, now).map_err(|conflicts| format!("{conflicts:?}"))?;
+//! let laptop = engine.add_peer(&peer, now)?;
 //! let web = Rule { ports: vec![80..=80, 443..=443], ..Rule::any(RuleAction::Serve) };
-//! engine.set_rules(vec![web], now).map_err(|errors| format!("{errors:?}"))?;
+//! engine.set_rules(vec![web], now)?;
 //! while let Some(action) = engine.poll_action() { // 4
 //!     match action {
 //!         Action::Open(flow) => {
@@ -131,6 +131,7 @@ mod datagram;
 mod ecn;
 mod egress;
 mod engine;
+mod errors;
 mod flow;
 mod id;
 mod key;
@@ -152,17 +153,17 @@ mod tunnel;
 pub use action::{Action, IdleRings};
 pub use address::readings;
 pub use arrival::Arrival;
-pub use config::Config;
-pub use config::PeerConflict;
+pub use config::{Config, ConfigErrors, PeerConflict, PeerConflicts};
 pub use datagram::{Datagram, Fragmenting, Loss, TrafficClass, Travel, Undelivered};
 pub use ecn::Ecn;
 pub use egress::Transmit;
 pub use engine::Engine;
+pub use errors::Errors;
 pub use flow::{Abort, FlowMeta, NoFlow, OpenError, Protocol, Refusal, Target};
 pub use id::{FlowId, Identity, ParseFlowIdError, PeerId};
 pub use ipnet::IpNet;
 pub use key::{KEY_LEN, KeyError, PresharedKey, PrivateKey, PublicKey};
-pub use limits::{Limits, Share};
+pub use limits::{Limits, MEMORY_MIN, Share, ShareOutOfRange};
 pub use policy::decision;
 pub use state::{FlowState, FlowStatus, Transfer};
 pub use stats::{Counter, Stats};

@@ -1,5 +1,6 @@
 //! Every bound in one place, and the relations that must hold between them.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -127,12 +128,27 @@ const _: () = assert!(TRAINS_IDLE <= TRAINS_OPEN_MAX && TRAINS_OPEN_MAX <= TRAIN
 pub struct Share(u8);
 
 impl TryFrom<u8> for Share {
-    type Error = &'static str;
+    type Error = ShareOutOfRange;
 
-    fn try_from(percent: u8) -> Result<Self, &'static str> {
-        Self::percent(percent).ok_or("a share is 1 to 100 percent")
+    fn try_from(percent: u8) -> Result<Self, ShareOutOfRange> {
+        Self::percent(percent).ok_or(ShareOutOfRange { percent })
     }
 }
+
+/// A percentage that is no [`Share`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShareOutOfRange {
+    /// The percentage.
+    pub percent: u8,
+}
+
+impl fmt::Display for ShareOutOfRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a share is 1 to 100 percent, not {}", self.percent)
+    }
+}
+
+impl std::error::Error for ShareOutOfRange {}
 
 impl Share {
     pub(crate) const HALF: Self = Self(50);
@@ -148,6 +164,9 @@ impl Share {
         if share == 0 { 1 } else { share }
     }
 }
+
+/// The least [`Limits::memory`], in bytes.
+pub const MEMORY_MIN: usize = 1 << 20;
 
 /// Bounds that a configuration sets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -186,22 +205,6 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
-    /// What is wrong with these limits, in words.
-    pub(crate) fn contradictions(&self) -> impl Iterator<Item = &'static str> + use<> {
-        [
-            (self.tcp_flows == 0, "limits.tcp_flows must not be zero"),
-            (self.udp_flows == 0, "limits.udp_flows must not be zero"),
-            (self.icmp_flows == 0, "limits.icmp_flows must not be zero"),
-            (self.half_open == 0, "limits.half_open must not be zero"),
-            (self.half_open > self.tcp_flows, "limits.half_open must not exceed limits.tcp_flows"),
-            (self.memory < 1 << 20, "limits.memory must be at least 1MiB"),
-        ]
-        .into_iter()
-        .filter_map(|(wrong, reason)| wrong.then_some(reason))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,10 +224,5 @@ mod tests {
         assert_eq!(read(&[100]), Ok(Share(100)));
         assert!(read(&[0]).is_err() && read(&[101]).is_err());
         assert_eq!(postcard::to_allocvec(&Share(7)).unwrap(), [7]);
-    }
-
-    #[test]
-    fn the_defaults_agree_with_each_other() {
-        assert_eq!(Limits::default().contradictions().count(), 0);
     }
 }

@@ -14,7 +14,7 @@ use slipwire_core::{Action, Config, Engine, IdleRings, Instant};
 use crate::addresses::{HostAddresses, know_this_host};
 use crate::capture::Capture;
 use crate::descriptors::{self, OpenFiles};
-use crate::error::{StartError, StartErrors};
+use crate::error::{self, StartError, StartErrors};
 use crate::host::Host;
 use crate::host::batches::Batches;
 use crate::host::keepalive::HostKeepalive;
@@ -89,7 +89,7 @@ impl Driver {
         let mut forwards = settings.forwards;
         let wireguard = WireGuardSockets::bind(&settings.listen, settings.port, &registry);
         let listeners = listen::bind_all(&forwards, &registry);
-        let (wireguard, listeners) = StartErrors::both(wireguard, listeners)?;
+        let (wireguard, listeners) = error::both(wireguard, listeners)?;
         for (forward, listener) in forwards.iter_mut().zip(&listeners) {
             forward.listen = listener.local();
         }

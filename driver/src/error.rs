@@ -5,71 +5,40 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Everything that stood in the way of a start, which is one thing at least. All listeners are
-/// tried, so that one attempt shows which of them fail.
-#[derive(Debug)]
-pub struct StartErrors(Vec<StartError>);
+use slipwire_core::Errors;
 
-impl StartErrors {
-    /// The results, if all are good, or all errors among them.
-    pub(crate) fn all_of<T>(
-        results: impl IntoIterator<Item = Result<T, StartError>>,
-    ) -> Result<Vec<T>, Self> {
-        let (mut good, mut errors) = (Vec::new(), Vec::new());
-        for result in results {
-            match result {
-                Ok(value) => good.push(value),
-                Err(error) => errors.push(error),
-            }
-        }
-        if errors.is_empty() { Ok(good) } else { Err(Self(errors)) }
-    }
+/// Everything that stood in the way of a start. All listeners are tried, so that one attempt shows
+/// which of them fail.
+pub type StartErrors = Errors<StartError>;
 
-    /// Both results, if both are good, or all errors of both.
-    pub(crate) fn both<T, U>(a: Result<T, Self>, b: Result<U, Self>) -> Result<(T, U), Self> {
-        match (a, b) {
-            (Ok(a), Ok(b)) => Ok((a, b)),
-            (Err(mut a), Err(b)) => {
-                a.0.extend(b.0);
-                Err(a)
-            }
-            (Err(errors), Ok(_)) | (Ok(_), Err(errors)) => Err(errors),
+/// The results, if all are good, or all errors among them.
+pub(crate) fn all_of<T>(
+    results: impl IntoIterator<Item = Result<T, StartError>>,
+) -> Result<Vec<T>, StartErrors> {
+    let (mut good, mut errors) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => good.push(value),
+            Err(error) => errors.push(error),
         }
     }
-
-    /// Each of them.
-    pub fn iter(&self) -> std::slice::Iter<'_, StartError> {
-        self.0.iter()
-    }
+    Errors::none_of(errors).map(|()| good)
 }
 
-impl<'a> IntoIterator for &'a StartErrors {
-    type Item = &'a StartError;
-    type IntoIter = std::slice::Iter<'a, StartError>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
-impl From<StartError> for StartErrors {
-    fn from(error: StartError) -> Self {
-        Self(vec![error])
-    }
-}
-
-/// One line each.
-impl fmt::Display for StartErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, error) in self.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{error}")?;
+/// Both results, if both are good, or all errors of both.
+pub(crate) fn both<T, U>(
+    a: Result<T, StartErrors>,
+    b: Result<U, StartErrors>,
+) -> Result<(T, U), StartErrors> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(mut a), Err(b)) => {
+            a.extend(b);
+            Err(a)
         }
-        Ok(())
+        (Err(errors), Ok(_)) | (Ok(_), Err(errors)) => Err(errors),
     }
 }
-
-impl std::error::Error for StartErrors {}
 
 /// What could not be had from the system, and why.
 #[derive(Debug)]

@@ -42,7 +42,7 @@
 //!     mappings: Mappings::default(),
 //!     limits: Limits::default(),
 //! };
-//! let config = Config::new(parts).map_err(|errors| format!("{errors:?}"))?;
+//! let config = Config::new(parts)?;
 //! let settings = Settings {
 //!     listen: vec!["127.0.0.1".parse::<IpAddr>()?.into()],
 //!     forwards: vec![Forward {
@@ -65,7 +65,7 @@
 //!     endpoint: None,
 //!     persistent_keepalive: None,
 //! };
-//! let id = driver.add_peer(&peer).map_err(|conflicts| format!("{conflicts:?}"))?;
+//! let id = driver.add_peer(&peer)?;
 //! assert_eq!(driver.engine().identity(id).map(|who| who.name.as_str()), Some("server"));
 //!
 //! # let mut turns = 0;

@@ -133,7 +133,10 @@ fn a_peer_that_is_added_is_called_and_one_that_is_removed_is_not() {
 
     let public_key = peer(&far).public_key;
     assert_eq!(driver.engine().peer(&public_key), Some(id));
-    assert_eq!(driver.add_peer(&peer(&far)).unwrap_err()[0], PeerConflict::PublicKey { other: id });
+    assert_eq!(
+        driver.add_peer(&peer(&far)).unwrap_err().as_slice(),
+        [PeerConflict::PublicKey { other: id }]
+    );
     assert_eq!(driver.remove_peer(id).unwrap().name, "peer");
     assert!(driver.remove_peer(id).is_none());
     while driver.next_timeout() == Some(Duration::ZERO) {
@@ -148,5 +151,5 @@ fn rules_are_replaced_all_or_none() {
     let drop_all = Rule::any(RuleAction::Drop);
     let backwards = Rule { ports: vec![RangeInclusive::new(2, 1)], ..drop_all.clone() };
     assert!(driver.set_rules(vec![drop_all.clone()]).is_ok());
-    assert_eq!(driver.set_rules(vec![drop_all, backwards]).unwrap_err().len(), 1);
+    assert_eq!(driver.set_rules(vec![drop_all, backwards]).unwrap_err().as_slice().len(), 1);
 }

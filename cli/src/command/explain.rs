@@ -9,7 +9,7 @@ use slipwire_core::rules::{Mismatch, Query, Rule, RuleAction};
 use slipwire_core::{Config, IpNet, Protocol, Target};
 
 use super::rule_table;
-use crate::config::Configuration;
+use crate::config::{Configuration, in_one_line};
 
 /// How a flow is asked about.
 pub(super) const FORM: &str = "PROTOCOL PEER DESTINATION, for example \"tcp laptop 10.0.0.5:443\", \
@@ -35,8 +35,7 @@ pub(crate) fn explain(
     {
         gateway.host_addresses.push(query.destination.ip());
     }
-    let errors = |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<String>();
-    let engine = Config::new(parts).map_err(errors)?;
+    let engine = Config::new(parts).map_err(|errors| in_one_line(&errors))?;
     Ok(Answer { configuration, engine, peer, query }.to_string())
 }
 

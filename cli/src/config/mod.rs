@@ -11,6 +11,7 @@
 //! ```
 
 mod address;
+mod contradiction;
 mod exposure;
 mod fault;
 mod find;
@@ -35,18 +36,17 @@ use std::path::{Path, PathBuf};
 
 use log::LevelFilter;
 use slipwire_core::Config;
-use slipwire_core::config::{ConfigError, Parts};
+use slipwire_core::config::Parts;
 use slipwire_driver::Settings;
 use toml::de::DeTable;
 
+use contradiction::Tables;
+pub(crate) use contradiction::in_one_line;
 use exposure::Exposure;
 use fault::Report;
 pub(crate) use fault::{Faults, Problem};
 pub(crate) use find::find;
 use foreign::WgQuick;
-use interface::InterfaceTable;
-use peer::PeerTables;
-use rule::RuleTable;
 use secret::Surroundings;
 pub(crate) use secret::read_private_key;
 pub(crate) use source::LoadError;
@@ -156,9 +156,8 @@ fn read(
     }
     let engine = Config::new(parts)
         .map_err(|errors| {
-            for error in errors {
-                report_contradiction(&error, root, &interface, &peers, &rules, report);
-            }
+            let tables = Tables { root, interface: &interface, peers: &peers, rules: &rules };
+            errors.iter().for_each(|error| tables.report(error, report));
         })
         .ok()?;
     rule::warn_of_idle_rules(&rules, &engine.parts().peers, report);
@@ -211,45 +210,6 @@ fn report_syntax(text: &str, errors: &[toml::de::Error], report: &mut Report) {
                 _ => "mend this line: text goes in \"quotes\", lists in [brackets]",
             };
             report.fault(offset, "syntax", Problem::new(error.message(), mend));
-        }
-    }
-}
-
-/// Leads what core found back to its line.
-fn report_contradiction(
-    error: &ConfigError,
-    root: &DeTable<'_>,
-    interface: &InterfaceTable,
-    peers: &PeerTables,
-    rules: &[RuleTable],
-    report: &mut Report,
-) {
-    match *error {
-        ConfigError::MtuOutOfRange(_) | ConfigError::MtuTooSmallForIpv6(_) => {
-            interface.report_mtu(error, report);
-        }
-        ConfigError::Peer { peer, conflict } => peers.report(peer, conflict, report),
-        ConfigError::Rule { rule, error } => {
-            if let Some(table) = rules.get(rule) {
-                rule::report_error(table, error, report);
-            }
-        }
-        ConfigError::TooManyRules(_) => {
-            let offset = rules.last().map_or(0, |table| table.offset);
-            report.fault(offset, "rule", Problem::new(error.to_string(), "write fewer"));
-        }
-        // Both are excluded by the values that are read; core checks for other embedders.
-        ConfigError::BufferOutOfRange(_) | ConfigError::ZeroTimeout(_) => {
-            report.fault(0, "timers and buffers", Problem::new(error.to_string(), "change it"));
-        }
-        ConfigError::Limit(reason) => {
-            // A reason opens with its key.
-            let (path, what) = reason.split_once(' ').unwrap_or((reason, "is wrong"));
-            let table = root.get(schema::LIMITS.name);
-            let key = path.split('.').next_back().unwrap_or(path);
-            let place = table.and_then(|table| table.get_ref().get(key)).or(table);
-            let offset = place.map_or(0, |place| place.span().start);
-            report.fault(offset, path, Problem::new(what, "change this value"));
         }
     }
 }

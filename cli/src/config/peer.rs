@@ -142,7 +142,7 @@ impl PeerTables {
             PeerConflict::OwnPublicKey => (
                 table.public_key_offset,
                 "public_key",
-                "this is our own public key".to_owned(),
+                conflict.to_string(),
                 "put the other end's public key here".to_owned(),
             ),
             PeerConflict::PublicKey { other } => (

@@ -164,16 +164,25 @@ pub(super) fn warn_of_idle_rules(tables: &[RuleTable], peers: &[Peer], report: &
 
 /// Leads what core found in a rule back to its line.
 pub(super) fn report_error(table: &RuleTable, error: RuleError, report: &mut Report) {
-    let (offset, key) = match error {
-        RuleError::ProxyProtocol => (table.proxy_offset, "rule.proxy_protocol"),
-        RuleError::NoHost => (table.target_offset, "rule.target"),
-        RuleError::NoProtocol => (table.protocol_offset, "rule.protocol"),
+    let (offset, key, mend) = match error {
+        RuleError::ProxyProtocol => {
+            (table.proxy_offset, "rule.proxy_protocol", "set protocol = [\"tcp\"]")
+        }
+        RuleError::NoHost => (
+            table.target_offset,
+            "rule.target",
+            "write its address, 127.0.0.1 or [::1] for this one",
+        ),
+        RuleError::NoProtocol => (
+            table.protocol_offset,
+            "rule.protocol",
+            "ICMP has no ports and can't be redirected, and a Unix socket takes TCP only",
+        ),
         // Both are excluded by the values that are read.
-        RuleError::BackwardRange(..) | RuleError::NoPort => (table.offset, "rule"),
+        RuleError::BackwardRange { .. } => (table.offset, "rule.port", "turn the range around"),
+        RuleError::NoPort => (table.target_offset, "rule.target", "write a port behind it"),
     };
-    let text = error.to_string();
-    let (what, mend) = text.split_once(": ").unwrap_or((&text, "change it"));
-    report.fault(offset, key, Problem::new(what, mend));
+    report.fault(offset, key, Problem::new(error.to_string(), mend));
 }
 
 /// A peer's name, or a prefix of inner addresses.

@@ -113,6 +113,11 @@ impl Schema {
         }
     }
 
+    /// A key as messages name it: with its table.
+    pub(crate) fn path(&self, key: &str) -> String {
+        format!("{}.{key}", self.name)
+    }
+
     /// What to do about a key that this table does not know.
     pub(crate) fn mend_unknown(&self, key: &str) -> String {
         if let Some(mend) = foreign::instead_of(key) {

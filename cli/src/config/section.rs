@@ -103,7 +103,7 @@ impl<'t> Section<'t> {
 
     /// The key as messages name it: with its table.
     pub(super) fn path(&self, key: &str) -> String {
-        format!("{}.{key}", self.schema.name)
+        self.schema.path(key)
     }
 
     /// Where the table stands.

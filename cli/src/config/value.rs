@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use log::LevelFilter;
 use slipwire_core::Share;
-use slipwire_core::config::{DefaultAction, Filtering, MTU_MIN, RefusedAnswer};
+use slipwire_core::config::{
+    BUFFER_MAX, BUFFER_MIN, DefaultAction, Filtering, MTU_MIN, RefusedAnswer,
+};
 use slipwire_driver::ForwardProtocol;
 use toml::de::DeValue;
 use zeroize::Zeroizing;
@@ -242,7 +244,7 @@ pub(super) struct RingSize(ByteSize);
 impl Value for RingSize {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
         let size = ByteSize::read(value)?;
-        if ((4 << 10)..=(1 << 30)).contains(&size.0) {
+        if (BUFFER_MIN..=BUFFER_MAX).contains(&size.0) {
             Ok(Self(size))
         } else {
             let what = format!("a buffer of {} bytes is out of range", size.0);

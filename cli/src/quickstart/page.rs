@@ -5,6 +5,7 @@ use slipwire_core::rules::{Rule, RuleAction};
 use slipwire_core::{FlowMeta, IpNet, Protocol};
 use slipwire_driver::Settings;
 
+use crate::config::in_one_line;
 use crate::failure::Failure;
 
 /// The port of the page at the gateway's tunnel addresses.
@@ -30,8 +31,8 @@ pub(crate) fn serve(engine: &Config, settings: &mut Settings) -> Result<Config, 
     gateway.rules.insert(0, rule);
     settings.services.push((PORT, Box::new(page)));
     Config::new(parts).map_err(|errors| {
-        let reasons: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        Failure::Fault(format!("slipwire: the page can't be served: {}", reasons.join(", ")))
+        let reasons = in_one_line(&errors);
+        Failure::Fault(format!("slipwire: the page can't be served: {reasons}"))
     })
 }
 

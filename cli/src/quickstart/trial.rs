@@ -5,11 +5,12 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 
-use slipwire_core::config::{Config, ConfigError, Endpoint, Interface, Mappings, Parts, Peer, Tcp};
+use slipwire_core::config::{Config, Endpoint, Interface, Mappings, Parts, Peer, Tcp};
 use slipwire_core::{IpNet, Limits, PrivateKey};
 use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings, StartError, StartErrors};
 
 use super::page;
+use crate::config::in_one_line;
 use crate::entropy;
 use crate::failure::Failure;
 
@@ -51,17 +52,15 @@ impl Trial {
             endpoint: None,
             persistent_keepalive: None,
         });
-        Ok((Config::new(parts).map_err(|errors| fault(&join(&errors)))?, Self { key, inner, page }))
+        Ok((
+            Config::new(parts).map_err(|errors| fault(&in_one_line(&errors)))?,
+            Self { key, inner, page },
+        ))
     }
 }
 
 fn fault(why: &str) -> Failure {
     Failure::Fault(format!("slipwire: the gateway has no address for a client to try it: {why}"))
-}
-
-fn join(errors: &[ConfigError]) -> String {
-    let reasons: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    reasons.join(", ")
 }
 
 /// An address in one of the gateway's networks that no peer has, and the gateway's own there.
@@ -106,7 +105,7 @@ pub(crate) fn start(
         mappings: Mappings::default(),
         limits: Limits::default(),
     })
-    .map_err(|errors| fault(&join(&errors)))?;
+    .map_err(|errors| fault(&in_one_line(&errors)))?;
     let to = SocketAddr::new(*page, page::PORT);
     match launch(config.clone(), endpoint, USUAL_PORT, to)? {
         Err(errors) if errors.iter().any(is_taken) => launch(config, endpoint, 0, to)?,

@@ -32,10 +32,7 @@ pub(crate) fn config(
         mappings: Mappings::default(),
         limits: Limits::default(),
     };
-    Config::new(parts).map_err(|errors| {
-        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        lines.join("\n").into()
-    })
+    Ok(Config::new(parts)?)
 }
 
 /// Entropy for an engine.

@@ -3,26 +3,35 @@
 //!
 //! Reading files, units and defaults that depend on the system belong to the embedder.
 
+mod error;
 pub(crate) mod peer;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use crate::config::peer::{Endpoint, Peer, PeerConflict};
 use crate::config::peer::{Others, conflicts};
+use crate::errors::Errors;
 use crate::key::{PrivateKey, PublicKey};
-use crate::limits::Limits;
-use crate::rules::{RULES_MAX, Rule, RuleError};
+use crate::limits::{Limits, MEMORY_MIN};
+use crate::rules::{RULES_MAX, Rule};
+
+pub use error::{Buffer, ConfigError, ConfigErrors, ConfigTimer, Limit};
+pub use peer::{Endpoint, Peer, PeerConflict, PeerConflicts};
 
 /// The smallest tunnel MTU: what every IPv4 host must take (RFC 1122, section 3.3.3).
 pub const MTU_MIN: u16 = 576;
 
 /// The largest tunnel MTU: a datagram of 65,507 bytes less WireGuard's 32, rounded down.
 pub const MTU_MAX: u16 = 65_456;
+
+/// The smallest ring of a TCP flow, in bytes.
+pub const BUFFER_MIN: usize = 4 << 10;
+
+/// The largest ring of a TCP flow, in bytes.
+pub const BUFFER_MAX: usize = 1 << 30;
 
 /// The MTU below which a link carries no IPv6 (RFC 8200, section 5).
 pub const MTU_IPV6_MIN: u16 = 1280;
@@ -68,9 +77,10 @@ pub struct Gateway {
 /// Buffers and timers of TCP flows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tcp {
-    /// Bytes of each flow's receive ring (peer to host). Reserved, not touched.
+    /// Bytes of each flow's receive ring (peer to host), [`BUFFER_MIN`] to [`BUFFER_MAX`]. Reserved,
+    /// not touched.
     pub receive_buffer: usize,
-    /// Bytes of each flow's send ring (host to peer).
+    /// Bytes of each flow's send ring (host to peer), as above.
     pub send_buffer: usize,
     /// How long the embedder's connect may take: by default about as long as that of a kernel.
     pub connect_timeout: Duration,
@@ -161,63 +171,6 @@ pub struct Parts {
     pub limits: Limits,
 }
 
-/// A contradiction in a configuration.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ConfigError {
-    /// The MTU is below [`MTU_MIN`] or above [`MTU_MAX`].
-    MtuOutOfRange(u16),
-    /// An IPv6 address on a tunnel whose MTU is below [`MTU_IPV6_MIN`].
-    MtuTooSmallForIpv6(u16),
-    /// A peer contradicts our own end, or an earlier peer.
-    Peer {
-        /// Its place in [`Parts::peers`].
-        peer: usize,
-        /// What stands against it.
-        conflict: PeerConflict<usize>,
-    },
-    /// A rule contradicts itself.
-    Rule {
-        /// Its place in [`Gateway::rules`].
-        rule: usize,
-        /// What is wrong with it.
-        error: RuleError,
-    },
-    /// More rules than there may be.
-    TooManyRules(usize),
-    /// A ring of less than 4 KiB or more than 1 GiB.
-    BufferOutOfRange(usize),
-    /// A timer of zero.
-    ZeroTimeout(&'static str),
-    /// A limit of zero, or one that contradicts another.
-    Limit(&'static str),
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::MtuOutOfRange(mtu) => {
-                write!(f, "MTU {mtu} is out of range: {MTU_MIN} to {MTU_MAX}")
-            }
-            Self::MtuTooSmallForIpv6(mtu) => write!(
-                f,
-                "MTU {mtu} is too small for the IPv6 address of the tunnel: at least {MTU_IPV6_MIN}"
-            ),
-            Self::Peer { conflict, .. } => conflict.fmt(f),
-            Self::Rule { error, .. } => error.fmt(f),
-            Self::TooManyRules(rules) => {
-                write!(f, "{rules} rules are too many: {RULES_MAX} at most")
-            }
-            Self::BufferOutOfRange(bytes) => {
-                write!(f, "a buffer of {bytes} bytes is out of range: 4KiB to 1GiB")
-            }
-            Self::ZeroTimeout(name) => write!(f, "{name} must not be zero"),
-            Self::Limit(reason) => f.write_str(reason),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config(Parts);
@@ -227,16 +180,16 @@ impl Config {
     ///
     /// # Errors
     /// Every contradiction there is, in the order of the parts.
-    pub fn new(parts: Parts) -> Result<Self, Vec<ConfigError>> {
+    pub fn new(parts: Parts) -> Result<Self, ConfigErrors> {
         let mut errors = Vec::new();
         check_interface(&parts.interface, &mut errors);
         check_peers(&parts, &mut errors);
         let rules = parts.gateway.as_ref().map_or(&[][..], |gateway| &gateway.rules);
-        errors.extend(check_rules(rules));
+        errors.extend(rule_errors(rules));
         check_tcp(&parts.tcp, &mut errors);
         check_mappings(&parts.mappings, &mut errors);
-        errors.extend(parts.limits.contradictions().map(ConfigError::Limit));
-        if errors.is_empty() { Ok(Self(parts)) } else { Err(errors) }
+        errors.extend(limit_errors(&parts.limits));
+        Errors::none_of(errors).map(|()| Self(parts))
     }
 
     /// The checked parts.
@@ -269,9 +222,9 @@ impl Config {
 fn check_interface(interface: &Interface, errors: &mut Vec<ConfigError>) {
     let mtu = interface.mtu;
     if !(MTU_MIN..=MTU_MAX).contains(&mtu) {
-        errors.push(ConfigError::MtuOutOfRange(mtu));
+        errors.push(ConfigError::MtuOutOfRange { mtu });
     } else if mtu < MTU_IPV6_MIN && interface.addresses.iter().any(|a| a.addr().is_ipv6()) {
-        errors.push(ConfigError::MtuTooSmallForIpv6(mtu));
+        errors.push(ConfigError::MtuTooSmallForIpv6 { mtu });
     }
 }
 
@@ -301,43 +254,63 @@ impl Others for [Peer] {
     }
 }
 
-/// Everything that is wrong with a list of rules.
-pub(crate) fn check_rules(rules: &[Rule]) -> Vec<ConfigError> {
-    let too_many = (rules.len() > RULES_MAX).then_some(ConfigError::TooManyRules(rules.len()));
+/// Checks a list of rules.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn check_rules(rules: &[Rule]) -> Result<(), ConfigErrors> {
+    Errors::none_of(rule_errors(rules))
+}
+
+fn rule_errors(rules: &[Rule]) -> impl Iterator<Item = ConfigError> {
+    let count = rules.len();
+    let too_many = (count > RULES_MAX).then_some(ConfigError::TooManyRules { rules: count });
     let wrong = rules.iter().enumerate().flat_map(|(place, rule)| {
         let errors = rule.errors().into_iter();
         errors.map(move |error| ConfigError::Rule { rule: place, error })
     });
-    too_many.into_iter().chain(wrong).collect()
+    too_many.into_iter().chain(wrong)
 }
 
 fn check_tcp(tcp: &Tcp, errors: &mut Vec<ConfigError>) {
-    for bytes in [tcp.receive_buffer, tcp.send_buffer] {
-        if !((4 << 10)..=(1 << 30)).contains(&bytes) {
-            errors.push(ConfigError::BufferOutOfRange(bytes));
-        }
-    }
+    let buffers = [(Buffer::Receive, tcp.receive_buffer), (Buffer::Send, tcp.send_buffer)];
+    let wrong = buffers.into_iter().filter(|(_, bytes)| !(BUFFER_MIN..=BUFFER_MAX).contains(bytes));
+    errors.extend(wrong.map(|(buffer, bytes)| ConfigError::BufferOutOfRange { buffer, bytes }));
     let timers = [
-        ("connect_timeout", tcp.connect_timeout),
-        ("idle_timeout", tcp.idle_timeout),
-        ("half_open_timeout", tcp.half_open_timeout),
-        ("keepalive", tcp.keepalive),
+        (ConfigTimer::TcpConnect, tcp.connect_timeout),
+        (ConfigTimer::TcpIdle, tcp.idle_timeout),
+        (ConfigTimer::TcpHalfOpen, tcp.half_open_timeout),
+        (ConfigTimer::TcpKeepalive, tcp.keepalive),
     ];
     check_timers(&timers, errors);
 }
 
 fn check_mappings(mappings: &Mappings, errors: &mut Vec<ConfigError>) {
     let timers = [
-        ("udp.idle_timeout", mappings.udp_idle_timeout),
-        ("udp.idle_timeout of port 53", mappings.dns_idle_timeout),
-        ("icmp.idle_timeout", mappings.icmp_idle_timeout),
+        (ConfigTimer::UdpIdle, mappings.udp_idle_timeout),
+        (ConfigTimer::DnsIdle, mappings.dns_idle_timeout),
+        (ConfigTimer::IcmpIdle, mappings.icmp_idle_timeout),
     ];
     check_timers(&timers, errors);
 }
 
-fn check_timers(timers: &[(&'static str, Duration)], errors: &mut Vec<ConfigError>) {
+fn check_timers(timers: &[(ConfigTimer, Duration)], errors: &mut Vec<ConfigError>) {
     let zero = timers.iter().filter(|(_, duration)| duration.is_zero());
-    errors.extend(zero.map(|(name, _)| ConfigError::ZeroTimeout(name)));
+    errors.extend(zero.map(|(timer, _)| ConfigError::ZeroTimer { timer: *timer }));
+}
+
+fn limit_errors(limits: &Limits) -> impl Iterator<Item = ConfigError> {
+    let least = [
+        (Limit::TcpFlows, limits.tcp_flows, 1),
+        (Limit::UdpFlows, limits.udp_flows, 1),
+        (Limit::IcmpFlows, limits.icmp_flows, 1),
+        (Limit::HalfOpen, limits.half_open, 1),
+        (Limit::Memory, limits.memory, MEMORY_MIN),
+    ];
+    let too_low = least.into_iter().filter(|(_, value, min)| value < min);
+    let too_low = too_low.map(|(limit, _, min)| ConfigError::LimitTooLow { limit, min });
+    let part = ConfigError::LimitAboveOther { limit: Limit::HalfOpen, whole: Limit::TcpFlows };
+    too_low.chain((limits.half_open > limits.tcp_flows).then_some(part))
 }
 
 #[cfg(test)]
@@ -403,21 +376,25 @@ mod tests {
         parts.interface.mtu = 100;
         parts.tcp.keepalive = Duration::ZERO;
         parts.tcp.send_buffer = 1;
+        parts.limits.half_open = parts.limits.tcp_flows + 1;
+        parts.limits.memory = MEMORY_MIN - 1;
         let errors = Config::new(parts).unwrap_err();
         let of_peer = |peer, conflict| ConfigError::Peer { peer, conflict };
         let prefix = "10.0.1.0/24".parse().unwrap();
         let address = "10.0.0.1".parse().unwrap();
         assert_eq!(
-            errors,
+            errors.as_slice(),
             [
-                ConfigError::MtuOutOfRange(100),
+                ConfigError::MtuOutOfRange { mtu: 100 },
                 of_peer(0, PeerConflict::OwnAddress { address }),
                 of_peer(1, PeerConflict::PublicKey { other: 0 }),
                 of_peer(1, PeerConflict::Name { other: 0 }),
                 of_peer(1, PeerConflict::AllowedIp { other: 0, prefix }),
                 of_peer(2, PeerConflict::OwnPublicKey),
-                ConfigError::BufferOutOfRange(1),
-                ConfigError::ZeroTimeout("keepalive"),
+                ConfigError::BufferOutOfRange { buffer: Buffer::Send, bytes: 1 },
+                ConfigError::ZeroTimer { timer: ConfigTimer::TcpKeepalive },
+                ConfigError::LimitTooLow { limit: Limit::Memory, min: MEMORY_MIN },
+                ConfigError::LimitAboveOther { limit: Limit::HalfOpen, whole: Limit::TcpFlows },
             ]
         );
     }
@@ -428,6 +405,7 @@ mod tests {
         parts.interface.mtu = 1279;
         assert!(Config::new(parts.clone()).is_ok());
         parts.interface.addresses.push("fd00::1/64".parse().unwrap());
-        assert_eq!(Config::new(parts).unwrap_err(), [ConfigError::MtuTooSmallForIpv6(1279)]);
+        let error = ConfigError::MtuTooSmallForIpv6 { mtu: 1279 };
+        assert_eq!(Config::new(parts).unwrap_err(), error.into());
     }
 }

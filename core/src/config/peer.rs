@@ -10,6 +10,7 @@ use std::num::NonZeroU16;
 
 use ipnet::IpNet;
 
+use crate::errors::Errors;
 use crate::id::PeerId;
 use crate::key::{PresharedKey, PublicKey};
 
@@ -56,6 +57,9 @@ pub struct Peer {
     pub persistent_keepalive: Option<NonZeroU16>,
 }
 
+/// Everything that stands against a peer of a running engine.
+pub type PeerConflicts = Errors<PeerConflict>;
+
 /// Why a peer can't be one of an end's. The other peer, where there is one, is named by an `Id`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PeerConflict<Id = PeerId> {
@@ -88,9 +92,7 @@ pub enum PeerConflict<Id = PeerId> {
 impl<Id> fmt::Display for PeerConflict<Id> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::OwnPublicKey => {
-                f.write_str("this is our own public key: put the other end's key here")
-            }
+            Self::OwnPublicKey => f.write_str("this is our own public key"),
             Self::PublicKey { .. } => f.write_str("another peer has this public key"),
             Self::Name { .. } => f.write_str("another peer has this name"),
             Self::AllowedIp { prefix, .. } => {

@@ -17,11 +17,12 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::action::Action;
 use crate::arrival::Arrival;
-use crate::config::peer::{Others as _, PeerConflict, conflicts};
-use crate::config::{self, Config, ConfigError};
+use crate::config::peer::{Others as _, conflicts};
+use crate::config::{self, Config, ConfigErrors, PeerConflicts};
 use crate::datagram::Datagram;
 use crate::egress::{Egress, Transmit};
 use crate::engine::wire::Wire;
+use crate::errors::Errors;
 use crate::flow::FlowMeta;
 use crate::id::{FlowId, Identity, PeerId};
 use crate::key::PublicKey;
@@ -261,11 +262,8 @@ impl Engine {
     ///
     /// # Errors
     /// Everything that is wrong with the rules; nothing has changed then.
-    pub fn set_rules(&mut self, rules: Vec<Rule>, now: Instant) -> Result<(), Vec<ConfigError>> {
-        let errors = config::check_rules(&rules);
-        if !errors.is_empty() {
-            return Err(errors);
-        }
+    pub fn set_rules(&mut self, rules: Vec<Rule>, now: Instant) -> Result<(), ConfigErrors> {
+        config::check_rules(&rules)?;
         self.advance(now);
         self.replace_rules(rules);
         Ok(())
@@ -285,16 +283,9 @@ impl Engine {
     ///
     /// # Errors
     /// Everything that stands against it; nothing has changed then.
-    pub fn add_peer(
-        &mut self,
-        peer: &config::Peer,
-        now: Instant,
-    ) -> Result<PeerId, Vec<PeerConflict>> {
+    pub fn add_peer(&mut self, peer: &config::Peer, now: Instant) -> Result<PeerId, PeerConflicts> {
         let Self { tunnel, stack, .. } = self;
-        let conflicts = conflicts(peer, tunnel.public_key(), stack.own_addresses(), tunnel);
-        if !conflicts.is_empty() {
-            return Err(conflicts);
-        }
+        Errors::none_of(conflicts(peer, tunnel.public_key(), stack.own_addresses(), tunnel))?;
         self.advance(now);
         let id = self.tunnel.add_peer(peer, self.now);
         self.note(|| {

@@ -13,34 +13,33 @@ use crate::rules::{Facts, RedirectTarget, Rule, RuleAction, Rules, Source};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RuleError {
     /// A range of ports ends before it begins.
-    BackwardRange(u16, u16),
+    BackwardRange {
+        /// Where it begins.
+        first: u16,
+        /// Where it ends.
+        last: u16,
+    },
     /// A redirect to port 0.
     NoPort,
     /// A redirect to an address that no single host has, whose answers would come from another.
     NoHost,
     /// A PROXY header for a flow that is not TCP.
     ProxyProtocol,
-    /// The protocols that the rule asks for have no ports, or can't be redirected to its target.
+    /// The protocols that the rule asks for have no ports (ICMP), or can't be redirected to its
+    /// target (ICMP to any, others than TCP to a Unix socket): no flow can match.
     NoProtocol,
 }
 
 impl fmt::Display for RuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BackwardRange(first, last) => {
-                write!(f, "the port range {first}-{last} runs backwards: write {last}-{first}")
+            Self::BackwardRange { first, last } => {
+                write!(f, "the port range {first}-{last} runs backwards")
             }
             Self::NoPort => f.write_str("port 0 is no target"),
-            Self::NoHost => f.write_str(
-                "the target is no single host: write its address, 127.0.0.1 or [::1] for this one",
-            ),
-            Self::ProxyProtocol => {
-                f.write_str("the PROXY protocol is for TCP: set protocol = [\"tcp\"]")
-            }
-            Self::NoProtocol => f.write_str(
-                "no flow can match: ICMP has no ports and can't be redirected, and a Unix socket \
-                 takes TCP only",
-            ),
+            Self::NoHost => f.write_str("the target is no single host"),
+            Self::ProxyProtocol => f.write_str("the PROXY protocol is for TCP"),
+            Self::NoProtocol => f.write_str("no flow can match"),
         }
     }
 }
@@ -53,8 +52,9 @@ impl Rule {
     /// Everything that is wrong with the rule.
     pub fn errors(&self) -> Vec<RuleError> {
         let backward = self.ports.iter().filter(|range| range.is_empty());
-        let mut errors: Vec<_> =
-            backward.map(|range| RuleError::BackwardRange(*range.start(), *range.end())).collect();
+        let mut errors: Vec<_> = backward
+            .map(|range| RuleError::BackwardRange { first: *range.start(), last: *range.end() })
+            .collect();
         let (target, header) = match &self.action {
             RuleAction::Relay { proxy_protocol } => (None, *proxy_protocol),
             RuleAction::Redirect { target, proxy_protocol } => (Some(target), *proxy_protocol),

@@ -231,7 +231,10 @@ fn every_contradiction_of_a_rule_is_reported() {
         action: RuleAction::Redirect { target, proxy_protocol: ProxyProtocol::Off },
         ..any()
     };
-    assert_eq!(backward.errors(), [RuleError::BackwardRange(9, 8), RuleError::NoPort]);
+    assert_eq!(
+        backward.errors(),
+        [RuleError::BackwardRange { first: 9, last: 8 }, RuleError::NoPort]
+    );
     for target in ["0.0.0.0:53", "[::]:53", "224.0.0.1:53", "255.255.255.255:53"] {
         let redirect = Rule { action: redirect(target), ..any() };
         assert_eq!(redirect.errors(), [RuleError::NoHost], "{target}");

@@ -197,7 +197,7 @@ fn a_peer_that_contradicts_others_is_not_added() {
     ];
     for (peer, conflict) in cases {
         let refused = world.gateway.engine.add_peer(&peer, world.now);
-        assert_eq!(refused, Err(vec![conflict]), "{peer:?}");
+        assert_eq!(refused, Err(conflict.into()), "{peer:?}");
     }
     assert_eq!(world.gateway.engine.peers().count(), 1);
     let freed = Peer { allowed_ips: vec![prefix], ..guest(1) };

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use slipwire_core::config::{ConfigError, Peer};
+use slipwire_core::config::Peer;
 use slipwire_core::rules::Rule;
-use slipwire_core::{Identity, Instant, PeerConflict, PeerId};
+use slipwire_core::{ConfigErrors, Identity, Instant, PeerConflicts, PeerId};
 
 use super::Driver;
 use crate::addresses::News;
@@ -17,7 +17,7 @@ impl Driver {
     ///
     /// # Errors
     /// Everything that stands against it; nothing has changed then.
-    pub fn add_peer(&mut self, peer: &Peer) -> Result<PeerId, Vec<PeerConflict>> {
+    pub fn add_peer(&mut self, peer: &Peer) -> Result<PeerId, PeerConflicts> {
         self.is_undrained = true;
         self.engine.add_peer(peer, clock::now())
     }
@@ -34,7 +34,7 @@ impl Driver {
     ///
     /// # Errors
     /// Everything that is wrong with the rules; nothing has changed then.
-    pub fn set_rules(&mut self, rules: Vec<Rule>) -> Result<(), Vec<ConfigError>> {
+    pub fn set_rules(&mut self, rules: Vec<Rule>) -> Result<(), ConfigErrors> {
         self.is_undrained = true;
         let now = clock::now();
         self.engine.set_rules(rules, now)?;

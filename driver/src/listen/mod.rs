@@ -17,7 +17,7 @@ use slipwire_core::Instant;
 
 use self::tcp::TcpForward;
 use self::udp::UdpForward;
-use crate::error::{StartError, StartErrors};
+use crate::error::{self, StartError, StartErrors};
 use crate::settings::{Forward, ForwardProtocol};
 use crate::token::Origin;
 
@@ -41,7 +41,7 @@ pub(crate) fn bind_all(
             error,
         })
     };
-    StartErrors::all_of(forwards.iter().enumerate().map(bind))
+    error::all_of(forwards.iter().enumerate().map(bind))
 }
 
 impl Listener {

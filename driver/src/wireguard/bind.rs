@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::socket::WireGuardSocket;
-use crate::error::{StartError, StartErrors};
+use crate::error::{StartError, StartErrors, all_of};
 use crate::settings::ListenAddress;
 use crate::socket_options::{Wish, lacks, wish};
 use crate::token::Origin;
@@ -36,7 +36,7 @@ pub(crate) fn bind_all(
     if sockets.is_empty() {
         return Err(StartError::NoListenAddress.into());
     }
-    StartErrors::all_of(sockets.into_iter().enumerate().map(|(index, (address, socket))| {
+    all_of(sockets.into_iter().enumerate().map(|(index, (address, socket))| {
         adopt(socket, index, registry).map_err(|error| StartError::WireGuard { address, error })
     }))
 }
@@ -84,7 +84,7 @@ fn bind_each(
             Err(error) => Some(Err(StartError::WireGuard { address, error })),
         }
     });
-    StartErrors::all_of(sockets)
+    all_of(sockets)
 }
 
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {

@@ -246,7 +246,7 @@ fn engine(
         mappings: Mappings::default(),
         limits: Limits::default(),
     };
-    let config = Config::new(parts).map_err(|errors| anyhow!("{errors:?}"))?;
+    let config = Config::new(parts)?;
     Ok(Engine::new(&config, private_key, Instant::ZERO))
 }
 

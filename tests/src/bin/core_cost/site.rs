@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant as Clock};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use slipwire_core::{
     Action, Config, Engine, FlowId, Instant, IpNet, Limits, PrivateKey, Protocol, Share,
     config::{DefaultAction, Endpoint, Gateway, Interface, Mappings, Parts, Peer, Tcp},
@@ -487,6 +487,6 @@ fn engine(
         mappings: Mappings::default(),
         limits,
     };
-    let config = Config::new(parts).map_err(|errors| anyhow!("{errors:?}"))?;
+    let config = Config::new(parts)?;
     Ok(Engine::new(&config, [client.map_or(0, |client| client as u8); 32], Instant::ZERO))
 }
