@@ -58,7 +58,7 @@ fn carries_everything(tunnel: &Tunnel) -> Result<()> {
 
 /// Every slipwire has said once that this MTU is to be set.
 fn is_warned_of(tunnel: &mut Tunnel, mtu: u16) -> Result<()> {
-    let advice = format!("Set mtu = {mtu} at both ends");
+    let advice = format!("Set an MTU of {mtu} at both ends");
     for slipwire in tunnel.slipwires() {
         let log = slipwire.process().stderr();
         let count = log.count_lines(|line| line.contains(&advice));

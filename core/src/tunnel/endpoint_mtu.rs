@@ -149,8 +149,8 @@ impl Carriage {
             if mtu < MTU_IPV6_MIN { ", which leaves no room for IPv6 in the tunnel" } else { "" };
         log::warn!(
             "peer {}: packets of {path_mtu} bytes are the largest on the path to {address}, and a \
-             tunnel with mtu = {} needs {needed}: larger ones leave in fragments, which is slow. \
-             Set mtu = {mtu} at both ends{ipv6}",
+             tunnel with an MTU of {} needs {needed}: larger ones leave in fragments, which is slow. \
+             Set an MTU of {mtu} at both ends{ipv6}",
             self.peer.name,
             self.mtu,
         );
