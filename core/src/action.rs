@@ -34,7 +34,7 @@ pub enum Action {
     Closed(FlowId),
     /// The flow is over and bytes may be missing: reset the host leg. The id is stale from now on.
     Aborted(FlowId, Abort),
-    /// Resolve the name of a peer's endpoint ([`Engine::endpoint_name`](crate::Engine::endpoint_name))
+    /// Resolve the name of a peer's endpoint ([`PeerState::endpoint_name`](crate::PeerState::endpoint_name))
     /// without blocking, then call [`handle_resolved`](crate::Engine::handle_resolved).
     Resolve(PeerId),
 }

@@ -2,9 +2,15 @@
 //! [`Engine::peers`](crate::Engine::peers)).
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::flow::FlowMeta;
-use crate::id::FlowId;
+use crate::id::{FlowId, Identity, PeerId};
+use crate::stats::Stats;
 use crate::time::Instant;
 
 /// Bytes that have moved so far, each way.
@@ -14,6 +20,58 @@ pub struct Transfer {
     pub bytes_in: u64,
     /// To the peer.
     pub bytes_out: u64,
+}
+
+/// What is in use of each bound of [`Limits`](crate::Limits), which has the same names.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Usage {
+    /// TCP flows.
+    pub tcp_flows: usize,
+    /// UDP mappings.
+    pub udp_flows: usize,
+    /// ICMP query mappings.
+    pub icmp_flows: usize,
+    /// TCP flows, of those above, whose host leg is still connecting.
+    pub half_open: usize,
+    /// Host sockets.
+    pub sockets: usize,
+    /// Bytes of the rings of TCP flows.
+    pub memory: usize,
+}
+
+/// A peer.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PeerState<'a> {
+    /// Its name.
+    pub id: PeerId,
+    /// Who it is.
+    pub identity: &'a Arc<Identity>,
+    /// The prefixes that it owns inside the tunnel.
+    pub allowed_ips: &'a [IpNet],
+    /// Where datagrams to it go: where it was last heard, or else where it is looked for.
+    pub endpoint: Option<SocketAddr>,
+    /// The host name and port of its endpoint, if it is given by name.
+    pub endpoint_name: Option<(&'a str, u16)>,
+    /// How often it is sent something so that nobody on the way forgets it.
+    pub persistent_keepalive: Option<Duration>,
+    /// Whether there is a session. One ends 180 seconds after its handshake, unless another follows.
+    pub is_up: bool,
+    /// When the last handshake with it was complete.
+    pub last_handshake: Option<Instant>,
+    /// Bytes of WireGuard datagrams that are the peer's beyond doubt, and of those that were sent to
+    /// it, as `wg show transfer` counts them: with handshakes, keepalives and what WireGuard adds to
+    /// a packet (32 bytes and the padding), without UDP and IP headers.
+    pub transfer: Transfer,
+    /// What it has of each bound, of which it may have a
+    /// [share](crate::Limits::per_peer).
+    pub usage: Usage,
+    /// The counters, of this peer alone since it was added. Datagrams that claim to be of its
+    /// sessions and are not count here too, as drops. Datagrams received are counted here once they
+    /// are known to be the peer's. What can't be told to be of any peer is in the counters of
+    /// [all](crate::Engine::stats) alone, where those of removed peers stay.
+    pub stats: &'a Stats,
 }
 
 /// A flow that lives.

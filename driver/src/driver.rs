@@ -454,7 +454,8 @@ impl Driver {
             Action::Closed(flow) => self.host.close(flow),
             Action::Aborted(flow, why) => self.host.abort(flow, why),
             Action::Resolve(peer) => {
-                if let Some((host, port)) = self.engine.endpoint_name(peer) {
+                let name = self.engine.peer(peer).and_then(|peer| peer.endpoint_name);
+                if let Some((host, port)) = name {
                     self.resolver.ask(peer, host, port);
                 }
             }

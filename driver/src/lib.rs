@@ -66,7 +66,7 @@
 //!     persistent_keepalive: None,
 //! };
 //! let id = driver.add_peer(&peer)?;
-//! assert_eq!(driver.engine().identity(id).map(|who| who.name.as_str()), Some("server"));
+//! assert_eq!(driver.engine().peer(id).map(|peer| peer.identity.name.as_str()), Some("server"));
 //!
 //! # let mut turns = 0;
 //! # let mut is_time_to_go = || { turns += 1; turns > 3 };

@@ -132,7 +132,7 @@ fn a_peer_that_is_added_is_called_and_one_that_is_removed_is_not() {
     assert!(driver.next_timeout().is_some(), "it is repeated");
 
     let public_key = peer(&far).public_key;
-    assert_eq!(driver.engine().peer(&public_key), Some(id));
+    assert_eq!(driver.engine().peer_with_key(&public_key), Some(id));
     assert_eq!(
         driver.add_peer(&peer(&far)).unwrap_err().as_slice(),
         [PeerConflict::PublicKey { other: id }]

@@ -17,7 +17,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::action::Action;
 use crate::arrival::Arrival;
-use crate::config::peer::{Others as _, conflicts};
+use crate::config::peer::conflicts;
 use crate::config::{self, Config, ConfigErrors, PeerConflicts};
 use crate::datagram::Datagram;
 use crate::egress::{Egress, Transmit};
@@ -25,7 +25,7 @@ use crate::engine::wire::Wire;
 use crate::errors::Errors;
 use crate::flow::FlowMeta;
 use crate::id::{FlowId, Identity, PeerId};
-use crate::key::PublicKey;
+use crate::monitor::Monitor;
 use crate::routing::Member;
 use crate::rules::Rule;
 use crate::stack::{Setup, Stack};
@@ -42,7 +42,7 @@ pub struct Engine {
     tunnel: Tunnel,
     stack: Stack,
     egress: Egress,
-    stats: Stats,
+    monitor: Monitor,
     tap: Option<Box<dyn Tap>>,
     tape: Option<Box<Recorder>>,
     rng: ChaCha20Rng,
@@ -53,10 +53,10 @@ pub struct Engine {
 /// Splits an engine into its stack and the wire below it.
 macro_rules! split {
     ($engine:expr) => {{
-        let Engine { tunnel, stack, egress, stats, tap, tape, now, .. } = $engine;
+        let Engine { tunnel, stack, egress, monitor, tap, tape, now, .. } = $engine;
         let (tap, tape) = (tap.as_deref_mut(), tape.as_deref_mut());
         let now = *now;
-        (stack, $crate::engine::wire::Wire { tunnel, egress, stats, tap, tape, now })
+        (stack, $crate::engine::wire::Wire { tunnel, egress, monitor, tap, tape, now })
     }};
 }
 use split;
@@ -77,7 +77,7 @@ impl Engine {
             tunnel: Tunnel::new(config, next_seed(&mut rng), now),
             stack: Stack::new(&Setup::of(config), next_seed(&mut rng), 0),
             egress: Egress::new(),
-            stats: Stats::new(),
+            monitor: Monitor::new(),
             tap: None,
             tape: None,
             rng,
@@ -101,29 +101,9 @@ impl Engine {
         self.stack.may_reach_host(flow, target)
     }
 
-    /// Every peer, in no order that means anything.
-    pub fn peers(&self) -> impl Iterator<Item = (PeerId, &Arc<Identity>)> {
-        self.tunnel.peers()
-    }
-
-    /// The peer with a public key.
-    pub fn peer(&self, public_key: &PublicKey) -> Option<PeerId> {
-        self.tunnel.with_key(public_key)
-    }
-
-    /// Who a peer is; `None` once it was removed.
-    pub fn identity(&self, peer: PeerId) -> Option<&Arc<Identity>> {
-        self.tunnel.identity(peer)
-    }
-
-    /// The host name and port of a peer's endpoint, if it is given by name.
-    pub fn endpoint_name(&self, peer: PeerId) -> Option<(&str, u16)> {
-        self.tunnel.endpoint_name(peer)
-    }
-
-    /// The counters.
+    /// The counters of all peers, those that were removed too, and of what is of no peer.
     pub const fn stats(&self) -> &Stats {
-        &self.stats
+        self.monitor.stats()
     }
 
     fn advance(&mut self, now: Instant) {
@@ -173,13 +153,13 @@ impl Engine {
     }
 
     fn take_in(&mut self, arrival: Arrival, datagram: &[u8]) {
-        let Self { tunnel, stack, egress, stats, tap, tape, now, .. } = self;
-        let received = tunnel.handle_datagram(arrival, datagram, egress, stats, *now);
+        let Self { tunnel, stack, egress, monitor, tap, tape, now, .. } = self;
+        let received = tunnel.handle_datagram(arrival, datagram, egress, monitor, *now);
         let Some((peer, len)) = received.map(|(peer, packet)| (peer, packet.len())) else { return };
         // The stack answers through the tunnel while it looks at the packet.
         let mut plaintext = std::mem::take(tunnel.plaintext_mut());
         let (tap, tape) = (tap.as_deref_mut(), tape.as_deref_mut());
-        let mut wire = Wire { tunnel, egress, stats, tap, tape, now: *now };
+        let mut wire = Wire { tunnel, egress, monitor, tap, tape, now: *now };
         wire.tap(peer, Direction::In, &plaintext[..len]);
         if let Some(tape) = &mut wire.tape {
             tape.input(Input::Packet { peer, bytes: &plaintext[..len] }, *now);
@@ -192,7 +172,7 @@ impl Engine {
     /// do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.advance(now);
-        self.tunnel.handle_timeout(&mut self.egress, &mut self.stats, self.now);
+        self.tunnel.handle_timeout(&mut self.egress, &mut self.monitor, self.now);
         self.note(|| Input::Timeout);
         let (stack, mut wire) = split!(self);
         let now = wire.now;
@@ -203,8 +183,8 @@ impl Engine {
     /// Takes the addresses of a peer's endpoint; none if the name did not resolve.
     pub fn handle_resolved(&mut self, peer: PeerId, addresses: &[SocketAddr], now: Instant) {
         self.advance(now);
-        let Self { tunnel, egress, stats, now, .. } = self;
-        tunnel.handle_resolved(peer, addresses, egress, stats, *now);
+        let Self { tunnel, egress, monitor, now, .. } = self;
+        tunnel.handle_resolved(peer, addresses, egress, monitor, *now);
     }
 
     /// Answers [`poll_path_question`](Self::poll_path_question): the system's path MTU to `address`
@@ -213,7 +193,7 @@ impl Engine {
     /// MTU is logged as a warning, once. That is true until the next answer.
     pub fn handle_path_mtu(&mut self, address: IpAddr, path_mtu: u16, now: Instant) {
         self.advance(now);
-        let lowered = self.tunnel.handle_path_mtu(address, path_mtu, &mut self.stats, self.now);
+        let lowered = self.tunnel.handle_path_mtu(address, path_mtu, &mut self.monitor, self.now);
         self.lower(&lowered);
     }
 
@@ -230,8 +210,8 @@ impl Engine {
         now: Instant,
     ) {
         self.advance(now);
-        let Self { tunnel, stats, now, .. } = self;
-        let lowered = tunnel.handle_too_big(address, datagram_len, path_mtu, stats, *now);
+        let Self { tunnel, monitor, now, .. } = self;
+        let lowered = tunnel.handle_too_big(address, datagram_len, path_mtu, monitor, *now);
         self.lower(&lowered);
     }
 

@@ -68,7 +68,7 @@ impl Engine {
             tape.flush();
             if tape.is_over() {
                 self.tape = None;
-                self.stats.count(Counter::TapeEnded);
+                self.monitor.count(Counter::TapeEnded);
             }
         }
     }

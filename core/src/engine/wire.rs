@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::egress::Egress;
 use crate::id::{Identity, PeerId};
+use crate::monitor::Monitor;
 use crate::routing::Route;
 use crate::stack::outlet::Outlet;
-use crate::stats::{Counter, Stats};
+use crate::stats::Counter;
 use crate::tap::{Direction, Tap};
 use crate::tape::{Output, Recorder};
 use crate::time::Instant;
@@ -17,7 +18,7 @@ use crate::tunnel::Tunnel;
 pub(super) struct Wire<'a> {
     pub(super) tunnel: &'a mut Tunnel,
     pub(super) egress: &'a mut Egress,
-    pub(super) stats: &'a mut Stats,
+    pub(super) monitor: &'a mut Monitor,
     pub(super) tap: Option<&'a mut (dyn Tap + 'static)>,
     pub(super) tape: Option<&'a mut Recorder>,
     pub(super) now: Instant,
@@ -56,7 +57,7 @@ impl Outlet for Wire<'_> {
         if let Some(tape) = &mut self.tape {
             tape.packet(peer, packet);
         }
-        self.tunnel.send(peer, buffer, len, self.egress, self.stats, self.now);
+        self.tunnel.send(peer, buffer, len, self.egress, self.monitor, self.now);
     }
 
     fn route(&self, destination: IpAddr) -> Option<Route> {
@@ -75,8 +76,8 @@ impl Outlet for Wire<'_> {
         self.tunnel.identity(peer).cloned()
     }
 
-    fn count(&mut self, counter: Counter) {
-        self.stats.count(counter);
+    fn count(&mut self, peer: PeerId, counter: Counter) {
+        self.tunnel.count(peer, counter, self.monitor);
         if let Some(tape) = &mut self.tape {
             tape.count(counter);
         }

@@ -57,7 +57,8 @@ impl Stack {
         now: Instant,
     ) {
         let Some(flow) = self.flows.get(id) else { return };
-        outlet.count(match refusal {
+        let (peer, destination) = (flow.key.peer, flow.meta.destination);
+        let counter = match refusal {
             Refusal::Protected => Counter::Protected,
             Refusal::Refused
             | Refusal::TimedOut
@@ -65,8 +66,8 @@ impl Stack {
             | Refusal::NetworkUnreachable
             | Refusal::Prohibited
             | Refusal::Exhausted => Counter::OpenRefused,
-        });
-        let destination = flow.meta.destination;
+        };
+        outlet.count(peer, counter);
         if self.is_offered(id) {
             self.refuse_offer(id, refusal, outlet, now);
         } else {
@@ -137,7 +138,7 @@ impl Stack {
         let connection = Connection::connect(ends, &self.tcp, mtu, begin, now);
         let flow = FlowKind::Tcp(TcpFlow::opened(connection, now));
         let id = self.insert(key, meta, flow, now);
-        outlet.count(Counter::TcpOpened);
+        outlet.count(key.peer, Counter::TcpOpened);
         self.make_ready(id);
         Ok(id)
     }
@@ -154,7 +155,7 @@ impl Stack {
         let deadline = mapping.deadline();
         let id = self.insert(key, meta, FlowKind::Mapping(mapping), now);
         self.mapping_timers.set(id.slot(), Some(deadline));
-        outlet.count(Counter::UdpOpened);
+        outlet.count(key.peer, Counter::UdpOpened);
         Ok(id)
     }
 
@@ -171,7 +172,7 @@ impl Stack {
         let mut local = SocketAddr::new(address, 0);
         let portless = FlowKey { protocol, peer, inner: target, outer: Some(local) };
         let room = self.find_room(&portless, &Target::Client).map_err(|Full| {
-            outlet.count(Counter::LimitReached);
+            outlet.count(peer, Counter::LimitReached);
             OpenError::Limit
         })?;
         let offer = Offer::plain(Target::Client);
@@ -256,7 +257,7 @@ impl Stack {
         let key = flow.key;
         let mapping = flow.mapping_mut().ok_or(NoFlow)?;
         if !mapping.handle_inbound(remote, now) {
-            outlet.count(Counter::DropFiltered);
+            outlet.count(key.peer, Counter::DropFiltered);
             return Ok(());
         }
         let (source, path_mtu) = (key.outer.unwrap_or(remote), mapping.path_mtu());
@@ -268,7 +269,7 @@ impl Stack {
                     write_icmp(&mut self.scratch, source.ip(), key.inner.ip(), &head, body)
                 }
                 None => {
-                    outlet.count(Counter::DropProtocol);
+                    outlet.count(key.peer, Counter::DropProtocol);
                     return Ok(());
                 }
             }
@@ -282,7 +283,7 @@ impl Stack {
                 let widest = self.packet_max(key.peer, Version::of(key.inner.ip()), outlet);
                 self.send_cut(key.peer, len, path_mtu.limit(widest, now), outlet);
             }
-            Some(_) | None => outlet.count(Counter::DropTooBig),
+            Some(_) | None => outlet.count(key.peer, Counter::DropTooBig),
         }
         Ok(())
     }

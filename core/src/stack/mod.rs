@@ -25,6 +25,7 @@ mod ports;
 mod reach;
 mod recheck;
 mod setup;
+mod state;
 mod table;
 mod tcp;
 #[cfg(test)]
@@ -60,7 +61,6 @@ use crate::stack::ports::Ports;
 pub(crate) use crate::stack::setup::Setup;
 use crate::stack::table::{FlowKind, FlowTable};
 use crate::stack::tcp::{Next, SequenceNumbers, Stage, TcpFlow, TimeWaits};
-use crate::state::FlowState;
 use crate::stats::Counter;
 use crate::time::Instant;
 use crate::timer::Timers;
@@ -180,16 +180,6 @@ impl Stack {
         self.flows.get(flow).map(|flow| &flow.meta)
     }
 
-    /// What can be read of a flow.
-    pub(crate) fn flow_state(&self, flow: FlowId) -> Option<FlowState<'_>> {
-        self.flows.state(flow)
-    }
-
-    /// What can be read of every flow.
-    pub(crate) fn flow_states(&self) -> impl Iterator<Item = FlowState<'_>> {
-        self.flows.states()
-    }
-
     /// The first flow of which that is true. It looks at every flow.
     pub(crate) fn find(&self, is_it: impl Fn(&FlowMeta) -> bool) -> Option<FlowId> {
         self.flows.ids().into_iter().find(|id| self.meta(*id).is_some_and(&is_it))
@@ -252,7 +242,7 @@ impl Stack {
         };
         let ids = self.flows.ids().into_iter().filter(|id| held(id).is_some());
         let Some(id) = ids.max_by_key(held) else { return };
-        outlet.count(Counter::LimitReached);
+        outlet.count(peer, Counter::LimitReached);
         self.abort(id, Abort::Limit, outlet);
     }
 

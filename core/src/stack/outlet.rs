@@ -25,8 +25,8 @@ pub(crate) trait Outlet {
     /// Who a peer is.
     fn identity(&self, peer: PeerId) -> Option<Arc<Identity>>;
 
-    /// Counts one event.
-    fn count(&mut self, counter: Counter);
+    /// Counts something of a peer.
+    fn count(&mut self, peer: PeerId, counter: Counter);
 }
 
 /// What a packet leaves through: the tunnel, and the buffer that it is written in.

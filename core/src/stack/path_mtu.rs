@@ -69,11 +69,11 @@ impl Stack {
         let may_be_cut =
             packet.source.is_ipv4() && !Ipv4Packet::new_unchecked(packet.bytes()).dont_frag();
         if piece_len > usize::from(mtu) && !may_be_cut {
-            outlet.count(Counter::DropTooBig);
+            outlet.count(from, Counter::DropTooBig);
             return self.refuse(from, &packet, Reason::TooBig { mtu }, outlet, now);
         }
         packet.decrement_ttl();
-        outlet.count(Counter::PacketsOverlay);
+        outlet.count(from, Counter::PacketsOverlay);
         let len = packet.bytes().len();
         self.scratch[..len].copy_from_slice(packet.bytes());
         self.send_cut(to, len, mtu, outlet);
@@ -118,12 +118,13 @@ impl Stack {
                 let mtu = mtu.filter(|mtu| usize::from(*mtu) < quoted.len)?;
                 self.lower_flow(peer, &quoted, mtu, outlet, now)
             });
-        outlet.count(match is_news {
+        let counter = match is_news {
             Some(true) => Counter::PathLowered,
             // Everything that was on the way is complained about, one by one.
             Some(false) => return,
             None => Counter::DropNoFlow,
-        });
+        };
+        outlet.count(peer, counter);
     }
 
     /// Lets the flow of a quoted packet send at most `mtu` bytes at once. Says whether that is news;

@@ -397,7 +397,7 @@ impl Outlet for Stage<'_, '_> {
         self.members.identity(peer).cloned()
     }
 
-    fn count(&mut self, counter: Counter) {
+    fn count(&mut self, _: PeerId, counter: Counter) {
         self.script.expect(&Output::Count(counter.name()));
     }
 }

@@ -14,7 +14,8 @@ use crate::arrival::Arrival;
 use crate::bucket::{Bucket, Rate};
 use crate::egress::{Egress, Way};
 use crate::key::PublicKey;
-use crate::stats::{Counter, Stats};
+use crate::monitor::Monitor;
+use crate::stats::Counter;
 use crate::time::Instant;
 use crate::tunnel::Tunnel;
 use crate::tunnel::handshake_gate::{Effort, HandshakeKind, Proof, Verdict};
@@ -66,21 +67,21 @@ impl Tunnel {
         initiation: &HandshakeInit<'_>,
         datagram: &[u8],
         egress: &mut Egress,
-        stats: &mut Stats,
+        monitor: &mut Monitor,
         now: Instant,
     ) {
         let kind = HandshakeKind::Initiation;
-        let Some(proof) = self.admit(kind, arrival, datagram, egress, stats, now) else { return };
+        let Some(proof) = self.admit(kind, arrival, datagram, egress, monitor, now) else { return };
         // Names a peer without proof: anybody who knows both public keys can make this much.
         let own_key = self.public_key.point();
         let claimed = parse_handshake_anon(&self.private_key, &own_key, initiation);
         let key = claimed.ok().map(|claim| claim.peer_static_public);
         let effort = match key.and_then(|key| self.demux.by_key(&key)) {
-            Some(id) => self.enter(id, egress, stats, now, |peer, wire| {
+            Some(id) => self.enter(id, egress, monitor, now, |peer, wire| {
                 peer.handle_initiation(arrival, datagram, wire)
             }),
             None => {
-                stats.count(Counter::DropHandshake);
+                monitor.count(Counter::DropHandshake);
                 if let Some(key) = key {
                     self.notices.stranger(arrival.source.ip(), key, now);
                 }
@@ -98,13 +99,13 @@ impl Tunnel {
         receiver: u32,
         datagram: &[u8],
         egress: &mut Egress,
-        stats: &mut Stats,
+        monitor: &mut Monitor,
         now: Instant,
     ) {
         let kind = HandshakeKind::Response;
-        let Some(id) = self.receiver(receiver, stats) else { return };
-        let Some(proof) = self.admit(kind, arrival, datagram, egress, stats, now) else { return };
-        let effort = self.enter(id, egress, stats, now, |peer, wire| {
+        let Some(id) = self.receiver(receiver, monitor) else { return };
+        let Some(proof) = self.admit(kind, arrival, datagram, egress, monitor, now) else { return };
+        let effort = self.enter(id, egress, monitor, now, |peer, wire| {
             peer.handle_response(arrival, datagram, wire)
         });
         if let Some(effort) = effort {
@@ -120,23 +121,23 @@ impl Tunnel {
         arrival: Arrival,
         datagram: &[u8],
         egress: &mut Egress,
-        stats: &mut Stats,
+        monitor: &mut Monitor,
         now: Instant,
     ) -> Option<Proof> {
         let source = arrival.source.ip();
         match self.gate.judge(kind, source, datagram, now) {
             Verdict::Admitted(proof) => return Some(proof),
             Verdict::Challenged(cookie_reply) => {
-                stats.count(Counter::DropHandshakeRate);
-                stats.count(Counter::CookieReplies);
+                monitor.count(Counter::DropHandshakeRate);
+                monitor.count(Counter::CookieReplies);
                 // Not from the reserve, which a flood would use up.
                 let way = Way { from: arrival.local, ..Way::from(arrival.source) };
                 let room = egress.reserve(way, cookie_reply.len());
-                deliver(&cookie_reply, room, stats);
+                deliver(&cookie_reply, room, |counter, amount| monitor.add(counter, amount));
                 self.notices.challenged(source, now);
             }
             Verdict::Refused(counter) => {
-                stats.count(counter);
+                monitor.count(counter);
                 if counter == Counter::DropHandshakeRate {
                     self.notices.refused(source, now);
                 }

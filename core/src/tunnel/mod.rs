@@ -47,8 +47,9 @@ use crate::egress::Egress;
 use crate::id::{Identity, PeerId};
 use crate::key::PublicKey;
 use crate::limits::{QUEUED_LEN_MAX, SCRATCH_LEN};
+use crate::monitor::Monitor;
 use crate::routing::{AllowedIps, Route};
-use crate::stats::{Counter, Stats};
+use crate::stats::Counter;
 use crate::time::Instant;
 use crate::timer::Timers;
 use crate::tunnel::clock::Clock;
@@ -158,11 +159,6 @@ impl Tunnel {
         self.peer(peer).map(Peer::identity)
     }
 
-    /// The host name and port of a peer's endpoint, if it is given by name.
-    pub(crate) fn endpoint_name(&self, peer: PeerId) -> Option<(&str, u16)> {
-        self.peer(peer)?.endpoint().name()
-    }
-
     /// Bytes of the largest packet that gets to a peer in one datagram, at most the tunnel's MTU.
     pub(crate) fn path_mtu(&self, peer: PeerId, now: Instant) -> u16 {
         self.peer(peer).map_or(self.mtu, |peer| peer.path_mtu(now))
@@ -183,37 +179,37 @@ impl Tunnel {
         arrival: Arrival,
         datagram: &[u8],
         egress: &mut Egress,
-        stats: &mut Stats,
+        monitor: &mut Monitor,
         now: Instant,
     ) -> Option<(PeerId, &mut [u8])> {
         let now = self.clock.set(now);
-        stats.count(Counter::DatagramsIn);
-        stats.add(Counter::BytesIn, datagram.len() as u64);
+        monitor.count(Counter::DatagramsIn);
+        monitor.add(Counter::BytesIn, datagram.len() as u64);
         match Message::parse(datagram).filter(|_| datagram.len() <= SCRATCH_LEN) {
             Some(Message::Initiation(initiation)) => {
-                self.handle_initiation(arrival, &initiation, datagram, egress, stats, now);
+                self.handle_initiation(arrival, &initiation, datagram, egress, monitor, now);
                 None
             }
             Some(Message::Response { receiver }) => {
-                self.handle_response(arrival, receiver, datagram, egress, stats, now);
+                self.handle_response(arrival, receiver, datagram, egress, monitor, now);
                 None
             }
             Some(Message::CookieReply { receiver }) => {
-                let id = self.receiver(receiver, stats)?;
-                self.enter(id, egress, stats, now, |peer, wire| {
+                let id = self.receiver(receiver, monitor)?;
+                self.enter(id, egress, monitor, now, |peer, wire| {
                     peer.handle_cookie_reply(arrival, datagram, wire);
                 })
                 .and(None)
             }
             Some(Message::Data { counter: COUNTER_END.., .. }) => {
-                stats.count(Counter::DropCounterRange);
+                monitor.count(Counter::DropCounterRange);
                 None
             }
             Some(Message::Data { receiver, .. }) => {
-                self.handle_data(arrival, receiver, datagram, egress, stats, now)
+                self.handle_data(arrival, receiver, datagram, egress, monitor, now)
             }
             None => {
-                stats.count(Counter::DropMalformed);
+                monitor.count(Counter::DropMalformed);
                 None
             }
         }
@@ -227,16 +223,16 @@ impl Tunnel {
         packet: &mut [u8],
         len: usize,
         egress: &mut Egress,
-        stats: &mut Stats,
+        monitor: &mut Monitor,
         now: Instant,
     ) {
         let now = self.clock.set(now);
         let len = len.min(packet.len());
         if len > usize::from(self.mtu) {
-            stats.count(Counter::DropTooBig);
+            self.count(id, Counter::DropTooBig, monitor);
             return;
         }
-        self.enter(id, egress, stats, now, |peer, wire| {
+        self.enter(id, egress, monitor, now, |peer, wire| {
             let padded = inner::pad(packet, len, peer.path_mtu(wire.now).into());
             peer.send(&packet[..padded], wire);
         });
@@ -248,11 +244,11 @@ impl Tunnel {
         id: PeerId,
         addresses: &[SocketAddr],
         egress: &mut Egress,
-        stats: &mut Stats,
+        monitor: &mut Monitor,
         now: Instant,
     ) {
         let now = self.clock.set(now);
-        self.enter(id, egress, stats, now, |peer, wire| peer.handle_resolved(addresses, wire));
+        self.enter(id, egress, monitor, now, |peer, wire| peer.handle_resolved(addresses, wire));
     }
 
     /// The path to `address` carries IP packets of `path_mtu` bytes. Returns the peers that have to
@@ -261,10 +257,10 @@ impl Tunnel {
         &mut self,
         address: IpAddr,
         path_mtu: u16,
-        stats: &mut Stats,
+        monitor: &mut Monitor,
         now: Instant,
     ) -> Vec<PeerId> {
-        self.lower(address, stats, |path| path.handle_measured(address, path_mtu, now))
+        self.lower(address, monitor, |path| path.handle_measured(address, path_mtu, now))
     }
 
     /// A datagram of `datagram_len` bytes was too large for the path to `address`, which carries IP
@@ -275,10 +271,12 @@ impl Tunnel {
         address: IpAddr,
         datagram_len: usize,
         path_mtu: Option<u16>,
-        stats: &mut Stats,
+        monitor: &mut Monitor,
         now: Instant,
     ) -> Vec<PeerId> {
-        self.lower(address, stats, |path| path.handle_refused(address, datagram_len, path_mtu, now))
+        self.lower(address, monitor, |path| {
+            path.handle_refused(address, datagram_len, path_mtu, now)
+        })
     }
 
     /// Lets every peer at `address` know about the path there. It looks at all peers, which is why
@@ -286,27 +284,33 @@ impl Tunnel {
     fn lower(
         &mut self,
         address: IpAddr,
-        stats: &mut Stats,
+        monitor: &mut Monitor,
         tell: impl Fn(&mut Carriage) -> News,
     ) -> Vec<PeerId> {
         let mut lowered = Vec::new();
-        for (id, peer) in self.peers.iter_mut() {
+        for (id, peer, own) in self.peers.iter_mut() {
+            let mut monitor = monitor.of_peer(own);
             if peer.endpoint().in_use().is_none_or(|in_use| in_use.ip() != address) {
                 continue;
             }
             match tell(peer.carriage_mut()) {
                 News::None => continue,
                 News::Lowered => {}
-                News::TooNarrow => stats.count(Counter::PathTooNarrow),
+                News::TooNarrow => monitor.count(Counter::PathTooNarrow),
             }
-            stats.count(Counter::PathLowered);
+            monitor.count(Counter::PathLowered);
             lowered.push(id);
         }
         lowered
     }
 
     /// Lets time pass. Early and repeated calls do nothing.
-    pub(crate) fn handle_timeout(&mut self, egress: &mut Egress, stats: &mut Stats, now: Instant) {
+    pub(crate) fn handle_timeout(
+        &mut self,
+        egress: &mut Egress,
+        monitor: &mut Monitor,
+        now: Instant,
+    ) {
         let now = self.clock.set(now);
         while let Some(slot) = self.timers.pop_due(now) {
             let Some(id) = self.peers.current(slot) else { continue };
@@ -315,7 +319,7 @@ impl Tunnel {
                 self.timers.set(slot, Some(now + DEADLINE_MIN));
                 continue;
             }
-            self.enter(id, egress, stats, now, Peer::handle_timeout);
+            self.enter(id, egress, monitor, now, Peer::handle_timeout);
             let deadline = self.take_questions(id);
             self.timers.set(slot, deadline.map(|at| at.max(now + DEADLINE_MIN)));
         }
@@ -360,30 +364,39 @@ impl Tunnel {
         receiver: u32,
         datagram: &[u8],
         egress: &mut Egress,
-        stats: &mut Stats,
+        monitor: &mut Monitor,
         now: Instant,
     ) -> Option<(PeerId, &mut [u8])> {
-        let id = self.receiver(receiver, stats)?;
-        let packet = self.enter(id, egress, stats, now, |peer, wire| {
+        let id = self.receiver(receiver, monitor)?;
+        let packet = self.enter(id, egress, monitor, now, |peer, wire| {
             peer.handle_data(arrival, receiver, datagram, wire)
         })??;
         if !self.allowed_ips.owns(id, packet.source) {
-            stats.count(Counter::DropSource);
+            self.count(id, Counter::DropSource, monitor);
             return None;
         }
         let packet = &mut self.plaintext[..packet.len];
+        let mut monitor = monitor.of_peer(self.peers.stats_mut(id)?);
         if !leave_tunnel(packet, arrival.ecn) {
-            stats.count(Counter::DropEcn);
+            monitor.count(Counter::DropEcn);
             return None;
         }
-        stats.count(Counter::PacketsIn);
+        monitor.count(Counter::PacketsIn);
         Some((id, packet))
     }
 
-    fn receiver(&self, receiver: u32, stats: &mut Stats) -> Option<PeerId> {
+    /// Counts something of a peer, or of one that has gone.
+    pub(crate) fn count(&mut self, id: PeerId, counter: Counter, monitor: &mut Monitor) {
+        match self.peers.stats_mut(id) {
+            Some(own) => monitor.of_peer(own).count(counter),
+            None => monitor.count(counter),
+        }
+    }
+
+    fn receiver(&self, receiver: u32, monitor: &mut Monitor) -> Option<PeerId> {
         let id = self.demux.by_receiver(receiver);
         if id.is_none() {
-            stats.count(Counter::DropNoSession);
+            monitor.count(Counter::DropNoSession);
         }
         id
     }
@@ -393,16 +406,17 @@ impl Tunnel {
         &mut self,
         id: PeerId,
         egress: &mut Egress,
-        stats: &mut Stats,
+        monitor: &mut Monitor,
         now: Instant,
         act: impl FnOnce(&mut Peer, &mut Wire<'_>) -> R,
     ) -> Option<R> {
-        let peer = self.peers.get_mut(id)?;
+        let (peer, own) = self.peers.get_mut_with_stats(id)?;
+        let monitor = monitor.of_peer(own);
         let plaintext = &mut self.plaintext;
         let (scratch, rng) = (&mut self.scratch, &mut self.rng);
         let queued_for_others = self.queued_len - peer.queued_len();
         let queue_max = QUEUED_LEN_MAX.saturating_sub(queued_for_others) / 2;
-        let mut wire = Wire { plaintext, scratch, egress, stats, rng, queue_max, now };
+        let mut wire = Wire { plaintext, scratch, egress, monitor, rng, queue_max, now };
         let result = act(peer, &mut wire);
         self.queued_len = queued_for_others + peer.queued_len();
         self.arm(id);

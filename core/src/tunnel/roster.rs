@@ -13,6 +13,8 @@ use crate::config::peer::Others;
 use crate::id::{Identity, PeerId};
 use crate::key::PublicKey;
 use crate::routing::Member;
+use crate::state::PeerState;
+use crate::stats::Stats;
 use crate::time::Instant;
 use crate::tunnel::Tunnel;
 use crate::tunnel::peer::Peer;
@@ -21,6 +23,13 @@ use crate::tunnel::peer::Peer;
 struct Seat {
     peer: Peer,
     allowed_ips: Vec<IpNet>,
+    stats: Stats,
+}
+
+impl Seat {
+    fn state(&self, id: PeerId) -> PeerState<'_> {
+        self.peer.state(id, &self.allowed_ips, &self.stats)
+    }
 }
 
 /// Every peer of an end.
@@ -35,15 +44,33 @@ impl Roster {
         self.slots.len()
     }
 
-    pub(super) fn get(&self, id: PeerId) -> Option<&Peer> {
-        self.is_current(id).then(|| self.slots.get(id.slot())).flatten().map(|seat| &seat.peer)
+    fn seat(&self, id: PeerId) -> Option<&Seat> {
+        self.is_current(id).then(|| self.slots.get(id.slot())).flatten()
     }
 
-    pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+    fn seat_mut(&mut self, id: PeerId) -> Option<&mut Seat> {
         if !self.is_current(id) {
             return None;
         }
-        self.slots.get_mut(id.slot()).map(|seat| &mut seat.peer)
+        self.slots.get_mut(id.slot())
+    }
+
+    pub(super) fn get(&self, id: PeerId) -> Option<&Peer> {
+        self.seat(id).map(|seat| &seat.peer)
+    }
+
+    pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.seat_mut(id).map(|seat| &mut seat.peer)
+    }
+
+    /// The same with the counters of the peer.
+    pub(super) fn get_mut_with_stats(&mut self, id: PeerId) -> Option<(&mut Peer, &mut Stats)> {
+        self.seat_mut(id).map(|Seat { peer, stats, .. }| (peer, stats))
+    }
+
+    /// The counters of a peer.
+    pub(super) fn stats_mut(&mut self, id: PeerId) -> Option<&mut Stats> {
+        self.seat_mut(id).map(|seat| &mut seat.stats)
     }
 
     /// The id of the peer in a slot.
@@ -60,9 +87,11 @@ impl Roster {
         self.slots.iter().map(|(slot, seat)| (self.id_of(slot), seat))
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (PeerId, &mut Peer)> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (PeerId, &mut Peer, &mut Stats)> {
         let Self { slots, generations } = self;
-        slots.iter_mut().map(|(slot, seat)| (id_in(slot, generations), &mut seat.peer))
+        slots
+            .iter_mut()
+            .map(|(slot, Seat { peer, stats, .. })| (id_in(slot, generations), peer, stats))
     }
 
     fn insert(&mut self, seat: Seat) -> PeerId {
@@ -106,6 +135,7 @@ impl Tunnel {
         let id = self.peers.insert(Seat {
             peer: Peer::new(&self.private_key, peer, self.mtu, index, limiter, now),
             allowed_ips: peer.allowed_ips.clone(),
+            stats: Stats::new(),
         });
         self.demux.insert(id, index, &peer.public_key);
         for prefix in &peer.allowed_ips {
@@ -117,7 +147,7 @@ impl Tunnel {
 
     /// Removes a peer with its sessions, whatever they still had to say. Returns who it was.
     pub(crate) fn remove_peer(&mut self, id: PeerId) -> Option<Arc<Identity>> {
-        let Seat { peer, allowed_ips } = self.peers.remove(id)?;
+        let Seat { peer, allowed_ips, .. } = self.peers.remove(id)?;
         let identity = Arc::clone(peer.identity());
         self.queued_len -= peer.queued_len();
         self.demux.remove(&identity.public_key);
@@ -139,9 +169,14 @@ impl Tunnel {
         })
     }
 
-    /// Every peer, in no order that means anything.
-    pub(crate) fn peers(&self) -> impl Iterator<Item = (PeerId, &Arc<Identity>)> {
-        self.peers.iter().map(|(id, peer)| (id, peer.identity()))
+    /// What can be read of every peer but what it uses, in the order of the slots.
+    pub(crate) fn peer_states(&self) -> impl Iterator<Item = PeerState<'_>> {
+        self.peers.seats().map(|(id, seat)| seat.state(id))
+    }
+
+    /// What can be read of a peer but what it uses.
+    pub(crate) fn peer_state(&self, id: PeerId) -> Option<PeerState<'_>> {
+        self.peers.seat(id).map(|seat| seat.state(id))
     }
 }
 
@@ -153,7 +188,7 @@ impl Others for Tunnel {
     }
 
     fn with_name(&self, name: &str) -> Option<PeerId> {
-        self.peers().find(|(_, identity)| identity.name == name).map(|(id, _)| id)
+        self.peers.iter().find(|(_, peer)| peer.identity().name == name).map(|(id, _)| id)
     }
 
     fn with_prefix(&self, prefix: IpNet) -> Option<PeerId> {

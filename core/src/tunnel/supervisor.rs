@@ -258,6 +258,16 @@ impl Supervisor {
         self.unanswered
     }
 
+    /// Whether there is a session.
+    pub(super) const fn is_up(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// How often a persistent keepalive is sent.
+    pub(super) const fn keepalive(&self) -> Option<Duration> {
+        self.keepalive
+    }
+
     /// The index of the session in use.
     pub(super) fn session_index(&self) -> Option<u32> {
         self.session.map(|session| session.index)

@@ -23,7 +23,7 @@ fn guest(number: u8) -> Peer {
 }
 
 /// The client as the gateway's configuration has it.
-fn client() -> Peer {
+pub(crate) fn client() -> Peer {
     Peer {
         name: "other".into(),
         public_key: key(1).public_key(),
@@ -38,7 +38,7 @@ fn rule(to: &str, action: RuleAction) -> Rule {
 
 impl World {
     fn client_id(&self) -> PeerId {
-        self.gateway.engine.peer(&key(1).public_key()).unwrap()
+        self.gateway.engine.peer_with_key(&key(1).public_key()).unwrap()
     }
 
     /// Sends a few bytes to the gateway's side, and says whether they came.
@@ -68,7 +68,7 @@ fn a_transfer_does_not_notice_peers_and_rules_that_come_and_go() {
             if !round.is_multiple_of(3) {
                 assert!(end.engine.remove_peer(id, now).is_some());
             } else {
-                let earlier = end.engine.peer(&guest(round % 100).public_key).unwrap();
+                let earlier = end.engine.peer_with_key(&guest(round % 100).public_key).unwrap();
                 end.engine.remove_peer(earlier, now).unwrap();
             }
         }
@@ -118,7 +118,7 @@ fn a_removed_peer_is_shut_out_until_it_is_added_again() {
     assert_eq!(world.gateway.actions, [Action::Aborted(far, Abort::NoPeer)]);
     assert_eq!(world.client.actions, [Action::Aborted(near, Abort::Reset)]);
     assert_eq!(world.gateway.engine.peers().count(), 0);
-    assert!(world.gateway.engine.identity(id).is_none());
+    assert!(world.gateway.engine.peer(id).is_none());
 
     world.gateway.actions.clear();
     let turned_away = |world: &World| {
@@ -133,7 +133,7 @@ fn a_removed_peer_is_shut_out_until_it_is_added_again() {
 
     let new_id = world.gateway.engine.add_peer(&client(), world.now).unwrap();
     assert_ne!(new_id, id);
-    assert!(world.gateway.engine.identity(id).is_none(), "the old id is nobody's");
+    assert!(world.gateway.engine.peer(id).is_none(), "the old id is nobody's");
     assert!(world.gateway.engine.remove_peer(id, world.now).is_none());
     world.client.engine.handle_aborted(shut_out, world.now);
     let again = world.client.engine.open_tcp(socket("192.0.2.90:90"), world.now).unwrap();

@@ -37,7 +37,7 @@ fn peers() -> Vec<(PeerId, Arc<Identity>)> {
     let mut peers = Vec::new();
     while let Some(action) = engine.poll_action() {
         let Action::Resolve(peer) = action else { panic!("{action:?}") };
-        peers.push((peer, Arc::clone(engine.identity(peer).unwrap())));
+        peers.push((peer, Arc::clone(engine.peer(peer).unwrap().identity)));
     }
     assert_eq!(peers.len(), 2);
     peers

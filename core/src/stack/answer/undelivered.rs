@@ -41,11 +41,11 @@ impl Stack {
         let key = flow.key;
         if flow.mapping().ok_or(NoFlow)?.has_sent_to(undelivered.remote) {
             if undelivered.loss == Loss::Refused(Refusal::Protected) {
-                outlet.count(Counter::Protected);
+                outlet.count(key.peer, Counter::Protected);
             }
             self.report_loss(&key, undelivered, outlet, now);
         } else {
-            outlet.count(Counter::DropFiltered);
+            outlet.count(key.peer, Counter::DropFiltered);
         }
         Ok(())
     }
@@ -88,12 +88,12 @@ impl Stack {
             }
             Loss::TimeExceeded { hop } if self.may_be_a_hop(hop, outlet) => {
                 if !self.may_send_error(key.peer, now) {
-                    return outlet.count(Counter::DropIcmpRate);
+                    return outlet.count(key.peer, Counter::DropIcmpRate);
                 }
                 let reason = Reason::TtlExceeded;
                 return self.write_error(key.peer, offending, hop, to, reason, outlet);
             }
-            Loss::TimeExceeded { .. } => return outlet.count(Counter::DropSource),
+            Loss::TimeExceeded { .. } => return outlet.count(key.peer, Counter::DropSource),
         };
         self.send_error(key.peer, offending, remote.ip(), to, reason, outlet, now);
     }

@@ -59,6 +59,16 @@ impl Memory {
         }
     }
 
+    /// Bytes that all hold.
+    pub(crate) const fn held(&self) -> usize {
+        self.holdings.total()
+    }
+
+    /// Bytes that one peer holds.
+    pub(crate) fn held_by(&self, peer: PeerId) -> usize {
+        self.holdings.of(peer)
+    }
+
     /// What a peer may have beside what the others have.
     fn bound(&self, peer: PeerId) -> usize {
         let others = self.holdings.total() - self.holdings.of(peer);

@@ -124,7 +124,8 @@ impl Stack {
     }
 
     fn give_way(&mut self, id: FlowId, outlet: &mut dyn Outlet) {
-        outlet.count(Counter::GaveWay);
+        let Some(key) = self.flows.get(id).map(|flow| flow.key) else { return };
+        outlet.count(key.peer, Counter::GaveWay);
         if self.is_offered(id) {
             self.actions.push_back(Action::Aborted(id, Abort::Limit));
             self.remove(id);

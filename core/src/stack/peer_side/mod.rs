@@ -45,7 +45,7 @@ impl Stack {
                 self.handle_whole_packet(peer, packet, Some(piece_len), outlet, now);
             }
             Intake::Held => {}
-            Intake::Dropped(reason) => outlet.count(reason),
+            Intake::Dropped(reason) => outlet.count(peer, reason),
         }
     }
 
@@ -60,7 +60,7 @@ impl Stack {
     ) {
         let packet = match packet {
             Ok(packet) => packet,
-            Err(reason) => return outlet.count(reason),
+            Err(reason) => return outlet.count(peer, reason),
         };
         if self.coalescer.join(peer, &packet) {
             return;
@@ -77,13 +77,13 @@ impl Stack {
             return;
         }
         if !may_be_a_source(packet.source) || self.is_own(packet.source) {
-            return outlet.count(Counter::DropSource);
+            return outlet.count(peer, Counter::DropSource);
         }
         if self.is_own(packet.destination) {
             return self.deliver(peer, packet, Direction::Own, outlet, now);
         }
         if packet.ttl <= 1 {
-            outlet.count(Counter::DropTtl);
+            outlet.count(peer, Counter::DropTtl);
             return self.refuse(peer, &packet, Reason::TtlExceeded, outlet, now);
         }
         if packet.transport == Transport::Other {
@@ -96,7 +96,7 @@ impl Stack {
             }
             (Course::Host, _) => self.deliver(peer, packet, Direction::Host, outlet, now),
             (Course::Overlay, None) | (Course::Nowhere, _) => {
-                outlet.count(Counter::Rejected);
+                outlet.count(peer, Counter::Rejected);
                 self.refuse(peer, &packet, Reason::Prohibited, outlet, now);
             }
         }
@@ -188,13 +188,13 @@ impl Stack {
                 let control = smoltcp::wire::TcpControl::None;
                 return tcp::send_standing(ends, standing, control, &mut exit);
             }
-            Some(Straggler::Ignore) => return outlet.count(Counter::DropNoFlow),
+            Some(Straggler::Ignore) => return outlet.count(key.peer, Counter::DropNoFlow),
             Some(Straggler::NewConnection) | None => {}
         }
         let verdict = self.decide(&key, ends.local, direction, outlet);
         let opens = segment.syn() && !segment.ack() && !segment.rst() && !segment.fin();
         if !opens {
-            outlet.count(Counter::DropNoFlow);
+            outlet.count(key.peer, Counter::DropNoFlow);
             if verdict != Verdict::Drop && is_one_host(ends.local.ip()) {
                 let mut exit = Exit { outlet, scratch: &mut self.scratch };
                 tcp::refuse_segment(ends, &segment, &mut exit);
@@ -203,7 +203,7 @@ impl Stack {
         }
         if verdict == Verdict::NoPeer {
             // As a kernel's WireGuard says it.
-            outlet.count(Counter::NoPeer);
+            outlet.count(key.peer, Counter::NoPeer);
             return self.refuse(ends.peer, &packet, Reason::Host, outlet, now);
         }
         let offer = match verdict {
@@ -229,16 +229,16 @@ impl Stack {
                 let id = self.insert(key, meta, FlowKind::Tcp(flow), now);
                 self.tcp_timers.set(id.slot(), Some(now + self.tcp.connect_timeout));
                 self.actions.push_back(Action::Open(id));
-                outlet.count(Counter::TcpOpened);
+                outlet.count(key.peer, Counter::TcpOpened);
             }
             Err(Some(counter)) => {
-                outlet.count(counter);
+                outlet.count(key.peer, counter);
                 if is_one_host(ends.local.ip()) {
                     let mut exit = Exit { outlet, scratch: &mut self.scratch };
                     tcp::refuse_segment(ends, &segment, &mut exit);
                 }
             }
-            Err(None) => outlet.count(Counter::DropPolicy),
+            Err(None) => outlet.count(key.peer, Counter::DropPolicy),
         }
     }
 
@@ -281,7 +281,7 @@ impl Stack {
                 let segment = TcpPacket::new_unchecked(packet.transport_bytes());
                 let growth = connection.growth(&segment);
                 if growth > 0 && growth > self.memory.room(peer) {
-                    outlet.count(Counter::DropMemory);
+                    outlet.count(peer, Counter::DropMemory);
                     return self.memory.handle_held_up(peer, now);
                 }
                 let mut exit = Exit { outlet, scratch: &mut self.scratch };
@@ -346,9 +346,9 @@ impl Stack {
             }
             // It ends no connection (RFC 5461), and no host hears that a peer's socket is closed.
             (Message::Unreachable { .. }, Direction::Host) => {
-                outlet.count(Counter::PeerUnreachable);
+                outlet.count(peer, Counter::PeerUnreachable);
             }
-            (Message::EchoReply | Message::Other, _) => outlet.count(Counter::DropProtocol),
+            (Message::EchoReply | Message::Other, _) => outlet.count(peer, Counter::DropProtocol),
         }
     }
 
@@ -362,7 +362,7 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        outlet.count(Counter::DropProtocol);
+        outlet.count(peer, Counter::DropProtocol);
         let key = mapping_key(Protocol::Icmp, peer, SocketAddr::new(packet.source, 0));
         let destination = SocketAddr::new(packet.destination, 0);
         if self.decide(&key, destination, direction, outlet) != Verdict::Drop {
@@ -394,7 +394,7 @@ impl Stack {
                 self.actions.push_back(Action::Aborted(id, Abort::Unreachable));
                 self.remove(id);
             }
-            None => outlet.count(Counter::DropNoFlow),
+            None => outlet.count(peer, Counter::DropNoFlow),
         }
     }
 
@@ -437,7 +437,7 @@ impl Stack {
         now: Instant,
     ) {
         if !self.may_send_error(peer, now) {
-            return outlet.count(Counter::DropIcmpRate);
+            return outlet.count(peer, Counter::DropIcmpRate);
         }
         // What a router says it says for itself (RFC 1812, section 4.3.2.4), as a kernel in this
         // place would. The size that fits is said in the name of the destination all the same: it

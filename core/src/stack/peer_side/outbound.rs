@@ -52,7 +52,7 @@ impl Stack {
             Verdict::Protected if self.is_mapped(key.protocol, *destination) => {
                 Offer::plain(Target::Host(*destination))
             }
-            Verdict::Drop => return outlet.count(Counter::DropPolicy),
+            Verdict::Drop => return outlet.count(key.peer, Counter::DropPolicy),
             verdict
             @ (Verdict::Reject | Verdict::Protected | Verdict::NoPeer | Verdict::Closed) => {
                 let (counter, reason) = match (verdict, direction) {
@@ -65,7 +65,7 @@ impl Stack {
                     }
                     (_, Direction::Host) => (Counter::Rejected, Reason::Prohibited),
                 };
-                outlet.count(counter);
+                outlet.count(key.peer, counter);
                 return self.refuse(key.peer, packet, reason, outlet, now);
             }
         };
@@ -74,7 +74,7 @@ impl Stack {
         match known.or_else(|| self.open_mapping(datagram, offer, outlet, now)) {
             Some(id) => self.pass_on(id, datagram, outlet, now),
             None => {
-                outlet.count(Counter::LimitReached);
+                outlet.count(key.peer, Counter::LimitReached);
                 self.refuse(key.peer, packet, Reason::Prohibited, outlet, now);
             }
         }
@@ -122,13 +122,13 @@ impl Stack {
         let remote = mapping.handle_outbound(key.inner, *destination, mappings, contacts_max, now);
         let after = mapping.contacts();
         if after < before {
-            outlet.count(Counter::ContactsForgotten);
+            outlet.count(key.peer, Counter::ContactsForgotten);
         }
         contacts.take(key.peer, before.saturating_sub(after));
         contacts.add(key.peer, after.saturating_sub(before));
         match datagrams.push(key.peer, id, remote, packet.onward(), payload) {
             Ok(()) => mapping.transfer.bytes_in += payload.len() as u64,
-            Err(QueueFull) => outlet.count(Counter::DropQueueFull),
+            Err(QueueFull) => outlet.count(key.peer, Counter::DropQueueFull),
         }
     }
 
@@ -158,7 +158,7 @@ impl Stack {
         let id = self.insert(key, meta, FlowKind::Mapping(mapping), now);
         self.mapping_timers.set(id.slot(), Some(deadline));
         self.actions.push_back(Action::Open(id));
-        outlet.count(counter);
+        outlet.count(key.peer, counter);
         Some(id)
     }
 }

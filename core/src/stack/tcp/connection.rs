@@ -216,11 +216,11 @@ impl Connection {
         match self.guard.handle_received(packet.transport_bytes_mut(), now) {
             Admission::Pass => self.rings.handle_received(self.guard.take_arrived()),
             Admission::Drop => {
-                exit.outlet.count(Counter::DropTcpGuard);
+                exit.outlet.count(self.ends.peer, Counter::DropTcpGuard);
                 return Ok(());
             }
             Admission::Challenge => {
-                exit.outlet.count(Counter::DropTcpGuard);
+                exit.outlet.count(self.ends.peer, Counter::DropTcpGuard);
                 send_standing(self.ends, self.guard.standing(), TcpControl::None, exit);
                 return Ok(());
             }

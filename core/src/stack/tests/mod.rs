@@ -22,6 +22,7 @@ mod time_wait;
 mod udp;
 mod undelivered;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,7 @@ struct Recorder {
     taken: Option<IpAddr>,
     path_mtu: u16,
     stats: Stats,
+    by_peer: BTreeMap<PeerId, Stats>,
 }
 
 impl Outlet for Recorder {
@@ -104,8 +106,9 @@ impl Outlet for Recorder {
         Some(Arc::new(Identity { name: (*name).into(), public_key }))
     }
 
-    fn count(&mut self, counter: Counter) {
+    fn count(&mut self, peer: PeerId, counter: Counter) {
         self.stats.count(counter);
+        self.by_peer.entry(peer).or_insert_with(Stats::new).count(counter);
     }
 }
 
@@ -172,6 +175,7 @@ impl World {
                 taken: None,
                 path_mtu: 1420,
                 stats: Stats::new(),
+                by_peer: BTreeMap::new(),
             },
             now: Instant::from_nanos(1_000_000_000),
         }

@@ -39,7 +39,7 @@ impl Peer {
         wire: &mut Wire<'_>,
     ) -> Effort {
         if !self.initiations.has_token(INITIATIONS, wire.now) {
-            wire.stats.count(Counter::DropHandshakeRate);
+            wire.monitor.count(Counter::DropHandshakeRate);
             if self.notice.take(NOTICES, wire.now) {
                 log::warn!(
                     "peer {}: more handshakes than one peer needs, lately from {}; is its key in \
@@ -56,6 +56,7 @@ impl Peer {
             TunnResult::WriteToNetwork(response) => {
                 let len = response.len();
                 let index = sender_index(response).unwrap_or_default();
+                wire.monitor.handle_authentic(datagram);
                 // Taken only now, so that nobody else uses up the peer's share.
                 self.initiations.take(INITIATIONS, wire.now);
                 self.newest_index = index;
@@ -66,7 +67,7 @@ impl Peer {
             }
             TunnResult::Err(error) => {
                 log::debug!("peer {}: initiation refused: {error:?}", self.name());
-                wire.stats.count(Counter::DropHandshake);
+                wire.monitor.count(Counter::DropHandshake);
                 Effort::Wasted
             }
             TunnResult::Done
@@ -98,6 +99,7 @@ impl Peer {
             TunnResult::WriteToNetwork(keepalive) => {
                 let len = keepalive.len();
                 let index = receiver_index(datagram).unwrap_or_default();
+                wire.monitor.handle_authentic(datagram);
                 self.supervisor.answered(index, wire.now);
                 self.follow(arrival);
                 self.emit(len, self.endpoint.way(), wire);
@@ -106,7 +108,7 @@ impl Peer {
             }
             TunnResult::Err(error) => {
                 log::debug!("peer {}: response refused: {error:?}", self.name());
-                wire.stats.count(Counter::DropHandshake);
+                wire.monitor.count(Counter::DropHandshake);
                 match error {
                     // Nothing was asked that it answers, which is seen before any work.
                     WireGuardError::UnexpectedPacket => Effort::Due,
@@ -130,7 +132,7 @@ impl Peer {
         self.refresh(wire);
         let result = self.tunn.decapsulate(Some(arrival.source.ip()), datagram, wire.scratch);
         if let TunnResult::Err(_) = result {
-            wire.stats.count(Counter::DropHandshake);
+            wire.monitor.count(Counter::DropHandshake);
         }
     }
 
@@ -150,19 +152,20 @@ impl Peer {
             TunnResult::WriteToTunnelV6(packet, source) => Some((packet, IpAddr::V6(source))),
             TunnResult::Err(WireGuardError::InvalidPacket) => {
                 // The datagram has the shape of data: it is the packet within that is none.
-                wire.stats.count(Counter::DropIpHeader);
+                wire.monitor.count(Counter::DropIpHeader);
                 None
             }
             TunnResult::Err(error) => {
-                wire.stats.count(reason(&error));
+                wire.monitor.count(reason(&error));
                 return None;
             }
             TunnResult::WriteToNetwork(_) => return None,
         };
+        wire.monitor.handle_authentic(datagram);
         let inner = inner.and_then(|(packet, source)| {
             let is_whole = holds_its_header(packet);
             if !is_whole {
-                wire.stats.count(Counter::DropIpHeader);
+                wire.monitor.count(Counter::DropIpHeader);
             }
             is_whole.then_some(Inner { len: packet.len(), source })
         });
@@ -181,7 +184,8 @@ impl Peer {
 
     /// Both ends have the new session: it can be used.
     fn use_new_session(&mut self, wire: &mut Wire<'_>) {
-        wire.stats.count(Counter::Handshakes);
+        wire.monitor.count(Counter::Handshakes);
+        self.last_handshake = Some(wire.now);
         log::debug!("peer {}: new session", self.name());
         self.carriage.ask();
         self.hear();

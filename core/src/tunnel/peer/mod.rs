@@ -16,14 +16,16 @@ use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
+use ipnet::IpNet;
 
 use crate::bucket::Bucket;
 use crate::config;
 use crate::ecn::Ecn;
 use crate::egress::Way;
-use crate::id::Identity;
+use crate::id::{Identity, PeerId};
 use crate::limits::QUEUED_PACKETS_MAX;
-use crate::stats::Counter;
+use crate::state::{PeerState, Transfer, Usage};
+use crate::stats::{Counter, Stats};
 use crate::time::{Instant, earlier};
 use crate::tunnel::demux::{is_initiation, sender_index};
 use crate::tunnel::endpoint::{Endpoint, Resolution};
@@ -47,6 +49,7 @@ pub(super) struct Peer {
     notice: Bucket,
     /// The last session that boringtun has numbered.
     newest_index: u32,
+    last_handshake: Option<Instant>,
     /// Packets given to boringtun while there was no session.
     queued: usize,
     /// Their bytes.
@@ -84,6 +87,7 @@ impl Peer {
             initiations: Bucket::default(),
             notice: Bucket::default(),
             newest_index: 0,
+            last_handshake: None,
             queued: 0,
             queued_len: 0,
         }
@@ -100,6 +104,29 @@ impl Peer {
     /// Bytes of the largest packet that gets to the peer in one datagram.
     pub(super) fn path_mtu(&self, now: Instant) -> u16 {
         self.carriage.limit(self.endpoint.in_use().map(|address| address.ip()), now)
+    }
+
+    /// What can be read of it, beside what its place knows and what it uses.
+    pub(super) fn state<'a>(
+        &'a self,
+        id: PeerId,
+        allowed_ips: &'a [IpNet],
+        stats: &'a Stats,
+    ) -> PeerState<'a> {
+        let (bytes_in, bytes_out) = (stats.value(Counter::BytesIn), stats.value(Counter::BytesOut));
+        PeerState {
+            id,
+            identity: &self.identity,
+            allowed_ips,
+            endpoint: self.endpoint.in_use(),
+            endpoint_name: self.endpoint.name(),
+            persistent_keepalive: self.supervisor.keepalive(),
+            is_up: self.supervisor.is_up(),
+            last_handshake: self.last_handshake,
+            transfer: Transfer { bytes_in, bytes_out },
+            usage: Usage::default(),
+            stats,
+        }
     }
 
     /// Bytes of packets that wait for its handshake.
@@ -146,7 +173,7 @@ impl Peer {
         self.supervisor.asked(wire.now);
         self.refresh(wire);
         let Some(way) = self.endpoint.way() else {
-            wire.stats.count(Counter::DropNoEndpoint);
+            wire.monitor.count(Counter::DropNoEndpoint);
             self.endpoint.ask();
             return;
         };
@@ -157,7 +184,7 @@ impl Peer {
         let way = Way { ecn: Ecn::of(packet), ..way };
         let len = packet.len() + DATA_OVERHEAD;
         let Some(mut reservation) = wire.egress.reserve(way, len) else {
-            wire.stats.count(Counter::DropEgressFull);
+            wire.monitor.count(Counter::DropEgressFull);
             return;
         };
         if let TunnResult::WriteToNetwork(datagram) =
@@ -166,9 +193,9 @@ impl Peer {
             let len = datagram.len();
             reservation.commit(len);
             self.supervisor.moved_data(wire.now);
-            wire.stats.count(Counter::PacketsOut);
-            wire.stats.count(Counter::DatagramsOut);
-            wire.stats.add(Counter::BytesOut, len as u64);
+            wire.monitor.count(Counter::PacketsOut);
+            wire.monitor.count(Counter::DatagramsOut);
+            wire.monitor.add(Counter::BytesOut, len as u64);
         }
     }
 
@@ -179,11 +206,11 @@ impl Peer {
         let is_full = self.queued == QUEUED_PACKETS_MAX || queued_len > wire.queue_max;
         // The first one asks for the handshake.
         if is_full && self.queued > 0 {
-            wire.stats.count(Counter::DropNoSession);
+            wire.monitor.count(Counter::DropNoSession);
             return;
         }
         (self.queued, self.queued_len) = (self.queued + 1, queued_len);
-        wire.stats.count(Counter::PacketsOut);
+        wire.monitor.count(Counter::PacketsOut);
         let result = self.tunn.encapsulate(packet, wire.scratch);
         self.say(written(&result), wire);
     }
@@ -196,7 +223,7 @@ impl Peer {
             self.tunn.decapsulate(None, &[], wire.scratch)
         {
             let room = wire.egress.reserve(way, datagram.len());
-            deliver(datagram, room, wire.stats);
+            deliver(datagram, room, |counter, amount| wire.monitor.add(counter, amount));
             self.supervisor.moved_data(wire.now);
         }
         (self.queued, self.queued_len) = (0, 0);
@@ -321,11 +348,13 @@ impl Peer {
     /// Sends the first `len` bytes of the scratch buffer: a handshake message or a keepalive.
     fn emit(&self, len: usize, way: Option<Way>, wire: &mut Wire<'_>) {
         let Some(way) = way else {
-            wire.stats.count(Counter::DropNoEndpoint);
+            wire.monitor.count(Counter::DropNoEndpoint);
             return;
         };
         let room = wire.egress.reserve_control(way, len);
-        deliver(&wire.scratch[..len], room, wire.stats);
+        deliver(&wire.scratch[..len], room, |counter, amount| {
+            wire.monitor.add(counter, amount);
+        });
     }
 }
 

@@ -104,8 +104,8 @@ fn headers_that_lie_are_counted_and_keep_the_session() {
     for mut lie in lies {
         // To the peer whoever it is for: the destination may lie as well.
         lie.resize(60, 0);
-        let End { tunnel, egress, stats, .. } = &mut net.ends[0];
-        tunnel.send(PeerId::first(0), &mut lie, 60, egress, stats, net.now);
+        let End { tunnel, egress, monitor, .. } = &mut net.ends[0];
+        tunnel.send(PeerId::first(0), &mut lie, 60, egress, monitor, net.now);
         net.drain(0);
     }
     net.run(seconds(1));
@@ -169,7 +169,7 @@ fn packets_for_silent_peers_are_bounded_and_each_peer_has_room() {
 #[test]
 fn a_full_egress_is_counted_and_leaves_room_for_handshakes() {
     let mut net = Net::connected();
-    let End { tunnel, egress, stats, .. } = &mut net.ends[1];
+    let End { tunnel, egress, monitor, .. } = &mut net.ends[1];
     let mut port = 1000;
     while egress.has_room() {
         let elsewhere = SocketAddr::from(([203, 0, 113, 1], port));
@@ -177,8 +177,8 @@ fn a_full_egress_is_counted_and_leaves_room_for_handshakes() {
         port += 1;
     }
     let mut data = packet(inner_address(1), inner_address(0), 1, 100);
-    tunnel.send(PeerId::first(0), &mut data, 100, egress, stats, net.now);
-    assert_eq!(stats.value(Counter::DropEgressFull), 1);
+    tunnel.send(PeerId::first(0), &mut data, 100, egress, monitor, net.now);
+    assert_eq!(monitor.stats().value(Counter::DropEgressFull), 1);
     let configuration = config(0, vec![kept_alive(1)]);
     net.restart(0, &configuration);
     net.run(seconds(1));

@@ -65,7 +65,7 @@ fn datagrams_of_any_length_change_nothing_but_counters() {
         }
     }
     assert!(net.sent.is_empty(), "nothing is answered");
-    let stats = &net.ends[1].stats;
+    let monitor = &net.ends[1].monitor;
     let dropped: u64 = [
         Counter::DropMalformed,
         Counter::DropHandshake,
@@ -74,7 +74,7 @@ fn datagrams_of_any_length_change_nothing_but_counters() {
         Counter::DropReplay,
         Counter::DropCounterRange,
     ]
-    .map(|counter| stats.value(counter))
+    .map(|counter| monitor.stats().value(counter))
     .iter()
     .sum();
     assert_eq!(dropped, datagrams, "each is counted once");
@@ -217,13 +217,13 @@ fn forged_initiations_from_everywhere_do_not_lock_a_peer_out() {
 fn cookie_replies_leave_room_for_handshakes() {
     let mut net = Net::connected();
     let forged = forged_initiation();
-    let End { tunnel, egress, stats, .. } = &mut net.ends[1];
+    let End { tunnel, egress, monitor, .. } = &mut net.ends[1];
     for source in 0..2 * HANDSHAKES_WASTED_RATE {
         let [_, _, a, b] = source.to_be_bytes();
         let source = SocketAddr::from(([10, 0, a, b], 1));
-        tunnel.handle_datagram(source.into(), &forged, egress, stats, net.now);
+        tunnel.handle_datagram(source.into(), &forged, egress, monitor, net.now);
     }
-    assert!(stats.value(Counter::DropEgressFull) > 0);
+    assert!(monitor.stats().value(Counter::DropEgressFull) > 0);
     assert!(egress.reserve_control(outer(0).into(), 148).is_some());
 }
 
@@ -268,15 +268,15 @@ fn a_cookie_reply_moves_no_endpoint() {
 fn initiations_without_data_do_not_evict_the_session_in_use() {
     let mut net = Net::connected();
     let configuration = config(0, vec![reachable(1)]);
-    let (now, mut stats, mut egress) = (net.now, Stats::new(), Egress::new());
+    let (now, mut monitor, mut egress) = (net.now, Monitor::new(), Egress::new());
     // A second machine with the same key, which never uses the sessions that it gets.
     let mut twin = Tunnel::new(&configuration, [5; 32], now);
     let mut initiations = Vec::new();
     for step in 0..20_u64 {
         let mut data = packet(inner_address(0), inner_address(1), 1, 100);
         let at = now + seconds(6 * step);
-        twin.handle_timeout(&mut egress, &mut stats, at);
-        twin.send(PeerId::first(0), &mut data, 100, &mut egress, &mut stats, at);
+        twin.handle_timeout(&mut egress, &mut monitor, at);
+        twin.send(PeerId::first(0), &mut data, 100, &mut egress, &mut monitor, at);
         while let Some(train) = egress.front() {
             initiations.extend(train.contents.chunks(train.segment_size).map(<[u8]>::to_vec));
             let bytes = train.contents.len();

@@ -130,7 +130,7 @@ type Loss = dyn FnMut(Instant, &Datagram) -> bool;
 struct End {
     tunnel: Tunnel,
     egress: Egress,
-    stats: Stats,
+    monitor: Monitor,
     address: SocketAddr,
     /// How far this end's epoch lies before that of the simulation.
     epoch: Duration,
@@ -142,7 +142,7 @@ impl End {
         Self {
             tunnel: Tunnel::new(config, seed(index), Instant::ZERO + epoch),
             egress: Egress::new(),
-            stats: Stats::new(),
+            monitor: Monitor::new(),
             address: outer(index),
             epoch,
             received: Vec::new(),
@@ -163,7 +163,7 @@ impl End {
     }
 
     fn count(&self, counter: Counter) -> u64 {
-        self.stats.value(counter)
+        self.monitor.stats().value(counter)
     }
 }
 
@@ -229,20 +229,20 @@ impl Net {
         let len = packet.len();
         packet.resize(len + 15, 0xff);
         let destination: [u8; 4] = packet[16..20].try_into().unwrap();
-        let End { tunnel, egress, stats, .. } = &mut self.ends[from];
+        let End { tunnel, egress, monitor, .. } = &mut self.ends[from];
         let id = tunnel.route(destination.into()).unwrap().peer;
-        tunnel.send(id, &mut packet, len, egress, stats, now);
+        tunnel.send(id, &mut packet, len, egress, monitor, now);
         self.drain(from);
     }
 
     /// Hands a datagram to an end at once.
     fn deliver(&mut self, to: usize, datagram: &Datagram) {
         let now = self.now_at(to);
-        let End { tunnel, egress, stats, address, received, .. } = &mut self.ends[to];
+        let End { tunnel, egress, monitor, address, received, .. } = &mut self.ends[to];
         let &Datagram { source, ecn, .. } = datagram;
         let arrival = Arrival { source, local: Some(address.ip()), ecn };
         let bytes = &datagram.bytes;
-        if let Some((_, packet)) = tunnel.handle_datagram(arrival, bytes, egress, stats, now) {
+        if let Some((_, packet)) = tunnel.handle_datagram(arrival, bytes, egress, monitor, now) {
             received.push(packet.to_vec());
         }
         self.drain(to);
@@ -250,8 +250,8 @@ impl Net {
 
     fn resolve(&mut self, end: usize, addresses: &[SocketAddr]) {
         let now = self.now_at(end);
-        let End { tunnel, egress, stats, .. } = &mut self.ends[end];
-        tunnel.handle_resolved(PeerId::first(0), addresses, egress, stats, now);
+        let End { tunnel, egress, monitor, .. } = &mut self.ends[end];
+        tunnel.handle_resolved(PeerId::first(0), addresses, egress, monitor, now);
         self.drain(end);
     }
 
@@ -302,8 +302,8 @@ impl Net {
 
     fn fire(&mut self, end: usize) {
         let now = self.now_at(end);
-        let End { tunnel, egress, stats, .. } = &mut self.ends[end];
-        tunnel.handle_timeout(egress, stats, now);
+        let End { tunnel, egress, monitor, .. } = &mut self.ends[end];
+        tunnel.handle_timeout(egress, monitor, now);
         assert!(tunnel.poll_timeout().is_none_or(|due| due > now), "a deadline that fired moves");
         self.drain(end);
     }

@@ -195,9 +195,9 @@ fn a_peer_that_moves_is_followed() {
 #[test]
 fn answers_leave_from_the_address_that_the_peer_wrote_to() {
     let mut net = Net::connected();
-    let End { tunnel, egress, stats, .. } = &mut net.ends[1];
+    let End { tunnel, egress, monitor, .. } = &mut net.ends[1];
     let mut buffer = packet(inner_address(1), inner_address(0), 1, 100);
-    tunnel.send(PeerId::first(0), &mut buffer, 100, egress, stats, net.now);
+    tunnel.send(PeerId::first(0), &mut buffer, 100, egress, monitor, net.now);
     assert_eq!(egress.front().unwrap().source, Some(outer(1).ip()));
 }
 

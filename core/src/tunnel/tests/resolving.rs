@@ -22,7 +22,7 @@ fn a_name_is_resolved_and_the_handshake_follows_at_once() {
     let mut net = net(named_and_kept_alive(1));
     let tunnel = &mut net.ends[0].tunnel;
     let id = tunnel.poll_resolve().unwrap();
-    assert_eq!(tunnel.endpoint_name(id), Some(("vpn.example.com", PORT)));
+    assert_eq!(tunnel.peer_state(id).unwrap().endpoint_name, Some(("vpn.example.com", PORT)));
     assert_eq!(tunnel.poll_resolve(), None);
     net.run(seconds(7));
     assert!(net.sent.is_empty());
@@ -118,6 +118,6 @@ fn answers_for_peers_that_asked_for_nothing_change_nothing() {
     let elsewhere: SocketAddr = "198.51.100.9:1234".parse().unwrap();
     net.resolve(0, &[elsewhere]);
     assert_eq!(net.ends[0].endpoint(), Some(outer(1)));
-    let End { tunnel, egress, stats, .. } = &mut net.ends[0];
-    tunnel.handle_resolved(PeerId::first(99), &[elsewhere], egress, stats, net.now);
+    let End { tunnel, egress, monitor, .. } = &mut net.ends[0];
+    tunnel.handle_resolved(PeerId::first(99), &[elsewhere], egress, monitor, net.now);
 }

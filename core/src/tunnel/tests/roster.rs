@@ -39,7 +39,7 @@ fn a_removed_peer_is_not_heard_and_not_called() {
 #[test]
 fn peers_that_come_and_go_leave_nothing_behind() {
     let mut net = Net::connected();
-    let End { tunnel, egress, stats, .. } = &mut net.ends[0];
+    let End { tunnel, egress, monitor, .. } = &mut net.ends[0];
     while tunnel.poll_path_question().is_some() {}
     let before = tunnel.timers.armed();
     let mut ids = BTreeSet::new();
@@ -54,7 +54,7 @@ fn peers_that_come_and_go_leave_nothing_behind() {
         assert_eq!(tunnel.questions.len(), 1);
         if round % 2 == 0 {
             assert_eq!(tunnel.poll_resolve(), Some(id));
-            tunnel.handle_resolved(id, &[outer(2)], egress, stats, net.now);
+            tunnel.handle_resolved(id, &[outer(2)], egress, monitor, net.now);
             assert_eq!(tunnel.path_questions.len(), 1);
         }
         tunnel.remove_peer(id).unwrap();
@@ -75,13 +75,13 @@ fn an_answer_for_a_peer_that_has_gone_is_not_the_next_ones() {
     let mut net = Net::new([config(0, vec![])]);
     let guest = |end: usize| config::Peer { endpoint: named("guest.example.com"), ..peer(end) };
     let now = net.now_at(0);
-    let End { tunnel, egress, stats, .. } = &mut net.ends[0];
+    let End { tunnel, egress, monitor, .. } = &mut net.ends[0];
     let gone = tunnel.add_peer(&guest(1), now);
     tunnel.remove_peer(gone).unwrap();
     let next = tunnel.add_peer(&guest(2), now);
     assert_eq!(gone.slot(), next.slot());
-    tunnel.handle_resolved(gone, &[outer(1)], egress, stats, now);
+    tunnel.handle_resolved(gone, &[outer(1)], egress, monitor, now);
     assert_eq!(tunnel.peers.get(next).unwrap().endpoint().in_use(), None);
-    tunnel.handle_resolved(next, &[outer(2)], egress, stats, now);
+    tunnel.handle_resolved(next, &[outer(2)], egress, monitor, now);
     assert_eq!(tunnel.peers.get(next).unwrap().endpoint().in_use(), Some(outer(2)));
 }
