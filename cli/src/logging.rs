@@ -28,7 +28,7 @@ pub(crate) fn start(level: LevelFilter) {
             return write_to_journal(line, record.level(), record.args());
         }
         let style = line.default_level_style(record.level());
-        let time = line.timestamp_millis();
+        let time = humantime::format_rfc3339_millis(SystemTime::now());
         writeln!(line, "{time} {style}{:5}{style:#} {}", record.level(), record.args())
     });
     // Without a thread for them lines are written at once, and wait for whoever reads them.
