@@ -196,8 +196,9 @@ impl World {
 
     /// Brings what is due over the link of an end to the other.
     fn arrive(&mut self, index: usize) {
-        while let Some((_, datagram)) =
-            self.ends[index].link.carried.pop_front_if(|(at, _)| *at <= self.now)
+        let is_due = |(at, _): &(Instant, Vec<u8>)| *at <= self.now;
+        while self.ends[index].link.carried.front().is_some_and(is_due)
+            && let Some((_, datagram)) = self.ends[index].link.carried.pop_front()
         {
             let to = &mut self.ends[1 - index];
             to.inbox.push(datagram);

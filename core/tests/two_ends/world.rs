@@ -164,7 +164,9 @@ impl World {
         for end in [&mut self.client, &mut self.gateway] {
             end.engine.handle_timeout(self.now);
             assert!(end.engine.poll_timeout().is_none_or(|at| at > self.now), "deadlines move");
-            while let Some(datagram) = end.inbox.pop_front_if(|next| next.at <= self.now) {
+            while end.inbox.front().is_some_and(|next| next.at <= self.now)
+                && let Some(datagram) = end.inbox.pop_front()
+            {
                 end.engine.handle_datagram(datagram.source, None, &datagram.bytes, self.now);
             }
         }

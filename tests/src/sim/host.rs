@@ -260,10 +260,9 @@ impl Host {
         if !self.index.is_multiple_of(2) || !train.len().is_multiple_of(size.max(1)) {
             return None;
         }
-        let fits = |letter: &mut Letter| {
-            letter.from == from && !letter.datagram.is_empty() && letter.datagram.len() <= size
-        };
-        self.inbox.pop_front_if(fits).map(|letter| letter.datagram)
+        let next = self.inbox.front()?;
+        let fits = next.from == from && !next.datagram.is_empty() && next.datagram.len() <= size;
+        fits.then(|| self.inbox.pop_front())?.map(|letter| letter.datagram)
     }
 
     /// Lets legs and engine act until neither has anything left to do.
