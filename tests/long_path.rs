@@ -14,10 +14,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use slipwire_core::config::{
-    DefaultAction, Endpoint, Gateway, Interface, Mappings, Parts, Peer, Tcp,
-};
-use slipwire_core::{Action, Config, Engine, FlowId, Instant, IpNet, Limits, PrivateKey};
+use slipwire_core::config::{Gateway, Interface, Parts, Peer, Tcp};
+use slipwire_core::{Action, Config, Engine, FlowId, Instant, IpNet, PrivateKey};
 
 const DELAY: Duration = Duration::from_millis(25);
 /// What the bottleneck carries in a second, in bytes.
@@ -220,27 +218,15 @@ fn engine(end: usize, buffer: usize) -> Engine {
     let nets: [IpNet; 2] = ["10.0.0.1/32", "10.0.0.2/32"].map(|net| net.parse().unwrap());
     let everything = "0.0.0.0/0".parse().unwrap();
     let is_gateway = end == 1;
-    let parts = Parts {
-        interface: Interface { private_key: key(end), addresses: vec![nets[end]], mtu: 1420 },
-        peers: vec![Peer {
-            name: "other".into(),
-            public_key: key(1 - end).public_key(),
-            preshared_key: None,
-            allowed_ips: vec![if is_gateway { nets[0] } else { everything }],
-            endpoint: Some(Endpoint::Address(address(1 - end))),
-            persistent_keepalive: None,
-        }],
-        gateway: is_gateway.then(|| Gateway {
-            rules: Vec::new(),
-            default: DefaultAction::Relay,
-            peer_to_peer: false,
-            overlay_exclude: Vec::new(),
-            host_addresses: Vec::new(),
-        }),
-        tcp: Tcp { receive_buffer: buffer, send_buffer: buffer, ..Tcp::default() },
-        mappings: Mappings::default(),
-        limits: Limits::default(),
-    };
+    let allowed = if is_gateway { nets[0] } else { everything };
+    let mut parts = Parts::new(Interface::new(key(end), [nets[end]]));
+    parts.peers.push(
+        Peer::new(key(1 - end).public_key())
+            .with_allowed_ips([allowed])
+            .with_endpoint(address(1 - end)),
+    );
+    parts.gateway = is_gateway.then(Gateway::default);
+    (parts.tcp.receive_buffer, parts.tcp.send_buffer) = (buffer, buffer);
     Engine::new(&Config::new(parts).unwrap(), [end as u8; 32], Instant::ZERO)
 }
 

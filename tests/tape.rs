@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use slipwire_core::config::{Interface, Mappings, Parts, Peer, Tcp};
+use slipwire_core::config::{Interface, Parts, Peer};
 use slipwire_core::tape::{Difference, Replay, StartTapeError, Step, TapeEnd, TapeError, TapeSink};
-use slipwire_core::{Config, Counter, Engine, Instant, Limits, PrivateKey};
+use slipwire_core::{Config, Counter, Engine, Instant, PrivateKey};
 use slipwire_tests::fuzz::reseal;
 use slipwire_tests::sim;
 
@@ -128,25 +128,10 @@ impl TapeSink for Sink {
 
 fn engine() -> Engine {
     let key = |byte| PrivateKey::from_entropy([byte; 32]);
-    let parts = Parts {
-        interface: Interface {
-            private_key: key(1),
-            addresses: vec!["10.0.0.1/24".parse().unwrap()],
-            mtu: 1420,
-        },
-        peers: vec![Peer {
-            name: "peer".into(),
-            public_key: key(2).public_key(),
-            preshared_key: None,
-            allowed_ips: vec!["10.0.0.2/32".parse().unwrap()],
-            endpoint: None,
-            persistent_keepalive: None,
-        }],
-        gateway: None,
-        tcp: Tcp::default(),
-        mappings: Mappings::default(),
-        limits: Limits::default(),
-    };
+    let interface = Interface::new(key(1), ["10.0.0.1/24".parse().unwrap()]);
+    let mut parts = Parts::new(interface);
+    let peer = Peer::new(key(2).public_key());
+    parts.peers.push(peer.with_allowed_ips(["10.0.0.2/32".parse().unwrap()]));
     Engine::new(&Config::new(parts).unwrap(), [7; 32], Instant::ZERO)
 }
 

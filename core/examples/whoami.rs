@@ -14,7 +14,7 @@ use std::time::Duration;
 use lexopt::prelude::*;
 use slipwire_core::config::{DefaultAction, Gateway, Peer};
 use slipwire_core::rules::{Rule, RuleAction};
-use slipwire_core::{Action, Config, Engine, FlowId, FlowMeta, Instant, Protocol, PublicKey};
+use slipwire_core::{Action, Config, Engine, FlowId, FlowMeta, Instant, Protocol};
 use support::{Clock, Outcome, config, seed};
 
 const HELP: &str = "\
@@ -189,14 +189,7 @@ fn peer(text: &str) -> Outcome<Peer> {
     let name = fields.next().filter(|name| !name.is_empty()).ok_or("a peer needs a name")?;
     let key = fields.next().ok_or("a peer needs a public key after its name")?;
     let allowed_ips: Result<Vec<_>, _> = fields.map(str::parse).collect();
-    Ok(Peer {
-        name: name.into(),
-        public_key: PublicKey::from_base64(key)?,
-        preshared_key: None,
-        allowed_ips: allowed_ips?,
-        endpoint: None,
-        persistent_keepalive: None,
-    })
+    Ok(Peer::new(key.parse()?).with_name(name).with_allowed_ips(allowed_ips?))
 }
 
 /// Reads the arguments: a configuration, and where to listen; nothing if they ask for help.
@@ -217,13 +210,9 @@ fn options() -> Outcome<Option<(Config, SocketAddr)>> {
         }
     }
     // Nothing but this rule is needed to be every host there is.
-    let gateway = Gateway {
-        rules: vec![Rule::any(RuleAction::Serve)],
-        default: DefaultAction::Reject,
-        peer_to_peer: false,
-        overlay_exclude: Vec::new(),
-        host_addresses: Vec::new(),
-    };
+    let mut gateway = Gateway::default();
+    gateway.rules.push(Rule::any(RuleAction::Serve));
+    gateway.default = DefaultAction::Reject;
     let key_file = key_file.ok_or("--key-file is missing")?;
     let config = config(&key_file, addresses, peers, Some(gateway))?;
     Ok(Some((config, listen.ok_or("--listen is missing")?)))

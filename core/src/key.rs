@@ -1,6 +1,7 @@
 //! WireGuard keys: parsed once at the edge, wiped from memory when dropped, never printed.
 
 use std::fmt;
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -54,14 +55,6 @@ impl PrivateKey {
         Self(entropy)
     }
 
-    /// Reads a key from base64; white space around it is allowed.
-    ///
-    /// # Errors
-    /// [`KeyError::NotBase64`] or [`KeyError::WrongLength`].
-    pub fn from_base64(text: &str) -> Result<Self, KeyError> {
-        decode(text).map(Self)
-    }
-
     /// The key as base64. The caller decides where the secret goes.
     pub fn to_base64(&self) -> String {
         STANDARD.encode(self.0)
@@ -74,6 +67,15 @@ impl PrivateKey {
 
     pub(crate) fn secret(&self) -> x25519::StaticSecret {
         x25519::StaticSecret::from(self.0)
+    }
+}
+
+/// Reads a key from base64; white space around it is allowed.
+impl FromStr for PrivateKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        decode(text).map(Self)
     }
 }
 
@@ -117,14 +119,6 @@ impl PublicKey {
         }
     }
 
-    /// Reads a key from base64; white space around it is allowed.
-    ///
-    /// # Errors
-    /// Any [`KeyError`].
-    pub fn from_base64(text: &str) -> Result<Self, KeyError> {
-        Self::from_bytes(decode(text)?)
-    }
-
     /// The 32 bytes of the key.
     pub const fn as_bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
@@ -132,6 +126,15 @@ impl PublicKey {
 
     pub(crate) fn point(&self) -> x25519::PublicKey {
         x25519::PublicKey::from(self.0)
+    }
+}
+
+/// Reads a key from base64; white space around it is allowed.
+impl FromStr for PublicKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        Self::from_bytes(decode(text)?)
     }
 }
 
@@ -157,14 +160,6 @@ impl PresharedKey {
         Self(entropy)
     }
 
-    /// Reads a key from base64; white space around it is allowed.
-    ///
-    /// # Errors
-    /// [`KeyError::NotBase64`] or [`KeyError::WrongLength`].
-    pub fn from_base64(text: &str) -> Result<Self, KeyError> {
-        decode(text).map(Self)
-    }
-
     /// The key as base64. The caller decides where the secret goes.
     pub fn to_base64(&self) -> String {
         STANDARD.encode(self.0)
@@ -172,6 +167,15 @@ impl PresharedKey {
 
     pub(crate) const fn bytes(&self) -> [u8; KEY_LEN] {
         self.0
+    }
+}
+
+/// Reads a key from base64; white space around it is allowed.
+impl FromStr for PresharedKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        decode(text).map(Self)
     }
 }
 
@@ -191,17 +195,17 @@ mod tests {
 
     #[test]
     fn the_public_key_is_that_of_rfc_7748() {
-        let key = PrivateKey::from_base64(PRIVATE).unwrap();
+        let key = PRIVATE.parse::<PrivateKey>().unwrap();
         assert_eq!(key.public_key().to_string(), PUBLIC);
-        assert_eq!(key.public_key(), PublicKey::from_base64(PUBLIC).unwrap());
+        assert_eq!(key.public_key(), PUBLIC.parse::<PublicKey>().unwrap());
     }
 
     #[test]
     fn bad_text_is_told_apart() {
-        assert_eq!(PublicKey::from_base64("no key").unwrap_err(), KeyError::NotBase64);
-        assert_eq!(PublicKey::from_base64("AAAA").unwrap_err(), KeyError::WrongLength(3));
+        assert_eq!("no key".parse::<PublicKey>().unwrap_err(), KeyError::NotBase64);
+        assert_eq!("AAAA".parse::<PublicKey>().unwrap_err(), KeyError::WrongLength(3));
         let unpadded = PUBLIC.trim_end_matches('=');
-        assert_eq!(PublicKey::from_base64(unpadded).unwrap_err(), KeyError::NotBase64);
+        assert_eq!(unpadded.parse::<PublicKey>().unwrap_err(), KeyError::NotBase64);
     }
 
     /// The points that WireGuard's own test script lists, among them zero, one and p - 1.
@@ -224,8 +228,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let private = PrivateKey::from_base64(PRIVATE).unwrap();
-        let preshared = PresharedKey::from_base64(PRIVATE).unwrap();
+        let private = PRIVATE.parse::<PrivateKey>().unwrap();
+        let preshared = PRIVATE.parse::<PresharedKey>().unwrap();
         assert_eq!(format!("{private:?} {preshared:?}"), "PrivateKey(..) PresharedKey(..)");
     }
 }

@@ -29,31 +29,17 @@
 //!
 //! ```
 //! use std::net::SocketAddr;
-//! use slipwire_core::config::{DefaultAction, Gateway, Interface, Mappings, Parts, Peer, Tcp};
+//! use slipwire_core::config::{Gateway, Interface, Parts, Peer};
 //! use slipwire_core::rules::{Rule, RuleAction};
 //! use slipwire_core::{
-//!     Action, Config, Engine, Instant, Limits, Loss, PrivateKey, Protocol, PublicKey, Refusal,
-//!     Undelivered,
+//!     Action, Config, Engine, Instant, Loss, PrivateKey, Protocol, Refusal, Undelivered,
 //! };
 //!
-//! let parts = Parts {
-//!     interface: Interface {
-//!         private_key: PrivateKey::from_entropy([7; 32]),
-//!         addresses: vec!["10.77.0.1/24".parse()?],
-//!         mtu: 1420,
-//!     },
-//!     peers: Vec::new(),
-//!     gateway: Some(Gateway {
-//!         rules: Vec::new(),
-//!         default: DefaultAction::Relay,
-//!         peer_to_peer: false,
-//!         overlay_exclude: Vec::new(),
-//!         host_addresses: vec!["192.0.2.1".parse()?],
-//!     }),
-//!     tcp: Tcp::default(),
-//!     mappings: Mappings::default(),
-//!     limits: Limits::default(),
-//! };
+//! let interface = Interface::new(PrivateKey::from_entropy([7; 32]), ["10.77.0.1/24".parse()?]);
+//! let mut gateway = Gateway::default();
+//! gateway.host_addresses.push("192.0.2.1".parse()?);
+//! let mut parts = Parts::new(interface);
+//! parts.gateway = Some(gateway);
 //! let config = Config::new(parts)?;
 //! let now = Instant::ZERO;
 //! let mut engine = Engine::new(&config, [42; 32], now); // 1
@@ -61,14 +47,9 @@
 //! let source: SocketAddr = "192.0.2.1:51820".parse()?; // 2
 //! engine.handle_datagram(source, None, b"not WireGuard", now); // 3
 //! engine.handle_timeout(now);
-//! let peer = Peer {
-//!     name: "laptop".into(),
-//!     public_key: PublicKey::from_base64("hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=")?,
-//!     preshared_key: None,
-//!     allowed_ips: vec!["10.77.0.2/32".parse()?],
-//!     endpoint: None,
-//!     persistent_keepalive: None,
-//! };
+//! let peer = Peer::new("hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=".parse()?)
+//!     .with_name("laptop")
+//!     .with_allowed_ips(["10.77.0.2/32".parse()?]);
 //! let laptop = engine.add_peer(&peer, now)?;
 //! let web = Rule { ports: vec![80..=80, 443..=443], ..Rule::any(RuleAction::Serve) };
 //! engine.set_rules(vec![web], now)?;
@@ -164,7 +145,7 @@ pub use flow::{Abort, FlowMeta, NoFlow, OpenError, Protocol, Refusal, Target};
 pub use id::{FlowId, Identity, ParseFlowIdError, PeerId};
 pub use ipnet::IpNet;
 pub use key::{KEY_LEN, KeyError, PresharedKey, PrivateKey, PublicKey};
-pub use limits::{Limits, MEMORY_MIN, Share, ShareOutOfRange};
+pub use limits::{Limits, Share, ShareOutOfRange};
 pub use policy::decision;
 pub use state::{FlowState, FlowStatus, PeerState, Transfer, Usage};
 pub use stats::{Counter, Stats};

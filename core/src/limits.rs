@@ -5,6 +5,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// The smallest tunnel MTU: what every IPv4 host must take (RFC 1122, section 3.3.3).
+pub const MTU_MIN: u16 = 576;
+/// The largest tunnel MTU: a datagram of 65,507 bytes less WireGuard's 32, rounded down.
+pub const MTU_MAX: u16 = 65_456;
+/// The MTU of a tunnel that nobody set: what fits into 1,500 bytes with WireGuard's headers over IPv6.
+pub const MTU_DEFAULT: u16 = 1420;
+/// The smallest ring of a TCP flow, in bytes.
+pub const BUFFER_MIN: usize = 4 << 10;
+/// The largest ring of a TCP flow, in bytes.
+pub const BUFFER_MAX: usize = 1 << 30;
+/// The MTU below which a link carries no IPv6 (RFC 8200, section 5).
+pub const MTU_IPV6_MIN: u16 = 1280;
+/// The least [`Limits::memory`], in bytes.
+pub const MEMORY_MIN: usize = 1 << 20;
+/// The most rules that a list may have.
+pub const RULES_MAX: usize = 65_536;
+
 /// Bytes of a page. Where the system has larger ones, one byte takes more than is counted.
 pub(crate) const PAGE_LEN: usize = 4096;
 
@@ -165,11 +182,9 @@ impl Share {
     }
 }
 
-/// The least [`Limits::memory`], in bytes.
-pub const MEMORY_MIN: usize = 1 << 20;
-
 /// Bounds that a configuration sets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Limits {
     /// TCP flows at once, whatever their state.
     pub tcp_flows: usize,

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{self, Duration};
 
-use slipwire_core::config::{Endpoint, Interface, Mappings, Parts, Peer, Tcp};
-use slipwire_core::{Config, Engine, Instant, Limits, PrivateKey, PublicKey};
+use slipwire_core::config::{Interface, Parts, Peer};
+use slipwire_core::{Config, Engine, Instant, PrivateKey, PublicKey};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -99,25 +99,12 @@ fn get(address: SocketAddr) -> String {
 
 /// Sends a datagram through a tunnel of its own, and returns the answer.
 fn ask(own: u8, server: u8, endpoint: SocketAddr, to: &str) -> String {
-    let parts = Parts {
-        interface: Interface {
-            private_key: private_key(own),
-            addresses: vec![format!("10.77.0.{own}/32").parse().unwrap()],
-            mtu: 1420,
-        },
-        peers: vec![Peer {
-            name: "server".into(),
-            public_key: public_key(server),
-            preshared_key: None,
-            allowed_ips: vec!["0.0.0.0/0".parse().unwrap()],
-            endpoint: Some(Endpoint::Address(endpoint)),
-            persistent_keepalive: None,
-        }],
-        gateway: None,
-        tcp: Tcp::default(),
-        mappings: Mappings::default(),
-        limits: Limits::default(),
-    };
+    let address = format!("10.77.0.{own}/32").parse().unwrap();
+    let server = Peer::new(public_key(server))
+        .with_allowed_ips(["0.0.0.0/0".parse().unwrap()])
+        .with_endpoint(endpoint);
+    let mut parts = Parts::new(Interface::new(private_key(own), [address]));
+    parts.peers.push(server);
     #[expect(clippy::disallowed_methods, reason = "the clock is the embedder's")]
     let start = time::Instant::now();
     let now = || Instant::ZERO + start.elapsed();

@@ -26,23 +26,12 @@
 //! ```
 //! use std::net::IpAddr;
 //! use std::time::Duration;
-//! use slipwire_core::config::{Interface, Mappings, Parts, Peer, Tcp};
-//! use slipwire_core::{Config, Limits, PrivateKey, PublicKey};
+//! use slipwire_core::config::{Interface, Parts, Peer};
+//! use slipwire_core::{Config, PrivateKey};
 //! use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings};
 //!
-//! let parts = Parts {
-//!     interface: Interface {
-//!         private_key: PrivateKey::from_entropy([7; 32]),
-//!         addresses: vec!["10.77.0.2/32".parse()?],
-//!         mtu: 1420,
-//!     },
-//!     peers: Vec::new(),
-//!     gateway: None,
-//!     tcp: Tcp::default(),
-//!     mappings: Mappings::default(),
-//!     limits: Limits::default(),
-//! };
-//! let config = Config::new(parts)?;
+//! let interface = Interface::new(PrivateKey::from_entropy([7; 32]), ["10.77.0.2/32".parse()?]);
+//! let config = Config::new(Parts::new(interface))?;
 //! let settings = Settings {
 //!     listen: vec!["127.0.0.1".parse::<IpAddr>()?.into()],
 //!     forwards: vec![Forward {
@@ -57,14 +46,9 @@
 //! println!("the forward listens at {}", driver.forwards()[0].listen);
 //!
 //! // Peers and rules can be changed between turns.
-//! let peer = Peer {
-//!     name: "server".into(),
-//!     public_key: PublicKey::from_base64("hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=")?,
-//!     preshared_key: None,
-//!     allowed_ips: vec!["10.77.0.1/32".parse()?],
-//!     endpoint: None,
-//!     persistent_keepalive: None,
-//! };
+//! let peer = Peer::new("hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=".parse()?)
+//!     .with_name("server")
+//!     .with_allowed_ips(["10.77.0.1/32".parse()?]);
 //! let id = driver.add_peer(&peer)?;
 //! assert_eq!(driver.engine().peer(id).map(|peer| peer.identity.name.as_str()), Some("server"));
 //!

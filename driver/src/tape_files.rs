@@ -154,32 +154,18 @@ mod tests {
     use std::net::SocketAddr;
     use std::path::Path;
 
-    use slipwire_core::config::{Interface, Mappings, Parts, Peer, Tcp};
+    use slipwire_core::config::{Interface, Parts, Peer};
     use slipwire_core::tape::{Replay, Step};
-    use slipwire_core::{Config, Limits, PrivateKey};
+    use slipwire_core::{Config, PrivateKey};
 
     use super::*;
 
     fn engine() -> Engine {
-        let parts = Parts {
-            interface: Interface {
-                private_key: PrivateKey::from_entropy([1; 32]),
-                addresses: vec!["10.0.0.1/24".parse().unwrap()],
-                mtu: 1420,
-            },
-            peers: vec![Peer {
-                name: "peer".into(),
-                public_key: PrivateKey::from_entropy([2; 32]).public_key(),
-                preshared_key: None,
-                allowed_ips: vec!["10.0.0.2/32".parse().unwrap()],
-                endpoint: None,
-                persistent_keepalive: None,
-            }],
-            gateway: None,
-            tcp: Tcp::default(),
-            mappings: Mappings::default(),
-            limits: Limits::default(),
-        };
+        let key = |byte| PrivateKey::from_entropy([byte; 32]);
+        let interface = Interface::new(key(1), ["10.0.0.1/24".parse().unwrap()]);
+        let peer = Peer::new(key(2).public_key());
+        let mut parts = Parts::new(interface);
+        parts.peers.push(peer.with_allowed_ips(["10.0.0.2/32".parse().unwrap()]));
         Engine::new(&Config::new(parts).unwrap(), [7; 32], Instant::ZERO)
     }
 

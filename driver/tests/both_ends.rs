@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use slipwire_core::config::{DefaultAction, Endpoint, Gateway, Interface, Parts, Peer};
+use slipwire_core::config::{Endpoint, Gateway, Interface, Parts, Peer};
 use slipwire_core::rules::{Rule, RuleAction};
 use slipwire_core::{Config, FlowMeta, IpNet, PrivateKey};
 use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings};
@@ -79,26 +79,13 @@ fn net(text: &str) -> IpNet {
 
 fn config(own: u8, other: u8, endpoint: Option<SocketAddr>, gateway: Option<Gateway>) -> Config {
     let key = |end: u8| PrivateKey::from_entropy([end; 32]);
-    let peer = Peer {
-        name: format!("end {other}"),
-        public_key: key(other).public_key(),
-        preshared_key: None,
-        allowed_ips: vec![net(&format!("10.77.0.{other}/32"))],
-        endpoint: endpoint.map(Endpoint::Address),
-        persistent_keepalive: None,
-    };
-    let parts = Parts {
-        interface: Interface {
-            private_key: key(own),
-            addresses: vec![net(&format!("10.77.0.{own}/24"))],
-            mtu: 1420,
-        },
-        peers: vec![peer],
-        gateway,
-        tcp: Default::default(),
-        mappings: Default::default(),
-        limits: Default::default(),
-    };
+    let mut peer = Peer::new(key(other).public_key())
+        .with_name(format!("end {other}"))
+        .with_allowed_ips([net(&format!("10.77.0.{other}/32"))]);
+    peer.endpoint = endpoint.map(Endpoint::Address);
+    let mut parts = Parts::new(Interface::new(key(own), [net(&format!("10.77.0.{own}/24"))]));
+    parts.peers.push(peer);
+    parts.gateway = gateway;
     Config::new(parts).unwrap()
 }
 
@@ -112,13 +99,8 @@ fn page(meta: &FlowMeta) -> Vec<u8> {
 /// A gateway with a page at port 80, and a client with forwards to ports 80 and 81 of it.
 fn both_ends() -> (End, End) {
     let local = || vec!["127.0.0.1".parse::<IpAddr>().unwrap().into()];
-    let gateway = Gateway {
-        rules: vec![Rule { ports: vec![80..=80], ..Rule::any(RuleAction::Serve) }],
-        default: DefaultAction::Relay,
-        peer_to_peer: false,
-        overlay_exclude: Vec::new(),
-        host_addresses: Vec::new(),
-    };
+    let mut gateway = Gateway::default();
+    gateway.rules.push(Rule { ports: vec![80..=80], ..Rule::any(RuleAction::Serve) });
     let server = End::run(config(1, 2, None, Some(gateway)), move || Settings {
         listen: local(),
         services: vec![(80, Box::new(page))],

@@ -18,29 +18,19 @@ fn key(end: u8) -> PrivateKey {
 }
 
 fn peer(end: u8, endpoint: Option<Endpoint>) -> Peer {
-    Peer {
-        name: format!("end {end}"),
-        public_key: key(end).public_key(),
-        preshared_key: None,
-        allowed_ips: vec![format!("10.77.0.{}/32", end + 1).parse().unwrap()],
-        persistent_keepalive: endpoint.as_ref().and(NonZeroU16::new(25)),
-        endpoint,
-    }
+    let keepalive = endpoint.as_ref().and(NonZeroU16::new(25));
+    let mut peer = Peer::new(key(end).public_key())
+        .with_name(format!("end {end}"))
+        .with_allowed_ips([format!("10.77.0.{}/32", end + 1).parse().unwrap()])
+        .with_persistent_keepalive(keepalive);
+    peer.endpoint = endpoint;
+    peer
 }
 
 fn driver(end: u8, peers: Vec<Peer>) -> Driver {
-    let parts = Parts {
-        interface: Interface {
-            private_key: key(end),
-            addresses: vec![format!("10.77.0.{}/24", end + 1).parse().unwrap()],
-            mtu: 1420,
-        },
-        peers,
-        gateway: None,
-        tcp: Default::default(),
-        mappings: Default::default(),
-        limits: Default::default(),
-    };
+    let address = format!("10.77.0.{}/24", end + 1).parse().unwrap();
+    let mut parts = Parts::new(Interface::new(key(end), [address]));
+    parts.peers = peers;
     let listen = vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into()];
     let settings = Settings { listen, ..Settings::default() };
     Driver::new(Config::new(parts).unwrap(), settings, [end; 32]).unwrap()

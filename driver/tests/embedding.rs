@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use slipwire_core::config::{Endpoint, Interface, Parts, Peer};
+use slipwire_core::config::{Interface, Parts, Peer};
 use slipwire_core::rules::{Rule, RuleAction};
 use slipwire_core::{Config, Counter, PeerConflict, PrivateKey};
 use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings};
@@ -18,19 +18,8 @@ const SHORT: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn config() -> Config {
-    let parts = Parts {
-        interface: Interface {
-            private_key: PrivateKey::from_entropy([1; 32]),
-            addresses: vec!["10.77.0.1/24".parse().unwrap()],
-            mtu: 1420,
-        },
-        peers: Vec::new(),
-        gateway: None,
-        tcp: Default::default(),
-        mappings: Default::default(),
-        limits: Default::default(),
-    };
-    Config::new(parts).unwrap()
+    let key = PrivateKey::from_entropy([1; 32]);
+    Config::new(Parts::new(Interface::new(key, ["10.77.0.1/24".parse().unwrap()]))).unwrap()
 }
 
 fn settings() -> Settings {
@@ -108,14 +97,11 @@ fn a_driver_does_not_start_when_a_forward_can_not_listen() {
 
 /// A peer that is called at once, where `socket` is.
 fn peer(socket: &UdpSocket) -> Peer {
-    Peer {
-        name: "peer".into(),
-        public_key: PrivateKey::from_entropy([2; 32]).public_key(),
-        preshared_key: None,
-        allowed_ips: vec!["10.77.0.2/32".parse().unwrap()],
-        endpoint: Some(Endpoint::Address(socket.local_addr().unwrap())),
-        persistent_keepalive: NonZeroU16::new(25),
-    }
+    Peer::new(PrivateKey::from_entropy([2; 32]).public_key())
+        .with_name("peer")
+        .with_allowed_ips(["10.77.0.2/32".parse().unwrap()])
+        .with_endpoint(socket.local_addr().unwrap())
+        .with_persistent_keepalive(NonZeroU16::new(25))
 }
 
 #[test]

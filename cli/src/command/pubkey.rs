@@ -36,7 +36,7 @@ pub(super) fn main(parser: Parser) -> Result<(), Failure> {
         // What is no text leaves nothing behind, which is no key either.
         Ok(_) | Err(_) => {}
     }
-    let key = PrivateKey::from_base64(&text).map_err(|error| {
+    let key = text.parse::<PrivateKey>().map_err(|error| {
         Failure::Fault(format!(
             "slipwire: standard input is {error}; pipe a private key in: \
              `slipwire genkey | slipwire pubkey`"

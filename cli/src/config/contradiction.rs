@@ -1,8 +1,7 @@
 //! What core finds wrong with a configuration, led to the key that was written, its line, and the
 //! mend. Core speaks of parts; how they are spelled in a file is known here alone.
 
-use slipwire_core::config::{Buffer, ConfigError, ConfigTimer, Limit};
-use slipwire_core::{ConfigErrors, MEMORY_MIN};
+use slipwire_core::config::{Buffer, ConfigError, ConfigErrors, ConfigTimer, Limit, MEMORY_MIN};
 use toml::de::DeTable;
 
 use super::fault::{Problem, Report};

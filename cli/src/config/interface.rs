@@ -1,6 +1,6 @@
 //! `[interface]`: this end of the tunnel.
 
-use slipwire_core::config::{self, MTU_IPV6_MIN, MTU_MAX};
+use slipwire_core::config::{self, MTU_DEFAULT, MTU_IPV6_MIN, MTU_MAX};
 use slipwire_core::{IpNet, PrivateKey};
 use slipwire_driver::{ListenAddress, Settings};
 use toml::de::DeTable;
@@ -14,8 +14,6 @@ use super::section::Section;
 use super::value::{InterfaceName, Mtu, Port};
 
 const DEFAULT_NAME: &str = "slip0";
-/// What fits into 1,500 bytes with WireGuard's header over IPv6.
-const DEFAULT_MTU: u16 = 1420;
 
 /// The table, with the places that later checks speak of.
 #[derive(Debug)]
@@ -53,15 +51,14 @@ pub(super) fn read(
     let addresses = addresses(&section, report);
     let addresses_sound = report.count() == faults_before;
     let fallback = stand_in();
+    let private_key = private_key.map_or(fallback.interface.private_key, |key| key.value);
+    let mut interface = config::Interface::new(private_key, addresses);
+    interface.mtu = mtu;
     InterfaceTable {
         name: name.map_or(fallback.name, |name: At<InterfaceName>| name.value.0),
         listen_port,
         listen_addresses: listen_addresses(&section, report).unwrap_or(fallback.listen_addresses),
-        interface: config::Interface {
-            private_key: private_key.map_or(fallback.interface.private_key, |key| key.value),
-            addresses,
-            mtu,
-        },
+        interface,
         addresses_sound,
         listen_offset: section.offset_of("listen_port"),
         mtu_offset: section.offset_of("mtu"),
@@ -69,15 +66,12 @@ pub(super) fn read(
 }
 
 fn stand_in() -> InterfaceTable {
+    let key = PrivateKey::from_entropy([0; slipwire_core::KEY_LEN]);
     InterfaceTable {
         name: DEFAULT_NAME.to_owned(),
         listen_port: None,
         listen_addresses: Settings::default().listen,
-        interface: config::Interface {
-            private_key: PrivateKey::from_entropy([0; slipwire_core::KEY_LEN]),
-            addresses: Vec::new(),
-            mtu: DEFAULT_MTU,
-        },
+        interface: config::Interface::new(key, []),
         addresses_sound: false,
         listen_offset: 0,
         mtu_offset: 0,
@@ -88,7 +82,7 @@ fn stand_in() -> InterfaceTable {
 fn mtu(section: &Section<'_>, report: &mut Report) -> u16 {
     const KEY: &str = "mtu";
     let Some(At { value: Mtu(written), offset }) = section.optional(KEY, report) else {
-        return DEFAULT_MTU;
+        return MTU_DEFAULT;
     };
     if written > MTU_MAX {
         let what = format!("{written} is more than WireGuard fits into a UDP datagram");

@@ -139,14 +139,12 @@ fn read(
         (None, _) => {}
     }
     let (tcp, host_keepalive) = options::tcp(root, report);
-    let parts = Parts {
-        interface: interface.interface.clone(),
-        peers: known_peers,
-        gateway,
-        tcp,
-        mappings: options::mappings(root, report),
-        limits: options::limits(root, report),
-    };
+    let mut parts = Parts::new(interface.interface.clone());
+    parts.peers = known_peers;
+    parts.gateway = gateway;
+    parts.tcp = tcp;
+    parts.mappings = options::mappings(root, report);
+    parts.limits = options::limits(root, report);
     let capture = options::capture(root, directory, report);
     let record = options::record(root, directory, report);
     written::check(capture.as_ref(), record.as_ref(), report);

@@ -25,13 +25,7 @@ const TAPE_SEGMENTS: u32 = 4;
 /// to find.
 pub(super) fn gateway(root: &DeTable<'_>, report: &mut Report) -> Option<Gateway> {
     let section = Section::one(&schema::GATEWAY, root, report)?;
-    let mut gateway = Gateway {
-        rules: Vec::new(),
-        default: DefaultAction::Relay,
-        peer_to_peer: false,
-        overlay_exclude: Vec::new(),
-        host_addresses: Vec::new(),
-    };
+    let mut gateway = Gateway::default();
     section.set::<DefaultAction, _>("default", &mut gateway.default, report);
     section.set::<bool, _>("peer_to_peer", &mut gateway.peer_to_peer, report);
     const EXCLUDE: &str = "overlay_exclude";

@@ -11,9 +11,6 @@ use super::secret::{self, Surroundings};
 use super::section::Section;
 use super::value::{Keepalive, Name};
 
-/// Characters of its key that a peer without a name is called by.
-const DEFAULT_NAME_LEN: usize = 8;
-
 const ALLOWED_IPS: &str = "allowed_ips";
 const KEEPALIVE: &str = "persistent_keepalive";
 
@@ -86,16 +83,14 @@ fn table(
     let keepalive = section.optional::<Keepalive>(KEEPALIVE, report);
 
     let At { value: public_key, offset: public_key_offset } = key?;
-    let short_key = || public_key.to_string().chars().take(DEFAULT_NAME_LEN).collect();
+    let mut peer = config::Peer::new(public_key)
+        .with_preshared_key(preshared_key.map(|key| key.value))
+        .with_allowed_ips(allowed_ips.iter().map(|item| item.value))
+        .with_persistent_keepalive(keepalive.and_then(|keepalive| keepalive.value.0));
+    peer.name = name.unwrap_or(peer.name);
+    peer.endpoint = endpoint.map(|endpoint| endpoint.value);
     Some(PeerTable {
-        peer: config::Peer {
-            name: name.unwrap_or_else(short_key),
-            public_key,
-            preshared_key: preshared_key.map(|key| key.value),
-            allowed_ips: allowed_ips.iter().map(|item| item.value).collect(),
-            endpoint: endpoint.map(|endpoint| endpoint.value),
-            persistent_keepalive: keepalive.and_then(|keepalive| keepalive.value.0),
-        },
+        peer,
         name_offset: section.offset_of("name"),
         public_key_offset,
         endpoint_offset: section.offset_of("endpoint"),

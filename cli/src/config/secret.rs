@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 
 use slipwire_core::{KEY_LEN, KeyError, PresharedKey, PrivateKey, PublicKey};
 use toml::de::DeValue;
@@ -44,13 +45,13 @@ struct Kind<K> {
     command: &'static str,
 }
 
-const PRIVATE: Kind<PrivateKey> = Kind { decode: PrivateKey::from_base64, command: "genkey" };
-const PRESHARED: Kind<PresharedKey> = Kind { decode: PresharedKey::from_base64, command: "genpsk" };
+const PRIVATE: Kind<PrivateKey> = Kind { decode: PrivateKey::from_str, command: "genkey" };
+const PRESHARED: Kind<PresharedKey> = Kind { decode: PresharedKey::from_str, command: "genpsk" };
 
 impl Value for PublicKey {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
         let text = text(value, "\"<base64>\"")?;
-        decode(text, Self::from_base64, "the key")
+        decode(text, Self::from_str, "the key")
     }
 }
 

@@ -107,44 +107,31 @@ pub(super) fn compact(text: &str) -> Zeroizing<String> {
 
 /// Whether a client's configuration is one of `client` at `gateway`.
 pub(super) fn belongs(text: &str, client: &PublicKey, gateway: &PublicKey) -> bool {
-    let private_key = value(text, "PrivateKey").and_then(|text| PrivateKey::from_base64(text).ok());
-    let public_key = value(text, "PublicKey").and_then(|text| PublicKey::from_base64(text).ok());
+    let private_key = value(text, "PrivateKey").and_then(|text| text.parse::<PrivateKey>().ok());
+    let public_key = value(text, "PublicKey").and_then(|text| text.parse::<PublicKey>().ok());
     private_key.is_some_and(|key| key.public_key() == *client)
         && public_key.as_ref() == Some(gateway)
 }
 
 #[cfg(test)]
 mod tests {
-    use slipwire_core::config::{Interface, Mappings, Parts, Tcp};
-    use slipwire_core::{Limits, PresharedKey};
+    use slipwire_core::PresharedKey;
+    use slipwire_core::config::{Interface, Parts};
 
     use super::*;
 
     fn gateway() -> Config {
-        Config::new(Parts {
-            interface: Interface {
-                private_key: PrivateKey::from_entropy([1; 32]),
-                addresses: vec!["10.77.0.1/24".parse().unwrap()],
-                mtu: 1380,
-            },
-            peers: Vec::new(),
-            gateway: None,
-            tcp: Tcp::default(),
-            mappings: Mappings::default(),
-            limits: Limits::default(),
-        })
-        .unwrap()
+        let key = PrivateKey::from_entropy([1; 32]);
+        let mut parts = Parts::new(Interface::new(key, ["10.77.0.1/24".parse().unwrap()]));
+        parts.interface.mtu = 1380;
+        Config::new(parts).unwrap()
     }
 
     fn laptop(preshared_key: Option<PresharedKey>) -> Peer {
-        Peer {
-            name: "laptop".into(),
-            public_key: PrivateKey::from_entropy([2; 32]).public_key(),
-            preshared_key,
-            allowed_ips: vec!["10.77.0.2/32".parse().unwrap(), "fd77::2/128".parse().unwrap()],
-            endpoint: None,
-            persistent_keepalive: None,
-        }
+        Peer::new(PrivateKey::from_entropy([2; 32]).public_key())
+            .with_name("laptop")
+            .with_preshared_key(preshared_key)
+            .with_allowed_ips(["10.77.0.2/32", "fd77::2/128"].map(|own| own.parse().unwrap()))
     }
 
     fn written(peer: &Peer, endpoint: Option<&str>) -> Zeroizing<String> {

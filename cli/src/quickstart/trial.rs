@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 
-use slipwire_core::config::{Config, Endpoint, Interface, Mappings, Parts, Peer, Tcp};
-use slipwire_core::{IpNet, Limits, PrivateKey};
+use slipwire_core::config::{Config, Interface, Parts, Peer};
+use slipwire_core::{IpNet, PrivateKey};
 use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings, StartError, StartErrors};
 
 use super::page;
@@ -44,14 +44,8 @@ impl Trial {
         let is_free = |name: &String| parts.peers.iter().all(|peer| peer.name != *name);
         let mut names = (1..).map(|number| format!("{NAME}-{number}"));
         let name = Some(NAME.to_owned()).filter(is_free).or_else(|| names.find(is_free));
-        parts.peers.push(Peer {
-            name: name.unwrap_or_default(),
-            public_key: key.public_key(),
-            preshared_key: None,
-            allowed_ips: vec![inner.into()],
-            endpoint: None,
-            persistent_keepalive: None,
-        });
+        let peer = Peer::new(key.public_key()).with_name(name.unwrap_or_default());
+        parts.peers.push(peer.with_allowed_ips([inner.into()]));
         Ok((
             Config::new(parts).map_err(|errors| fault(&in_one_line(&errors)))?,
             Self { key, inner, page },
@@ -86,26 +80,17 @@ pub(crate) fn start(
         Failure::Fault("slipwire: the gateway listens nowhere that a client could try".to_owned())
     })?;
     let Trial { key, inner, page } = trial;
-    let config = Config::new(Parts {
-        interface: Interface {
-            private_key: key.clone(),
-            addresses: vec![IpNet::from(*inner)],
-            mtu: gateway.parts().interface.mtu,
-        },
-        peers: vec![Peer {
-            name: "gateway".to_owned(),
-            public_key: gateway.parts().interface.private_key.public_key(),
-            preshared_key: None,
-            allowed_ips: vec![IpNet::from(*page)],
-            endpoint: Some(Endpoint::Address(endpoint)),
-            persistent_keepalive: Some(PERSISTENT_KEEPALIVE),
-        }],
-        gateway: None,
-        tcp: Tcp::default(),
-        mappings: Mappings::default(),
-        limits: Limits::default(),
-    })
-    .map_err(|errors| fault(&in_one_line(&errors)))?;
+    let mut interface = Interface::new(key.clone(), [IpNet::from(*inner)]);
+    interface.mtu = gateway.parts().interface.mtu;
+    let mut parts = Parts::new(interface);
+    parts.peers.push(
+        Peer::new(gateway.parts().interface.private_key.public_key())
+            .with_name("gateway")
+            .with_allowed_ips([IpNet::from(*page)])
+            .with_endpoint(endpoint)
+            .with_persistent_keepalive(PERSISTENT_KEEPALIVE),
+    );
+    let config = Config::new(parts).map_err(|errors| fault(&in_one_line(&errors)))?;
     let to = SocketAddr::new(*page, page::PORT);
     match launch(config.clone(), endpoint, USUAL_PORT, to)? {
         Err(errors) if errors.iter().any(is_taken) => launch(config, endpoint, 0, to)?,
@@ -165,27 +150,14 @@ mod tests {
     use super::*;
 
     fn gateway(address: &str, peers: &[(&str, &str)]) -> Config {
-        let peer = |(index, (name, allowed)): (usize, &(&str, &str))| Peer {
-            name: (*name).to_owned(),
-            public_key: PrivateKey::from_entropy([index as u8 + 2; 32]).public_key(),
-            preshared_key: None,
-            allowed_ips: vec![allowed.parse().unwrap()],
-            endpoint: None,
-            persistent_keepalive: None,
+        let key = |byte| PrivateKey::from_entropy([byte; 32]);
+        let peer = |(index, (name, allowed)): (usize, &(&str, &str))| {
+            let peer = Peer::new(key(index as u8 + 2).public_key());
+            peer.with_name(*name).with_allowed_ips([allowed.parse().unwrap()])
         };
-        Config::new(Parts {
-            interface: Interface {
-                private_key: PrivateKey::from_entropy([1; 32]),
-                addresses: vec![address.parse().unwrap()],
-                mtu: 1420,
-            },
-            peers: peers.iter().enumerate().map(peer).collect(),
-            gateway: None,
-            tcp: Tcp::default(),
-            mappings: Mappings::default(),
-            limits: Limits::default(),
-        })
-        .unwrap()
+        let mut parts = Parts::new(Interface::new(key(1), [address.parse().unwrap()]));
+        parts.peers = peers.iter().enumerate().map(peer).collect();
+        Config::new(parts).unwrap()
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use lexopt::prelude::*;
-use slipwire_core::config::{Endpoint, Peer};
+use slipwire_core::config::Peer;
 use slipwire_core::{Config, IpNet, PublicKey};
 
 use crate::support::{Outcome, config};
@@ -41,7 +41,7 @@ pub(crate) fn read() -> Outcome<Option<Options>> {
             Long("key-file") => key_file = Some(PathBuf::from(parser.value()?)),
             Long("address") => address = Some(parser.value()?.parse::<IpNet>()?),
             Long("peer") => {
-                peer = Some(parser.value()?.parse_with(PublicKey::from_base64)?);
+                peer = Some(parser.value()?.parse::<PublicKey>()?);
             }
             Long("endpoint") => endpoint = Some(parser.value()?.parse()?),
             Long("listen") => listen = Some(parser.value()?.parse()?),
@@ -51,14 +51,10 @@ pub(crate) fn read() -> Outcome<Option<Options>> {
         }
     }
     let endpoint: SocketAddr = endpoint.ok_or("--endpoint is missing")?;
-    let peer = Peer {
-        name: "peer".into(),
-        public_key: peer.ok_or("--peer is missing")?,
-        preshared_key: None,
-        allowed_ips: vec!["0.0.0.0/0".parse()?, "::/0".parse()?],
-        endpoint: Some(Endpoint::Address(endpoint)),
-        persistent_keepalive: None,
-    };
+    let peer = Peer::new(peer.ok_or("--peer is missing")?)
+        .with_name("peer")
+        .with_allowed_ips(["0.0.0.0/0".parse()?, "::/0".parse()?])
+        .with_endpoint(endpoint);
     let key_file = key_file.ok_or("--key-file is missing")?;
     let addresses = vec![address.ok_or("--address is missing")?];
     let config = config(&key_file, addresses, vec![peer], None)?;

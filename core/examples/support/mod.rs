@@ -6,13 +6,10 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time;
 
-use slipwire_core::config::{Gateway, Interface, Mappings, Parts, Peer, Tcp};
-use slipwire_core::{Config, Instant, IpNet, Limits, PrivateKey};
+use slipwire_core::config::{Gateway, Interface, Parts, Peer};
+use slipwire_core::{Config, Instant, IpNet, PrivateKey};
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
-
-/// The largest IP packet in the tunnel, as WireGuard has it by default.
-const MTU: u16 = 1420;
 
 /// The configuration of an end with these addresses and peers.
 pub(crate) fn config(
@@ -23,15 +20,10 @@ pub(crate) fn config(
 ) -> Outcome<Config> {
     let unreadable = |error: &dyn Error| format!("{}: {error}", key_file.display());
     let text = fs::read_to_string(key_file).map_err(|error| unreadable(&error))?;
-    let private_key = PrivateKey::from_base64(&text).map_err(|error| unreadable(&error))?;
-    let parts = Parts {
-        interface: Interface { private_key, addresses, mtu: MTU },
-        peers,
-        gateway,
-        tcp: Tcp::default(),
-        mappings: Mappings::default(),
-        limits: Limits::default(),
-    };
+    let private_key = text.parse::<PrivateKey>().map_err(|error| unreadable(&error))?;
+    let mut parts = Parts::new(Interface::new(private_key, addresses));
+    parts.peers = peers;
+    parts.gateway = gateway;
     Ok(Config::new(parts)?)
 }
 

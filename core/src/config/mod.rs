@@ -1,8 +1,25 @@
 //! Typed configuration. Whoever holds a [`Config`] holds a valid one: [`Config::new`] is the only
 //! way to it and reports every contradiction at once.
 //!
-//! Reading files, units and defaults that depend on the system belong to the embedder.
+//! Parts have constructors that name only what has no default; the other fields are there to be set:
+//!
+//! ```
+//! # use slipwire_core::config::{Gateway, Interface, Parts, Peer};
+//! # use slipwire_core::{Config, PrivateKey};
+//! let (ours, theirs) = ([7; 32], [8; 32]); // from a source of entropy
+//! let interface = Interface::new(PrivateKey::from_entropy(ours), ["10.77.0.1/24".parse()?]);
+//! let laptop = Peer::new(PrivateKey::from_entropy(theirs).public_key());
+//! let mut parts = Parts::new(interface);
+//! parts.peers.push(laptop.with_name("laptop").with_allowed_ips(["10.77.0.2/32".parse()?]));
+//! parts.gateway = Some(Gateway::default());
+//! let config = Config::new(parts)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Reading files, units and defaults that depend on the system belong to the embedder. [`check`] says
+//! what has to hold between the parts, [`error`] how a contradiction is told, [`peer`] what a peer is.
 
+pub(crate) mod check;
 mod error;
 pub(crate) mod peer;
 
@@ -12,39 +29,34 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::config::peer::{Others, conflicts};
-use crate::errors::Errors;
-use crate::key::{PrivateKey, PublicKey};
-use crate::limits::{Limits, MEMORY_MIN};
-use crate::rules::{RULES_MAX, Rule};
+use crate::key::PrivateKey;
+use crate::limits::Limits;
+use crate::rules::Rule;
 
+pub use crate::limits::{
+    BUFFER_MAX, BUFFER_MIN, MEMORY_MIN, MTU_DEFAULT, MTU_IPV6_MIN, MTU_MAX, MTU_MIN,
+};
 pub use error::{Buffer, ConfigError, ConfigErrors, ConfigTimer, Limit};
-pub use peer::{Endpoint, Peer, PeerConflict, PeerConflicts};
-
-/// The smallest tunnel MTU: what every IPv4 host must take (RFC 1122, section 3.3.3).
-pub const MTU_MIN: u16 = 576;
-
-/// The largest tunnel MTU: a datagram of 65,507 bytes less WireGuard's 32, rounded down.
-pub const MTU_MAX: u16 = 65_456;
-
-/// The smallest ring of a TCP flow, in bytes.
-pub const BUFFER_MIN: usize = 4 << 10;
-
-/// The largest ring of a TCP flow, in bytes.
-pub const BUFFER_MAX: usize = 1 << 30;
-
-/// The MTU below which a link carries no IPv6 (RFC 8200, section 5).
-pub const MTU_IPV6_MIN: u16 = 1280;
+pub use peer::{Endpoint, ParseEndpointError, Peer, PeerConflict, PeerConflicts};
 
 /// This end of the tunnel.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Interface {
     /// Our identity.
     pub private_key: PrivateKey,
     /// Our addresses inside the tunnel, each with the prefix of its network.
     pub addresses: Vec<IpNet>,
-    /// The largest IP packet that the tunnel carries, [`MTU_MIN`] to [`MTU_MAX`] bytes.
+    /// The largest IP packet that the tunnel carries, [`MTU_MIN`] to [`MTU_MAX`] bytes; by default
+    /// [`MTU_DEFAULT`].
     pub mtu: u16,
+}
+
+impl Interface {
+    /// An end with this identity and these addresses.
+    pub fn new(private_key: PrivateKey, addresses: impl IntoIterator<Item = IpNet>) -> Self {
+        Self { private_key, addresses: addresses.into_iter().collect(), mtu: MTU_DEFAULT }
+    }
 }
 
 /// What happens to a flow that no rule matches.
@@ -60,6 +72,7 @@ pub enum DefaultAction {
 
 /// What peers may reach through this end.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Gateway {
     /// Rules, of which the first that matches decides; at most [`RULES_MAX`].
     pub rules: Vec<Rule>,
@@ -74,8 +87,22 @@ pub struct Gateway {
     pub host_addresses: Vec<IpAddr>,
 }
 
+/// Peers reach what this host reaches, but not each other.
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            rules: Vec::new(),
+            default: DefaultAction::Relay,
+            peer_to_peer: false,
+            overlay_exclude: Vec::new(),
+            host_addresses: Vec::new(),
+        }
+    }
+}
+
 /// Buffers and timers of TCP flows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Tcp {
     /// Bytes of each flow's receive ring (peer to host), [`BUFFER_MIN`] to [`BUFFER_MAX`]. Reserved,
     /// not touched.
@@ -121,6 +148,7 @@ pub enum RefusedAnswer {
 
 /// Timers of UDP and ICMP mappings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Mappings {
     /// How long a UDP mapping lives without outbound traffic (RFC 4787, REQ-5).
     pub udp_idle_timeout: Duration,
@@ -156,6 +184,7 @@ pub enum Filtering {
 
 /// The parts of a configuration before they are checked against each other.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Parts {
     /// This end of the tunnel.
     pub interface: Interface,
@@ -171,6 +200,20 @@ pub struct Parts {
     pub limits: Limits,
 }
 
+impl Parts {
+    /// An end without peers that lets nobody reach anything.
+    pub fn new(interface: Interface) -> Self {
+        Self {
+            interface,
+            peers: Vec::new(),
+            gateway: None,
+            tcp: Tcp::default(),
+            mappings: Mappings::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
 /// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config(Parts);
@@ -181,15 +224,7 @@ impl Config {
     /// # Errors
     /// Every contradiction there is, in the order of the parts.
     pub fn new(parts: Parts) -> Result<Self, ConfigErrors> {
-        let mut errors = Vec::new();
-        check_interface(&parts.interface, &mut errors);
-        check_peers(&parts, &mut errors);
-        let rules = parts.gateway.as_ref().map_or(&[][..], |gateway| &gateway.rules);
-        errors.extend(rule_errors(rules));
-        check_tcp(&parts.tcp, &mut errors);
-        check_mappings(&parts.mappings, &mut errors);
-        errors.extend(limit_errors(&parts.limits));
-        Errors::none_of(errors).map(|()| Self(parts))
+        check::parts(&parts).map(|()| Self(parts))
     }
 
     /// The checked parts.
@@ -219,100 +254,6 @@ impl Config {
     }
 }
 
-fn check_interface(interface: &Interface, errors: &mut Vec<ConfigError>) {
-    let mtu = interface.mtu;
-    if !(MTU_MIN..=MTU_MAX).contains(&mtu) {
-        errors.push(ConfigError::MtuOutOfRange { mtu });
-    } else if mtu < MTU_IPV6_MIN && interface.addresses.iter().any(|a| a.addr().is_ipv6()) {
-        errors.push(ConfigError::MtuTooSmallForIpv6 { mtu });
-    }
-}
-
-fn check_peers(parts: &Parts, errors: &mut Vec<ConfigError>) {
-    let Interface { private_key, addresses, .. } = &parts.interface;
-    let own_key = private_key.public_key();
-    for (place, peer) in parts.peers.iter().enumerate() {
-        let earlier = &parts.peers[..place];
-        let conflicts = conflicts(peer, &own_key, addresses, earlier).into_iter();
-        errors.extend(conflicts.map(|conflict| ConfigError::Peer { peer: place, conflict }));
-    }
-}
-
-impl Others for [Peer] {
-    type Id = usize;
-
-    fn with_key(&self, key: &PublicKey) -> Option<usize> {
-        self.iter().position(|peer| peer.public_key == *key)
-    }
-
-    fn with_name(&self, name: &str) -> Option<usize> {
-        self.iter().position(|peer| peer.name == name)
-    }
-
-    fn with_prefix(&self, prefix: IpNet) -> Option<usize> {
-        self.iter().position(|peer| peer.allowed_ips.iter().any(|other| other.trunc() == prefix))
-    }
-}
-
-/// Checks a list of rules.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub(crate) fn check_rules(rules: &[Rule]) -> Result<(), ConfigErrors> {
-    Errors::none_of(rule_errors(rules))
-}
-
-fn rule_errors(rules: &[Rule]) -> impl Iterator<Item = ConfigError> {
-    let count = rules.len();
-    let too_many = (count > RULES_MAX).then_some(ConfigError::TooManyRules { rules: count });
-    let wrong = rules.iter().enumerate().flat_map(|(place, rule)| {
-        let errors = rule.errors().into_iter();
-        errors.map(move |error| ConfigError::Rule { rule: place, error })
-    });
-    too_many.into_iter().chain(wrong)
-}
-
-fn check_tcp(tcp: &Tcp, errors: &mut Vec<ConfigError>) {
-    let buffers = [(Buffer::Receive, tcp.receive_buffer), (Buffer::Send, tcp.send_buffer)];
-    let wrong = buffers.into_iter().filter(|(_, bytes)| !(BUFFER_MIN..=BUFFER_MAX).contains(bytes));
-    errors.extend(wrong.map(|(buffer, bytes)| ConfigError::BufferOutOfRange { buffer, bytes }));
-    let timers = [
-        (ConfigTimer::TcpConnect, tcp.connect_timeout),
-        (ConfigTimer::TcpIdle, tcp.idle_timeout),
-        (ConfigTimer::TcpHalfOpen, tcp.half_open_timeout),
-        (ConfigTimer::TcpKeepalive, tcp.keepalive),
-    ];
-    check_timers(&timers, errors);
-}
-
-fn check_mappings(mappings: &Mappings, errors: &mut Vec<ConfigError>) {
-    let timers = [
-        (ConfigTimer::UdpIdle, mappings.udp_idle_timeout),
-        (ConfigTimer::DnsIdle, mappings.dns_idle_timeout),
-        (ConfigTimer::IcmpIdle, mappings.icmp_idle_timeout),
-    ];
-    check_timers(&timers, errors);
-}
-
-fn check_timers(timers: &[(ConfigTimer, Duration)], errors: &mut Vec<ConfigError>) {
-    let zero = timers.iter().filter(|(_, duration)| duration.is_zero());
-    errors.extend(zero.map(|(timer, _)| ConfigError::ZeroTimer { timer: *timer }));
-}
-
-fn limit_errors(limits: &Limits) -> impl Iterator<Item = ConfigError> {
-    let least = [
-        (Limit::TcpFlows, limits.tcp_flows, 1),
-        (Limit::UdpFlows, limits.udp_flows, 1),
-        (Limit::IcmpFlows, limits.icmp_flows, 1),
-        (Limit::HalfOpen, limits.half_open, 1),
-        (Limit::Memory, limits.memory, MEMORY_MIN),
-    ];
-    let too_low = least.into_iter().filter(|(_, value, min)| value < min);
-    let too_low = too_low.map(|(limit, _, min)| ConfigError::LimitTooLow { limit, min });
-    let part = ConfigError::LimitAboveOther { limit: Limit::HalfOpen, whole: Limit::TcpFlows };
-    too_low.chain((limits.half_open > limits.tcp_flows).then_some(part))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,91 +262,21 @@ mod tests {
         PrivateKey::from_entropy([byte; 32])
     }
 
-    fn peer(name: &str, byte: u8, allowed_ips: &[&str]) -> Peer {
-        Peer {
-            name: name.into(),
-            public_key: key(byte).public_key(),
-            preshared_key: None,
-            allowed_ips: allowed_ips.iter().map(|p| p.parse().unwrap()).collect(),
-            endpoint: None,
-            persistent_keepalive: None,
-        }
-    }
-
-    fn parts(peers: Vec<Peer>) -> Parts {
-        Parts {
-            interface: Interface {
-                private_key: key(1),
-                addresses: vec!["10.0.0.1/24".parse().unwrap()],
-                mtu: 1420,
-            },
-            peers,
-            gateway: None,
-            tcp: Tcp::default(),
-            mappings: Mappings::default(),
-            limits: Limits::default(),
-        }
-    }
-
-    #[test]
-    fn an_endpoint_is_shown_as_it_is_written() {
-        let name = |host: &str| Endpoint::Name { host: host.into(), port: 7 }.to_string();
-        assert_eq!(name("vpn.example.com"), "vpn.example.com:7");
-        assert_eq!(name("fe80::1%eth0"), "[fe80::1%eth0]:7");
+    fn peer(name: &str, byte: u8, prefix: &str) -> Peer {
+        let peer = Peer::new(key(byte).public_key());
+        peer.with_name(name).with_allowed_ips([prefix.parse().unwrap()])
     }
 
     #[test]
     fn the_longest_prefix_owns_an_address() {
-        let peers = vec![peer("wide", 2, &["10.0.0.0/8"]), peer("narrow", 3, &["10.1.0.0/16"])];
-        let config = Config::new(parts(peers)).unwrap();
+        let mut parts = Parts::new(Interface::new(key(1), []));
+        parts.peers = vec![peer("wide", 2, "10.0.0.0/8"), peer("narrow", 3, "10.1.0.0/16")];
+        let config = Config::new(parts).unwrap();
         let owner =
             |address: &str| config.owner(address.parse().unwrap()).map(|peer| peer.name.as_str());
         assert_eq!(owner("10.1.2.3"), Some("narrow"));
         assert_eq!(owner("10.2.2.3"), Some("wide"));
         assert_eq!(owner("11.0.0.1"), None);
         assert_eq!(owner("::1"), None);
-    }
-
-    #[test]
-    fn every_contradiction_is_reported() {
-        let mut parts = parts(vec![
-            peer("a", 2, &["10.0.1.0/24", "10.0.0.1/32"]),
-            peer("a", 2, &["10.0.1.7/24"]),
-            peer("self", 1, &[]),
-        ]);
-        parts.interface.mtu = 100;
-        parts.tcp.keepalive = Duration::ZERO;
-        parts.tcp.send_buffer = 1;
-        parts.limits.half_open = parts.limits.tcp_flows + 1;
-        parts.limits.memory = MEMORY_MIN - 1;
-        let errors = Config::new(parts).unwrap_err();
-        let of_peer = |peer, conflict| ConfigError::Peer { peer, conflict };
-        let prefix = "10.0.1.0/24".parse().unwrap();
-        let address = "10.0.0.1".parse().unwrap();
-        assert_eq!(
-            errors.as_slice(),
-            [
-                ConfigError::MtuOutOfRange { mtu: 100 },
-                of_peer(0, PeerConflict::OwnAddress { address }),
-                of_peer(1, PeerConflict::PublicKey { other: 0 }),
-                of_peer(1, PeerConflict::Name { other: 0 }),
-                of_peer(1, PeerConflict::AllowedIp { other: 0, prefix }),
-                of_peer(2, PeerConflict::OwnPublicKey),
-                ConfigError::BufferOutOfRange { buffer: Buffer::Send, bytes: 1 },
-                ConfigError::ZeroTimer { timer: ConfigTimer::TcpKeepalive },
-                ConfigError::LimitTooLow { limit: Limit::Memory, min: MEMORY_MIN },
-                ConfigError::LimitAboveOther { limit: Limit::HalfOpen, whole: Limit::TcpFlows },
-            ]
-        );
-    }
-
-    #[test]
-    fn ipv6_needs_its_minimum_mtu() {
-        let mut parts = parts(vec![]);
-        parts.interface.mtu = 1279;
-        assert!(Config::new(parts.clone()).is_ok());
-        parts.interface.addresses.push("fd00::1/64".parse().unwrap());
-        let error = ConfigError::MtuTooSmallForIpv6 { mtu: 1279 };
-        assert_eq!(Config::new(parts).unwrap_err(), error.into());
     }
 }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 
@@ -40,8 +41,60 @@ impl fmt::Display for Endpoint {
     }
 }
 
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+/// Reads what `Display` writes: an address, or a name, and behind a colon the port, which is not 0.
+/// What has colons of its own stands in brackets.
+impl FromStr for Endpoint {
+    type Err = ParseEndpointError;
+
+    fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
+        let endpoint = match text.parse() {
+            Ok(address) => Self::Address(address),
+            Err(_) => {
+                let (host, port) = text.rsplit_once(':').ok_or(ParseEndpointError)?;
+                let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+                let host = inside.unwrap_or(host).to_owned();
+                // Brackets are for addresses, of which those without a zone have been read already.
+                if host.contains(':') != inside.is_some()
+                    || (host.contains(':') && !host.contains('%'))
+                {
+                    return Err(ParseEndpointError);
+                }
+                Self::Name { host, port: port.parse().map_err(|_| ParseEndpointError)? }
+            }
+        };
+        let is_sound = match &endpoint {
+            Self::Address(address) => address.port() != 0,
+            Self::Name { host, port } => {
+                *port != 0
+                    && !host.is_empty()
+                    && !host.contains(|c: char| c.is_whitespace() || "[]/".contains(c))
+            }
+        };
+        if is_sound { Ok(endpoint) } else { Err(ParseEndpointError) }
+    }
+}
+
+/// It is no [`Endpoint`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ParseEndpointError;
+
+impl fmt::Display for ParseEndpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an endpoint is a host and a port, as in vpn.example.com:51820 or [::1]:51820")
+    }
+}
+
+impl std::error::Error for ParseEndpointError {}
+
 /// One WireGuard peer.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Peer {
     /// What people call it.
     pub name: String,
@@ -55,6 +108,54 @@ pub struct Peer {
     pub endpoint: Option<Endpoint>,
     /// The interval, in seconds, at which the path to it is kept open.
     pub persistent_keepalive: Option<NonZeroU16>,
+}
+
+/// Characters of its key that a peer is called by as long as nobody gives it a name.
+const KEY_NAME_LEN: usize = 8;
+
+impl Peer {
+    /// A peer that calls us and may send nothing yet. It is called by the first 8 characters of its
+    /// key.
+    pub fn new(public_key: PublicKey) -> Self {
+        Self {
+            name: public_key.to_string().chars().take(KEY_NAME_LEN).collect(),
+            public_key,
+            preshared_key: None,
+            allowed_ips: Vec::new(),
+            endpoint: None,
+            persistent_keepalive: None,
+        }
+    }
+
+    /// The peer with another [`name`](Self::name).
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The peer with another [`preshared_key`](Self::preshared_key).
+    pub fn with_preshared_key(mut self, key: impl Into<Option<PresharedKey>>) -> Self {
+        self.preshared_key = key.into();
+        self
+    }
+
+    /// The peer with other [`allowed_ips`](Self::allowed_ips).
+    pub fn with_allowed_ips(mut self, prefixes: impl IntoIterator<Item = IpNet>) -> Self {
+        self.allowed_ips = prefixes.into_iter().collect();
+        self
+    }
+
+    /// The peer with another [`endpoint`](Self::endpoint).
+    pub fn with_endpoint(mut self, endpoint: impl Into<Endpoint>) -> Self {
+        self.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// The peer with another [`persistent_keepalive`](Self::persistent_keepalive).
+    pub fn with_persistent_keepalive(mut self, seconds: impl Into<Option<NonZeroU16>>) -> Self {
+        self.persistent_keepalive = seconds.into();
+        self
+    }
 }
 
 /// Everything that stands against a peer of a running engine.
@@ -143,4 +244,51 @@ pub(crate) fn conflicts<O: Others + ?Sized>(
         conflicts.extend(claimed.map(|address| PeerConflict::OwnAddress { address }));
     }
     conflicts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_shown_as_it_is_written_and_read() {
+        let name = |host: &str| Endpoint::Name { host: host.into(), port: 7 };
+        let address = |text: &str| Endpoint::from(text.parse::<SocketAddr>().unwrap());
+        for (endpoint, text) in [
+            (name("vpn.example.com"), "vpn.example.com:7"),
+            (name("fe80::1%eth0"), "[fe80::1%eth0]:7"),
+            (address("192.0.2.1:7"), "192.0.2.1:7"),
+            (address("[2001:db8::1]:7"), "[2001:db8::1]:7"),
+        ] {
+            assert_eq!(endpoint.to_string(), text);
+            assert_eq!(text.parse(), Ok(endpoint));
+        }
+    }
+
+    #[test]
+    fn what_names_no_host_and_port_is_no_endpoint() {
+        for text in [
+            "",
+            "host",
+            "host:",
+            ":7",
+            "host:0",
+            "192.0.2.1:0",
+            "host:65536",
+            "::1:7",
+            "[host]:7",
+            "[::1]",
+            "[::1:7",
+            "a host:7",
+            "http://host:7",
+        ] {
+            assert_eq!(text.parse::<Endpoint>(), Err(ParseEndpointError), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_without_a_name_is_called_by_its_key() {
+        let key = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=".parse().unwrap();
+        assert_eq!(Peer::new(key).name, "hSDwCYkw");
+    }
 }

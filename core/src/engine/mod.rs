@@ -243,7 +243,7 @@ impl Engine {
     /// # Errors
     /// Everything that is wrong with the rules; nothing has changed then.
     pub fn set_rules(&mut self, rules: Vec<Rule>, now: Instant) -> Result<(), ConfigErrors> {
-        config::check_rules(&rules)?;
+        config::check::rules(&rules)?;
         self.advance(now);
         self.replace_rules(rules);
         Ok(())

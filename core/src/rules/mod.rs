@@ -34,10 +34,8 @@ use crate::key::PublicKey;
 use crate::notation::ipv4_readings;
 
 pub use crate::flow::ProxyProtocol;
+pub use crate::limits::RULES_MAX;
 pub use check::RuleError;
-
-/// The most rules that a list may have.
-pub const RULES_MAX: usize = 65_536;
 
 /// One rule. A condition that is empty holds for everything.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

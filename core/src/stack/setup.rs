@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Config};
+use crate::config::{Config, Gateway, Interface, Mappings, Parts, Tcp};
 use crate::key::{KEY_LEN, PrivateKey};
 use crate::limits::Limits;
 
@@ -12,9 +12,9 @@ use crate::limits::Limits;
 pub(crate) struct Setup {
     pub(crate) addresses: Vec<IpNet>,
     pub(crate) mtu: u16,
-    pub(crate) tcp: config::Tcp,
-    pub(crate) mappings: config::Mappings,
-    pub(crate) gateway: Option<config::Gateway>,
+    pub(crate) tcp: Tcp,
+    pub(crate) mappings: Mappings,
+    pub(crate) gateway: Option<Gateway>,
     pub(crate) limits: Limits,
 }
 
@@ -34,18 +34,16 @@ impl Setup {
 
     /// Whether it is the part of some valid configuration.
     pub(crate) fn is_valid(&self) -> bool {
-        let parts = config::Parts {
-            interface: config::Interface {
-                // Any will do: nothing here depends on it.
-                private_key: PrivateKey::from_entropy([1; KEY_LEN]),
-                addresses: self.addresses.clone(),
-                mtu: self.mtu,
-            },
-            peers: Vec::new(),
+        // Any key will do: nothing here depends on it.
+        let private_key = PrivateKey::from_entropy([1; KEY_LEN]);
+        let addresses = self.addresses.iter().copied();
+        let interface = Interface { mtu: self.mtu, ..Interface::new(private_key, addresses) };
+        let parts = Parts {
             gateway: self.gateway.clone(),
             tcp: self.tcp.clone(),
             mappings: self.mappings.clone(),
             limits: self.limits.clone(),
+            ..Parts::new(interface)
         };
         Config::new(parts).is_ok()
     }

@@ -248,7 +248,7 @@ impl<'a> Replay<'a> {
         let is_known = match input {
             Input::Packet { peer, .. } | Input::PathMtu(peer) => members.identity(*peer).is_some(),
             Input::PeerAdded(member) => members.add(member.clone()),
-            Input::Rules(rules) => config::check_rules(rules).is_ok(),
+            Input::Rules(rules) => config::check::rules(rules).is_ok(),
             _ => true,
         };
         if !is_known {

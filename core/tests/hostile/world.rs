@@ -9,8 +9,8 @@ use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
 use mock_instant::MockClock;
-use slipwire_core::config::{DefaultAction, Gateway, Interface, Mappings, Parts, Peer, Tcp};
-use slipwire_core::{Action, Config, Engine, FlowId, Instant, Limits, PrivateKey, PublicKey};
+use slipwire_core::config::{Gateway, Interface, Parts, Peer};
+use slipwire_core::{Action, Config, Engine, FlowId, Instant, PrivateKey, PublicKey};
 
 /// Older sessions are replaced before they are used.
 const SESSION_AGE_MAX: Duration = Duration::from_secs(100);
@@ -61,33 +61,18 @@ pub(crate) fn inner(peer: usize, v6: bool, port: u16) -> SocketAddr {
 
 impl World {
     pub(crate) fn new(peers: usize, change: impl FnOnce(&mut Parts)) -> Self {
-        let mut parts = Parts {
-            interface: Interface {
-                private_key: PrivateKey::from_entropy(scalar(OWN)),
-                addresses: vec!["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()],
-                mtu: 1420,
-            },
-            peers: (0..peers)
-                .map(|index| Peer {
-                    name: format!("peer {index}"),
-                    public_key: public_key(index),
-                    preshared_key: None,
-                    allowed_ips: [false, true].map(|v6| inner(index, v6, 0).ip().into()).to_vec(),
-                    endpoint: None,
-                    persistent_keepalive: None,
-                })
-                .collect(),
-            gateway: Some(Gateway {
-                rules: Vec::new(),
-                default: DefaultAction::Relay,
-                peer_to_peer: true,
-                overlay_exclude: Vec::new(),
-                host_addresses: Vec::new(),
-            }),
-            tcp: Tcp::default(),
-            mappings: Mappings::default(),
-            limits: Limits::default(),
+        let own = ["10.0.0.1/24", "fd00::1/64"].map(|address| address.parse().unwrap());
+        let key = PrivateKey::from_entropy(scalar(OWN));
+        let peer = |index| {
+            let inner = [false, true].map(|v6| inner(index, v6, 0).ip().into());
+            let peer = Peer::new(public_key(index)).with_name(format!("peer {index}"));
+            peer.with_allowed_ips(inner)
         };
+        let mut gateway = Gateway::default();
+        gateway.peer_to_peer = true;
+        let mut parts = Parts::new(Interface::new(key, own));
+        parts.peers.extend((0..peers).map(peer));
+        parts.gateway = Some(gateway);
         change(&mut parts);
         let now = Instant::from_nanos(1_000_000_000);
         let engine = Engine::new(&Config::new(parts).unwrap(), [9; 32], now);

@@ -12,24 +12,16 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A peer that is nobody's end here.
 fn guest(number: u8) -> Peer {
-    Peer {
-        name: format!("guest {number}"),
-        public_key: key(100 + number).public_key(),
-        preshared_key: None,
-        allowed_ips: vec![format!("10.0.1.{number}/32").parse().unwrap()],
-        endpoint: None,
-        persistent_keepalive: None,
-    }
+    Peer::new(key(100 + number).public_key())
+        .with_name(format!("guest {number}"))
+        .with_allowed_ips([format!("10.0.1.{number}/32").parse().unwrap()])
 }
 
 /// The client as the gateway's configuration has it.
 pub(crate) fn client() -> Peer {
-    Peer {
-        name: "other".into(),
-        public_key: key(1).public_key(),
-        allowed_ips: vec!["10.0.0.2/32".parse().unwrap()],
-        ..guest(0)
-    }
+    Peer::new(key(1).public_key())
+        .with_name("other")
+        .with_allowed_ips(["10.0.0.2/32".parse().unwrap()])
 }
 
 fn rule(to: &str, action: RuleAction) -> Rule {
@@ -185,13 +177,14 @@ fn a_peer_that_contradicts_others_is_not_added() {
     let mut world = World::new();
     let own_address: IpNet = "10.0.0.1/32".parse().unwrap();
     let (other, prefix) = (world.client_id(), "10.0.0.2/32".parse().unwrap());
+    let with_key = |end: u8| Peer::new(key(end).public_key()).with_name("guest 1");
     let cases = [
-        (Peer { public_key: key(2).public_key(), ..guest(1) }, PeerConflict::OwnPublicKey),
-        (Peer { public_key: key(1).public_key(), ..guest(1) }, PeerConflict::PublicKey { other }),
-        (Peer { name: "other".into(), ..guest(1) }, PeerConflict::Name { other }),
-        (Peer { allowed_ips: vec![prefix], ..guest(1) }, PeerConflict::AllowedIp { other, prefix }),
+        (with_key(2), PeerConflict::OwnPublicKey),
+        (with_key(1), PeerConflict::PublicKey { other }),
+        (guest(1).with_name("other"), PeerConflict::Name { other }),
+        (guest(1).with_allowed_ips([prefix]), PeerConflict::AllowedIp { other, prefix }),
         (
-            Peer { allowed_ips: vec![own_address], ..guest(1) },
+            guest(1).with_allowed_ips([own_address]),
             PeerConflict::OwnAddress { address: own_address.addr() },
         ),
     ];
@@ -200,7 +193,7 @@ fn a_peer_that_contradicts_others_is_not_added() {
         assert_eq!(refused, Err(conflict.into()), "{peer:?}");
     }
     assert_eq!(world.gateway.engine.peers().count(), 1);
-    let freed = Peer { allowed_ips: vec![prefix], ..guest(1) };
+    let freed = guest(1).with_allowed_ips([prefix]);
     world.gateway.engine.remove_peer(other, world.now).unwrap();
     assert!(world.gateway.engine.add_peer(&freed, world.now).is_ok());
 }
@@ -209,8 +202,8 @@ fn a_peer_that_contradicts_others_is_not_added() {
 fn a_peer_that_takes_over_an_address_ends_what_led_there() {
     let mut world = World::new();
     let (near, far) = world.open_and_accept();
-    let server = Peer { allowed_ips: vec!["192.0.2.80/32".parse().unwrap()], ..guest(1) };
-    let bystander = Peer { allowed_ips: vec!["192.0.2.81/32".parse().unwrap()], ..guest(2) };
+    let server = guest(1).with_allowed_ips(["192.0.2.80/32".parse().unwrap()]);
+    let bystander = guest(2).with_allowed_ips(["192.0.2.81/32".parse().unwrap()]);
     world.client.engine.add_peer(&bystander, world.now).unwrap();
     assert!(world.speaks(near, far));
     world.client.engine.add_peer(&server, world.now).unwrap();

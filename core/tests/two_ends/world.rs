@@ -4,10 +4,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use slipwire_core::config::{
-    DefaultAction, Endpoint, Gateway, Interface, Mappings, Parts, Peer, Tcp,
-};
-use slipwire_core::{Action, Config, Engine, FlowId, Instant, Limits, PrivateKey};
+use slipwire_core::config::{Endpoint, Gateway, Interface, Parts, Peer};
+use slipwire_core::{Action, Config, Engine, FlowId, Instant, PrivateKey};
 
 pub(crate) const SERVER: &str = "192.0.2.80:80";
 pub(crate) const CLIENT_ADDRESS: &str = "198.51.100.2:4000";
@@ -22,25 +20,9 @@ pub(crate) fn key(byte: u8) -> PrivateKey {
 }
 
 pub(crate) fn engine(own: u8, other: u8, address: &str, change: impl FnOnce(&mut Parts)) -> Engine {
-    let mut parts = Parts {
-        interface: Interface {
-            private_key: key(own),
-            addresses: vec![address.parse().unwrap()],
-            mtu: 1420,
-        },
-        peers: vec![Peer {
-            name: "other".into(),
-            public_key: key(other).public_key(),
-            preshared_key: None,
-            allowed_ips: Vec::new(),
-            endpoint: None,
-            persistent_keepalive: None,
-        }],
-        gateway: None,
-        tcp: Tcp::default(),
-        mappings: Mappings::default(),
-        limits: Limits::default(),
-    };
+    let interface = Interface::new(key(own), [address.parse().unwrap()]);
+    let mut parts = Parts::new(interface);
+    parts.peers.push(Peer::new(key(other).public_key()).with_name("other"));
     change(&mut parts);
     Engine::new(&Config::new(parts).unwrap(), [own; 32], Instant::ZERO)
 }
@@ -90,13 +72,7 @@ impl World {
         });
         let gateway = engine(2, 1, "10.0.0.1/24", |parts| {
             parts.peers[0].allowed_ips = vec!["10.0.0.2/32".parse().unwrap()];
-            parts.gateway = Some(Gateway {
-                rules: Vec::new(),
-                default: DefaultAction::Relay,
-                peer_to_peer: false,
-                overlay_exclude: Vec::new(),
-                host_addresses: Vec::new(),
-            });
+            parts.gateway = Some(Gateway::default());
         });
         Self {
             client: End::new(client, CLIENT_ADDRESS),

@@ -1,9 +1,10 @@
 use std::fs::{self, Permissions};
+use std::num::NonZeroU16;
 use std::os::unix::fs::PermissionsExt as _;
 
 use pcap_file::pcapng::{Block, PcapNgReader};
-use slipwire_core::config::{Endpoint, Interface, Mappings, Parts, Peer, Tcp};
-use slipwire_core::{Action, Config, Engine, Limits, PrivateKey};
+use slipwire_core::config::{Endpoint, Interface, Parts, Peer};
+use slipwire_core::{Action, Config, Engine, PrivateKey};
 use tempfile::TempDir;
 
 use super::*;
@@ -12,26 +13,15 @@ const START: Instant = Instant::from_nanos(5_000_000_000);
 
 /// Peers as an engine names them: it asks for the addresses of each.
 fn peers() -> Vec<(PeerId, Arc<Identity>)> {
-    let peer = |index: u8| Peer {
-        name: format!("peer {index}"),
-        public_key: PrivateKey::from_entropy([index; 32]).public_key(),
-        preshared_key: None,
-        allowed_ips: Vec::new(),
-        endpoint: Some(Endpoint::Name { host: "host".into(), port: 1 }),
-        persistent_keepalive: 25.try_into().ok(),
+    let key = |byte| PrivateKey::from_entropy([byte; 32]);
+    let peer = |index: u8| {
+        Peer::new(key(index).public_key())
+            .with_name(format!("peer {index}"))
+            .with_endpoint(Endpoint::Name { host: "host".into(), port: 1 })
+            .with_persistent_keepalive(NonZeroU16::new(25))
     };
-    let parts = Parts {
-        interface: Interface {
-            private_key: PrivateKey::from_entropy([9; 32]),
-            addresses: Vec::new(),
-            mtu: 1420,
-        },
-        peers: vec![peer(1), peer(2)],
-        gateway: None,
-        tcp: Tcp::default(),
-        mappings: Mappings::default(),
-        limits: Limits::default(),
-    };
+    let mut parts = Parts::new(Interface::new(key(9), []));
+    parts.peers = vec![peer(1), peer(2)];
     let mut engine = Engine::new(&Config::new(parts).unwrap(), [0; 32], START);
     engine.handle_timeout(START);
     let mut peers = Vec::new();

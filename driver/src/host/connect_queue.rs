@@ -55,8 +55,8 @@ impl ConnectQueue {
 
 #[cfg(test)]
 mod tests {
-    use slipwire_core::config::{Interface, Mappings, Parts, Peer, Tcp};
-    use slipwire_core::{Config, Engine, Instant, Limits, PrivateKey};
+    use slipwire_core::config::{Interface, Parts, Peer};
+    use slipwire_core::{Config, Engine, Instant, PrivateKey};
 
     use super::*;
 
@@ -66,26 +66,10 @@ mod tests {
 
     /// Ids as only an engine makes them.
     fn flows() -> Vec<FlowId> {
-        let peer = Peer {
-            name: "far".into(),
-            public_key: key(2).public_key(),
-            preshared_key: None,
-            allowed_ips: vec!["0.0.0.0/0".parse().unwrap()],
-            endpoint: None,
-            persistent_keepalive: None,
-        };
-        let parts = Parts {
-            interface: Interface {
-                private_key: key(1),
-                addresses: vec!["10.0.0.1/24".parse().unwrap()],
-                mtu: 1420,
-            },
-            peers: vec![peer],
-            gateway: None,
-            tcp: Tcp::default(),
-            mappings: Mappings::default(),
-            limits: Limits::default(),
-        };
+        let peer = Peer::new(key(2).public_key());
+        let interface = Interface::new(key(1), ["10.0.0.1/24".parse().unwrap()]);
+        let mut parts = Parts::new(interface);
+        parts.peers.push(peer.with_allowed_ips(["0.0.0.0/0".parse().unwrap()]));
         let mut engine = Engine::new(&Config::new(parts).unwrap(), [7; 32], Instant::ZERO);
         let target = "10.0.0.2:53".parse().unwrap();
         (0..10).map(|_| engine.open_udp(target, Instant::ZERO).unwrap()).collect()

@@ -22,8 +22,8 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use slipwire_core::{
-    Action, Config, Engine, Instant, IpNet, Limits, PrivateKey, Refusal,
-    config::{DefaultAction, Endpoint, Gateway, Interface, Mappings, Parts, Peer, Tcp},
+    Action, Config, Engine, Instant, IpNet, PrivateKey, Refusal,
+    config::{Gateway, Interface, Parts, Peer},
     rules::{ProxyProtocol, Rule, RuleAction, Source},
 };
 
@@ -148,18 +148,12 @@ struct Pair {
 
 impl Pair {
     fn new(rules: Vec<Rule>) -> Result<Self> {
-        let gateway = Gateway {
-            rules,
-            default: DefaultAction::Relay,
-            peer_to_peer: false,
-            overlay_exclude: Vec::new(),
-            host_addresses: Vec::new(),
-        };
+        let mut gateway = Gateway::default();
+        gateway.rules = rules;
         let everything = net(Ipv4Addr::UNSPECIFIED, 0);
         let (client_net, gateway_net) =
             (net(Ipv4Addr::new(10, 0, 0, 2), 32), net(Ipv4Addr::new(10, 0, 0, 1), 32));
-        let endpoint = Endpoint::Address(GATEWAY_ADDRESS.parse()?);
-        let client = Peer { endpoint: Some(endpoint), ..peer(GATEWAY_KEY, everything) };
+        let client = peer(GATEWAY_KEY, everything).with_endpoint(source(GATEWAY_ADDRESS)?);
         let mut pair = Self {
             client: engine(CLIENT_KEY, client_net, client, None)?,
             gateway: engine(GATEWAY_KEY, gateway_net, peer(CLIENT_KEY, client_net), Some(gateway))?,
@@ -216,14 +210,7 @@ fn source(text: &str) -> Result<SocketAddr> {
 }
 
 fn peer(private_key: [u8; 32], allowed: IpNet) -> Peer {
-    Peer {
-        name: "other".into(),
-        public_key: PrivateKey::from_entropy(private_key).public_key(),
-        preshared_key: None,
-        allowed_ips: vec![allowed],
-        endpoint: None,
-        persistent_keepalive: None,
-    }
+    Peer::new(PrivateKey::from_entropy(private_key).public_key()).with_allowed_ips([allowed])
 }
 
 fn engine(
@@ -232,20 +219,12 @@ fn engine(
     peer: Peer,
     gateway: Option<Gateway>,
 ) -> Result<Engine> {
+    let key = PrivateKey::from_entropy(private_key);
+    let mut parts = Parts::new(Interface::new(key, [address]));
+    parts.peers.push(peer);
+    parts.gateway = gateway;
     // Nothing is sent on any flow: buffers would only cost the client time.
-    let tcp = Tcp { receive_buffer: 1 << 16, send_buffer: 1 << 16, ..Tcp::default() };
-    let parts = Parts {
-        interface: Interface {
-            private_key: PrivateKey::from_entropy(private_key),
-            addresses: vec![address],
-            mtu: 1420,
-        },
-        peers: vec![peer],
-        gateway,
-        tcp,
-        mappings: Mappings::default(),
-        limits: Limits::default(),
-    };
+    (parts.tcp.receive_buffer, parts.tcp.send_buffer) = (1 << 16, 1 << 16);
     let config = Config::new(parts)?;
     Ok(Engine::new(&config, private_key, Instant::ZERO))
 }

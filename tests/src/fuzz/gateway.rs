@@ -8,8 +8,8 @@ use std::time::Duration;
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
-use slipwire_core::config::{DefaultAction, Gateway, Interface, Mappings, Parts, Peer, Tcp};
-use slipwire_core::{Action, Config, Engine, Instant, Limits, PrivateKey, PublicKey};
+use slipwire_core::config::{Gateway, Interface, Parts, Peer};
+use slipwire_core::{Action, Config, Engine, Instant, IpNet, PrivateKey, PublicKey};
 
 use super::wire::{self, Layout};
 
@@ -238,41 +238,23 @@ impl Raw {
 }
 
 fn engine(now: Instant) -> Engine {
-    let prefix = |address: IpAddr| address.into();
-    let peer = |index: u8| Peer {
-        name: format!("peer {index}"),
-        public_key: public_key(index),
-        preshared_key: None,
-        allowed_ips: [true, false].map(|is_v4| prefix(inner(index.into(), is_v4))).to_vec(),
-        endpoint: None,
-        persistent_keepalive: None,
+    let peer = |index: u8| {
+        let inner = [true, false].map(|is_v4| IpNet::from(inner(index.into(), is_v4)));
+        let peer = Peer::new(public_key(index)).with_name(format!("peer {index}"));
+        peer.with_allowed_ips(inner)
     };
-    let [own_v4, own_v6] = ["10.0.0.1/24", "fd00::1/64"].map(str::parse);
-    let parts = Parts {
-        interface: Interface {
-            private_key: PrivateKey::from_entropy(private_key(OWN)),
-            addresses: [own_v4, own_v6].into_iter().flatten().collect(),
-            mtu: MTU,
-        },
-        peers: vec![peer(0), peer(1)],
-        gateway: Some(Gateway {
-            rules: Vec::new(),
-            default: DefaultAction::Relay,
-            peer_to_peer: true,
-            overlay_exclude: Vec::new(),
-            host_addresses: Vec::new(),
-        }),
-        tcp: Tcp { receive_buffer: 8 << 10, send_buffer: 8 << 10, ..Tcp::default() },
-        mappings: Mappings::default(),
-        limits: Limits {
-            tcp_flows: 8,
-            half_open: 8,
-            udp_flows: 8,
-            icmp_flows: 4,
-            memory: 1 << 20,
-            ..Limits::default()
-        },
-    };
+    let own = ["10.0.0.1/24", "fd00::1/64"].map(str::parse).into_iter().flatten();
+    let interface = Interface::new(PrivateKey::from_entropy(private_key(OWN)), own);
+    let mut gateway = Gateway::default();
+    gateway.peer_to_peer = true;
+    let mut parts = Parts::new(interface);
+    parts.interface.mtu = MTU;
+    parts.peers = vec![peer(0), peer(1)];
+    parts.gateway = Some(gateway);
+    (parts.tcp.receive_buffer, parts.tcp.send_buffer) = (8 << 10, 8 << 10);
+    let limits = &mut parts.limits;
+    (limits.tcp_flows, limits.half_open, limits.udp_flows, limits.icmp_flows) = (8, 8, 8, 4);
+    limits.memory = 1 << 20;
     match Config::new(parts) {
         Ok(config) => Engine::new(&config, [9; 32], now),
         Err(errors) => panic!("{errors:?}"),

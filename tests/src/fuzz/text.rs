@@ -16,13 +16,13 @@ pub(super) fn configuration(data: &[u8]) {
 pub(super) fn value(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     slipwire::fuzz::value(text);
-    if let Ok(key) = PrivateKey::from_base64(text) {
-        assert!(PrivateKey::from_base64(&key.to_base64()).is_ok());
+    if let Ok(key) = text.parse::<PrivateKey>() {
+        assert!(key.to_base64().parse::<PrivateKey>().is_ok());
         let _ = key.public_key();
     }
-    let _ = PresharedKey::from_base64(text);
-    if let Ok(key) = PublicKey::from_base64(text) {
-        assert_eq!(PublicKey::from_base64(&key.to_string()), Ok(key));
+    let _ = text.parse::<PresharedKey>();
+    if let Ok(key) = text.parse::<PublicKey>() {
+        assert_eq!(key.to_string().parse::<PublicKey>(), Ok(key));
     }
     let _ = text.parse::<IpNet>();
     let _ = text.parse::<SocketAddr>();

@@ -207,15 +207,15 @@ impl Plan {
 
 fn host(dice: &mut Dice, mtu_min: u64, is_tight: bool) -> HostPlan {
     let buffers = [4 << 10, 8 << 10, 16 << 10, 64 << 10, 256 << 10];
-    let tcp = Tcp {
-        receive_buffer: dice.pick(&buffers),
-        send_buffer: dice.pick(&buffers),
-        keepalive: dice.pick(&[secs(10), secs(75)]),
-        // Less than who opens has the patience for.
-        connect_timeout: secs(10),
-        idle_timeout: if dice.chance(100) { secs(40) } else { Tcp::default().idle_timeout },
-        ..Tcp::default()
-    };
+    let mut tcp = Tcp::default();
+    tcp.receive_buffer = dice.pick(&buffers);
+    tcp.send_buffer = dice.pick(&buffers);
+    tcp.keepalive = dice.pick(&[secs(10), secs(75)]);
+    // Less than who opens has the patience for.
+    tcp.connect_timeout = secs(10);
+    if dice.chance(100) {
+        tcp.idle_timeout = secs(40);
+    }
     let mut limits = Limits::default();
     if is_tight {
         limits.tcp_flows = dice.between(1, 8) as usize;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 
 use slipwire_core::config::{
-    DefaultAction, Endpoint, Gateway, Interface, MTU_IPV6_MIN, Mappings, Parts, Peer,
+    DefaultAction, Endpoint, Gateway, Interface, MTU_IPV6_MIN, Parts, Peer,
 };
 use slipwire_core::rules::{Rule, RuleAction};
 use slipwire_core::{Config, Engine, Instant, IpNet, PrivateKey, Protocol};
@@ -49,29 +49,22 @@ pub(super) fn config(host: usize, plan: &Plan) -> Config {
         let everything = vec![IpNet::V4(Default::default()), IpNet::V6(Default::default())];
         vec![peer(GATEWAY, everything, endpoint, own.keepalive_secs)]
     };
-    let parts = Parts {
-        interface: Interface {
-            private_key: key(host),
-            addresses: addresses[..if v4_only { 1 } else { 2 }].to_vec(),
-            mtu: own.mtu,
-        },
-        peers,
-        gateway: Some(Gateway {
-            rules: vec![Rule {
-                protocols: vec![Protocol::Tcp],
-                to: addresses.iter().map(|own| IpNet::from(own.addr())).collect(),
-                ports: vec![services()],
-                ..Rule::any(RuleAction::Serve)
-            }],
-            default: if is_gateway { DefaultAction::Relay } else { DefaultAction::Reject },
-            peer_to_peer: is_gateway,
-            overlay_exclude: Vec::new(),
-            host_addresses: Vec::new(),
-        }),
-        tcp: own.tcp.clone(),
-        mappings: Mappings::default(),
-        limits: own.limits.clone(),
-    };
+    let own_addresses = addresses[..if v4_only { 1 } else { 2 }].iter().copied();
+    let mut parts = Parts::new(Interface::new(key(host), own_addresses));
+    parts.interface.mtu = own.mtu;
+    parts.peers = peers;
+    let mut gateway = Gateway::default();
+    gateway.rules.push(Rule {
+        protocols: vec![Protocol::Tcp],
+        to: addresses.iter().map(|own| IpNet::from(own.addr())).collect(),
+        ports: vec![services()],
+        ..Rule::any(RuleAction::Serve)
+    });
+    gateway.default = if is_gateway { DefaultAction::Relay } else { DefaultAction::Reject };
+    gateway.peer_to_peer = is_gateway;
+    parts.gateway = Some(gateway);
+    parts.tcp = own.tcp.clone();
+    parts.limits = own.limits.clone();
     match Config::new(parts) {
         Ok(config) => config,
         Err(errors) => panic!("plans are valid: {errors:?}"),
@@ -79,14 +72,11 @@ pub(super) fn config(host: usize, plan: &Plan) -> Config {
 }
 
 fn peer(host: usize, allowed_ips: Vec<IpNet>, endpoint: Endpoint, keepalive_secs: u16) -> Peer {
-    Peer {
-        name: format!("host {host}"),
-        public_key: key(host).public_key(),
-        preshared_key: None,
-        allowed_ips,
-        endpoint: Some(endpoint),
-        persistent_keepalive: NonZeroU16::new(keepalive_secs),
-    }
+    Peer::new(key(host).public_key())
+        .with_name(format!("host {host}"))
+        .with_allowed_ips(allowed_ips)
+        .with_endpoint(endpoint)
+        .with_persistent_keepalive(NonZeroU16::new(keepalive_secs))
 }
 
 /// A new engine. It starts at the epoch of its host's clock, not now: boringtun asks for the wall

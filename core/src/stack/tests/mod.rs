@@ -30,12 +30,12 @@ use std::time::Duration;
 use smoltcp::wire::{TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 
 use crate::action::Action;
-use crate::config::{Config, DefaultAction, Gateway, Interface, Mappings, Parts, Tcp};
+use crate::config::{Config, DefaultAction, Gateway, Interface, Parts, Tcp};
 use crate::datagram::TrafficClass;
 use crate::flow::NoFlow;
 use crate::id::{FlowId, Identity, PeerId};
 use crate::key::PrivateKey;
-use crate::limits::{Limits, SCRATCH_LEN};
+use crate::limits::SCRATCH_LEN;
 use crate::routing::Route;
 use crate::rules::{Rule, RuleAction};
 use crate::stack::outlet::Outlet;
@@ -143,27 +143,18 @@ impl World {
     }
 
     fn seeded(seed: [u8; 32], change: impl FnOnce(&mut Parts)) -> Self {
+        let own = ["10.0.0.1/24", "fd00::1/64"].map(|address| address.parse().unwrap());
+        let interface = Interface::new(PrivateKey::from_entropy([9; 32]), own);
+        let page = Rule {
+            to: vec!["10.0.0.1/32".parse().unwrap()],
+            ports: vec![8080..=8080],
+            ..Rule::any(RuleAction::Serve)
+        };
+        let gateway = Gateway { rules: vec![page], peer_to_peer: true, ..Gateway::default() };
         let mut parts = Parts {
-            interface: Interface {
-                private_key: PrivateKey::from_entropy([9; 32]),
-                addresses: vec!["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()],
-                mtu: 1420,
-            },
-            peers: Vec::new(),
-            gateway: Some(Gateway {
-                rules: vec![Rule {
-                    to: vec!["10.0.0.1/32".parse().unwrap()],
-                    ports: vec![8080..=8080],
-                    ..Rule::any(RuleAction::Serve)
-                }],
-                default: DefaultAction::Relay,
-                peer_to_peer: true,
-                overlay_exclude: Vec::new(),
-                host_addresses: Vec::new(),
-            }),
+            gateway: Some(gateway),
             tcp: Tcp { receive_buffer: 1 << 16, send_buffer: 1 << 16, ..Tcp::default() },
-            mappings: Mappings::default(),
-            limits: Limits::default(),
+            ..Parts::new(interface)
         };
         change(&mut parts);
         let config = Config::new(parts).unwrap();

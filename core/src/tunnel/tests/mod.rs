@@ -15,11 +15,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use crate::config::{Endpoint, Interface, Mappings, Parts, Tcp};
+use crate::config::{Endpoint, Interface, Parts};
 use crate::ecn::Ecn;
 use crate::egress::Transmit;
 use crate::key::{PresharedKey, PrivateKey};
-use crate::limits::Limits;
 use crate::tunnel::endpoint_mtu::DATA_OVERHEAD;
 use crate::tunnel::*;
 
@@ -52,40 +51,27 @@ fn inner_address(end: usize) -> Ipv4Addr {
 
 /// The end `other` as a peer: reached nowhere, kept alive never.
 fn peer(other: usize) -> config::Peer {
-    config::Peer {
-        name: format!("end {other}"),
-        public_key: private_key(other).public_key(),
-        preshared_key: None,
-        allowed_ips: vec![format!("{}/32", inner_address(other)).parse().unwrap()],
-        endpoint: None,
-        persistent_keepalive: None,
-    }
+    config::Peer::new(private_key(other).public_key())
+        .with_name(format!("end {other}"))
+        .with_allowed_ips([format!("{}/32", inner_address(other)).parse().unwrap()])
 }
 
 /// The same with its address known.
 fn reachable(other: usize) -> config::Peer {
-    config::Peer { endpoint: Some(Endpoint::Address(outer(other))), ..peer(other) }
+    peer(other).with_endpoint(outer(other))
 }
 
 /// The same, with persistent keepalive too.
 fn kept_alive(other: usize) -> config::Peer {
-    config::Peer { persistent_keepalive: NonZeroU16::new(25), ..reachable(other) }
+    reachable(other).with_persistent_keepalive(NonZeroU16::new(25))
 }
 
 fn config(end: usize, peers: Vec<config::Peer>) -> Config {
-    Config::new(Parts {
-        interface: Interface {
-            private_key: private_key(end),
-            addresses: vec![format!("{}/24", inner_address(end)).parse().unwrap()],
-            mtu: MTU,
-        },
-        peers,
-        gateway: None,
-        tcp: Tcp::default(),
-        mappings: Mappings::default(),
-        limits: Limits::default(),
-    })
-    .unwrap()
+    let address = format!("{}/24", inner_address(end)).parse().unwrap();
+    let mut parts = Parts::new(Interface::new(private_key(end), [address]));
+    parts.interface.mtu = MTU;
+    parts.peers = peers;
+    Config::new(parts).unwrap()
 }
 
 /// An IPv4 packet of `len` bytes (24 or more) that carries a number.

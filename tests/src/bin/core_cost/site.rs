@@ -8,8 +8,8 @@ use std::time::{Duration, Instant as Clock};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use slipwire_core::{
-    Action, Config, Engine, FlowId, Instant, IpNet, Limits, PrivateKey, Protocol, Share,
-    config::{DefaultAction, Endpoint, Gateway, Interface, Mappings, Parts, Peer, Tcp},
+    Action, Config, Engine, FlowId, Instant, IpNet, PrivateKey, Protocol, Share,
+    config::{Gateway, Interface, Parts, Peer},
     rules::{ProxyProtocol, Rule, RuleAction},
 };
 
@@ -425,17 +425,12 @@ fn key(client: Option<usize>) -> PrivateKey {
 }
 
 fn peer(client: Option<usize>) -> Peer {
-    let (allowed, endpoint) = match client {
-        Some(client) => (inner(client), None),
-        None => (net(Ipv4Addr::UNSPECIFIED, 0), Some(Endpoint::Address(GATEWAY_ADDRESS))),
-    };
-    Peer {
-        name: client.map_or_else(|| "gateway".into(), |client| format!("client {client}")),
-        public_key: key(client).public_key(),
-        preshared_key: None,
-        allowed_ips: vec![allowed],
-        endpoint,
-        persistent_keepalive: None,
+    let allowed = client.map_or_else(|| net(Ipv4Addr::UNSPECIFIED, 0), inner);
+    let name = client.map_or_else(|| "gateway".into(), |client| format!("client {client}"));
+    let peer = Peer::new(key(client).public_key()).with_name(name).with_allowed_ips([allowed]);
+    match client {
+        Some(_) => peer,
+        None => peer.with_endpoint(GATEWAY_ADDRESS),
     }
 }
 
@@ -449,13 +444,8 @@ fn gateway(scale: Scale) -> Result<Engine> {
         to: vec![net(Ipv4Addr::from_bits(0x2000_0000 + ((place as u32) << 8)), 24)],
         ..Rule::any(RuleAction::Relay { proxy_protocol: ProxyProtocol::Off })
     };
-    let gateway = Gateway {
-        rules: (0..scale.rules).map(rule).collect(),
-        default: DefaultAction::Relay,
-        peer_to_peer: false,
-        overlay_exclude: Vec::new(),
-        host_addresses: Vec::new(),
-    };
+    let mut gateway = Gateway::default();
+    gateway.rules.extend((0..scale.rules).map(rule));
     let peers = (0..scale.peers).map(|client| peer(Some(client))).collect();
     engine(
         None,
@@ -473,20 +463,13 @@ fn engine(
     gateway: Option<Gateway>,
     buffer: usize,
 ) -> Result<Engine> {
-    let limits = Limits {
-        tcp_flows: 65_536,
-        udp_flows: 65_536,
-        per_peer: Share::percent(100).context("no share")?,
-        ..Limits::default()
-    };
-    let parts = Parts {
-        interface: Interface { private_key: key(client), addresses: vec![address], mtu: MTU },
-        peers,
-        gateway,
-        tcp: Tcp { receive_buffer: buffer, send_buffer: buffer, ..Tcp::default() },
-        mappings: Mappings::default(),
-        limits,
-    };
+    let mut parts = Parts::new(Interface::new(key(client), [address]));
+    parts.interface.mtu = MTU;
+    parts.peers = peers;
+    parts.gateway = gateway;
+    (parts.tcp.receive_buffer, parts.tcp.send_buffer) = (buffer, buffer);
+    (parts.limits.tcp_flows, parts.limits.udp_flows) = (65_536, 65_536);
+    parts.limits.per_peer = Share::percent(100).context("no share")?;
     let config = Config::new(parts)?;
     Ok(Engine::new(&config, [client.map_or(0, |client| client as u8); 32], Instant::ZERO))
 }
