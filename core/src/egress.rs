@@ -40,13 +40,13 @@ pub struct Transmit<'a> {
 
 /// Where a datagram goes, the address of ours that it should leave from, and its mark.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Way {
+pub(crate) struct DatagramWay {
     pub(crate) to: SocketAddr,
     pub(crate) from: Option<IpAddr>,
     pub(crate) ecn: Ecn,
 }
 
-impl From<SocketAddr> for Way {
+impl From<SocketAddr> for DatagramWay {
     fn from(to: SocketAddr) -> Self {
         Self { to, from: None, ecn: Ecn::NotEct }
     }
@@ -78,19 +78,23 @@ impl Egress {
 
     /// Room for one datagram of `len` bytes that carries data. `None`: no room for data, or no
     /// datagram can be that long.
-    pub(crate) fn reserve(&mut self, way: Way, len: usize) -> Option<Reservation<'_>> {
+    pub(crate) fn reserve(&mut self, way: DatagramWay, len: usize) -> Option<Reservation<'_>> {
         self.reserve_within(TRAINS_MAX - TRAINS_RESERVED, way, len)
     }
 
     /// The same for a handshake or a keepalive, which may use the room that data must leave.
-    pub(crate) fn reserve_control(&mut self, way: Way, len: usize) -> Option<Reservation<'_>> {
+    pub(crate) fn reserve_control(
+        &mut self,
+        way: DatagramWay,
+        len: usize,
+    ) -> Option<Reservation<'_>> {
         self.reserve_within(TRAINS_MAX, way, len)
     }
 
     fn reserve_within(
         &mut self,
         trains_max: usize,
-        way: Way,
+        way: DatagramWay,
         len: usize,
     ) -> Option<Reservation<'_>> {
         if len == 0 || len > DATAGRAM_LEN_MAX {
@@ -106,7 +110,7 @@ impl Egress {
         Some(Reservation { egress: self, index, len })
     }
 
-    fn begin(&mut self, way: Way) -> usize {
+    fn begin(&mut self, way: DatagramWay) -> usize {
         let buffer =
             self.spare.pop().unwrap_or_else(|| vec![0; DATAGRAM_LEN_MAX].into_boxed_slice());
         self.trains.push_back(Train::new(way, buffer));
@@ -174,7 +178,7 @@ impl Drop for Reservation<'_> {
 
 #[derive(Debug)]
 struct Train {
-    way: Way,
+    way: DatagramWay,
     /// Set by the first datagram.
     segment_size: usize,
     segments: usize,
@@ -184,11 +188,11 @@ struct Train {
 }
 
 impl Train {
-    const fn new(way: Way, buffer: Box<[u8]>) -> Self {
+    const fn new(way: DatagramWay, buffer: Box<[u8]>) -> Self {
         Self { way, segment_size: 0, segments: 0, len: 0, transmitted: 0, buffer }
     }
 
-    fn takes(&self, way: Way, len: usize) -> bool {
+    fn takes(&self, way: DatagramWay, len: usize) -> bool {
         let sealed = self.len < self.segments * self.segment_size;
         !sealed
             && self.way == way
@@ -237,8 +241,8 @@ mod tests {
     const A: &str = "192.0.2.1:51820";
     const B: &str = "[2001:db8::2]:51820";
 
-    fn way(destination: &str) -> Way {
-        Way::from(destination.parse::<SocketAddr>().unwrap())
+    fn way(destination: &str) -> DatagramWay {
+        DatagramWay::from(destination.parse::<SocketAddr>().unwrap())
     }
 
     fn push(egress: &mut Egress, destination: &str, len: usize, mark: u8) -> bool {
@@ -317,7 +321,7 @@ mod tests {
     fn a_train_has_one_source() {
         let mut egress = Egress::new();
         for source in [None, Some("192.0.2.9".parse().unwrap()), None] {
-            egress.reserve(Way { from: source, ..way(A) }, 10).unwrap().commit(10);
+            egress.reserve(DatagramWay { from: source, ..way(A) }, 10).unwrap().commit(10);
         }
         let mut sources = Vec::new();
         while let Some(train) = egress.front() {
@@ -332,7 +336,7 @@ mod tests {
         let mut egress = Egress::new();
         let marks = [Ecn::NotEct, Ecn::NotEct, Ecn::Ce, Ecn::NotEct];
         for ecn in marks {
-            egress.reserve(Way { ecn, ..way(A) }, 10).unwrap().commit(10);
+            egress.reserve(DatagramWay { ecn, ..way(A) }, 10).unwrap().commit(10);
         }
         let mut seen = Vec::new();
         while let Some(train) = egress.front() {

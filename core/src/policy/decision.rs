@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::flow::{Protocol, Target};
-use crate::policy::{Course, Direction, OverlaySay, Owner, Policy, Verdict, Who};
+use crate::policy::{Course, OverlaySay, Owner, Policy, Toward, Verdict, Who};
 use crate::rules::Query;
 
 /// What becomes of a flow, and the rule that decided, by its place; `None` where no rule matched.
@@ -45,7 +45,7 @@ impl Config {
         let policy = Policy::new(parts.gateway.clone(), &parts.interface.addresses);
         let destination = query.destination.ip();
         let is_own = parts.interface.addresses.iter().any(|own| own.addr() == destination);
-        let direction = if is_own { Direction::Own } else { Direction::Host };
+        let toward = if is_own { Toward::Own } else { Toward::Host };
         if is_own && query.protocol == Protocol::Icmp {
             return Decision { rule: None, outcome: Outcome::Answered };
         }
@@ -53,7 +53,7 @@ impl Config {
             return Decision { rule: None, outcome };
         }
         let rule = policy.rule_for(query).map(|(place, _)| place);
-        let outcome = match policy.decide(query, direction) {
+        let outcome = match policy.decide(query, toward) {
             Verdict::Offer(offer) => Outcome::Offered(offer.target),
             Verdict::Reject | Verdict::Closed => Outcome::Rejected,
             Verdict::Protected => Outcome::Protected,

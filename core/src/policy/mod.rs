@@ -16,7 +16,7 @@ use crate::rules::{Query, RedirectTarget, Rule, RuleAction, Rules};
 
 /// Where a packet is meant to go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Direction {
+pub(crate) enum Toward {
     /// One of our own tunnel addresses.
     Own,
     /// The host's network.
@@ -237,26 +237,26 @@ impl Policy {
     }
 
     /// The verdict on a new flow. Nobody can listen on port 0 (RFC 6335, section 6).
-    pub(crate) fn decide(&self, query: &Query, direction: Direction) -> Verdict {
+    pub(crate) fn decide(&self, query: &Query, toward: Toward) -> Verdict {
         let has_ports = query.protocol != Protocol::Icmp;
-        match self.decide_any_port(query, direction) {
+        match self.decide_any_port(query, toward) {
             Verdict::Offer(_) if has_ports && query.destination.port() == 0 => Verdict::Closed,
             verdict => verdict,
         }
     }
 
-    fn decide_any_port(&self, query: &Query, direction: Direction) -> Verdict {
+    fn decide_any_port(&self, query: &Query, toward: Toward) -> Verdict {
         let Some(gateway) = &self.gateway else {
-            return match direction {
-                Direction::Own => Verdict::Reject,
-                Direction::Host => Verdict::Drop,
+            return match toward {
+                Toward::Own => Verdict::Reject,
+                Toward::Host => Verdict::Drop,
             };
         };
         let Some((place, rule)) = self.rule_for(query) else {
-            return match (direction, gateway.default) {
-                (Direction::Own, _) | (_, DefaultAction::Reject) => Verdict::Reject,
-                (Direction::Host, DefaultAction::Drop) => Verdict::Drop,
-                (Direction::Host, DefaultAction::Relay) => {
+            return match (toward, gateway.default) {
+                (Toward::Own, _) | (_, DefaultAction::Reject) => Verdict::Reject,
+                (Toward::Host, DefaultAction::Drop) => Verdict::Drop,
+                (Toward::Host, DefaultAction::Relay) => {
                     self.relay(query, &[], Offer::plain(Target::Host(query.destination)))
                 }
             };
@@ -267,10 +267,10 @@ impl Policy {
             Offer { target, rule: Some(place), proxy_protocol }
         };
         match &rule.action {
-            RuleAction::Relay { proxy_protocol } => match direction {
+            RuleAction::Relay { proxy_protocol } => match toward {
                 // Behind our own address is nothing but what rules put there.
-                Direction::Own => Verdict::Reject,
-                Direction::Host => {
+                Toward::Own => Verdict::Reject,
+                Toward::Host => {
                     let target = Target::Host(query.destination);
                     self.relay(query, &rule.to, offer(target, *proxy_protocol))
                 }
@@ -371,7 +371,7 @@ mod tests {
     }
 
     fn tcp(policy: &Policy, destination: &str) -> Verdict {
-        policy.decide(&query(Protocol::Tcp, destination), Direction::Host)
+        policy.decide(&query(Protocol::Tcp, destination), Toward::Host)
     }
 
     fn host(target: &str) -> Target {
@@ -382,7 +382,7 @@ mod tests {
     fn without_a_gateway_nothing_is_reached() {
         let policy = Policy::new(None, &[]);
         assert_eq!(tcp(&policy, "8.8.8.8:53"), Verdict::Drop);
-        let own = policy.decide(&query(Protocol::Tcp, "10.0.0.1:80"), Direction::Own);
+        let own = policy.decide(&query(Protocol::Tcp, "10.0.0.1:80"), Toward::Own);
         assert_eq!(own, Verdict::Reject);
         assert!(!policy.allows_overlay());
     }
@@ -439,12 +439,12 @@ mod tests {
             rule: Some(0),
             proxy_protocol: ProxyProtocol::V1,
         };
-        for (destination, direction) in [
-            ("10.0.0.1:443", Direction::Own),
-            ("8.8.8.8:443", Direction::Host),
-            ("127.0.0.1:443", Direction::Host),
+        for (destination, toward) in [
+            ("10.0.0.1:443", Toward::Own),
+            ("8.8.8.8:443", Toward::Host),
+            ("127.0.0.1:443", Toward::Host),
         ] {
-            let verdict = policy.decide(&query(Protocol::Tcp, destination), direction);
+            let verdict = policy.decide(&query(Protocol::Tcp, destination), toward);
             assert_eq!(verdict, Verdict::Offer(expected.clone()), "{destination}");
         }
     }
@@ -452,7 +452,7 @@ mod tests {
     #[test]
     fn only_connections_are_introduced() {
         let policy = gateway(DefaultAction::Drop, vec![rule("", redirect("127.0.0.1:53"))]);
-        let udp = policy.decide(&query(Protocol::Udp, "8.8.8.8:53"), Direction::Host);
+        let udp = policy.decide(&query(Protocol::Udp, "8.8.8.8:53"), Toward::Host);
         let offer = Offer { rule: Some(0), ..Offer::plain(host("127.0.0.1:53")) };
         assert_eq!(udp, Verdict::Offer(offer));
     }
@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn our_own_address_is_not_relayed() {
         let policy = gateway(DefaultAction::Relay, vec![rule("10.0.0.1/32", RELAY)]);
-        let own = policy.decide(&query(Protocol::Tcp, "10.0.0.1:80"), Direction::Own);
+        let own = policy.decide(&query(Protocol::Tcp, "10.0.0.1:80"), Toward::Own);
         assert_eq!(own, Verdict::Reject);
     }
 

@@ -15,7 +15,7 @@ const PACKET_LEN_MAX: usize = 12 << 10;
 
 /// What waits for more.
 #[derive(Debug)]
-struct Held {
+struct HeldSegment {
     flow: FlowId,
     peer: PeerId,
     header: Header,
@@ -26,7 +26,7 @@ struct Held {
 /// Room for one packet that grows.
 #[derive(Debug, Default)]
 pub(crate) struct Coalescer {
-    held: Option<Held>,
+    held: Option<HeldSegment>,
     bytes: Vec<u8>,
 }
 
@@ -45,7 +45,7 @@ impl Coalescer {
             return false;
         }
         let next = segment.seq_number() + len;
-        self.held = Some(Held { flow, peer, header: packet.header(), next });
+        self.held = Some(HeldSegment { flow, peer, header: packet.header(), next });
         self.bytes.clear();
         self.bytes.extend_from_slice(packet.bytes());
         true
@@ -77,7 +77,7 @@ impl Coalescer {
     /// Takes out what there is, together with its room, which is to be given
     /// [back](Self::give_back).
     pub(crate) fn take(&mut self) -> Option<(FlowId, Header, Vec<u8>)> {
-        let Held { flow, header, .. } = self.held.take()?;
+        let HeldSegment { flow, header, .. } = self.held.take()?;
         Some((flow, header, std::mem::take(&mut self.bytes)))
     }
 

@@ -18,7 +18,7 @@ use crate::stack::outlet::{Exit, Outlet};
 use crate::stack::packet::icmp::{self, HEADER_LEN, Reason, Version};
 use crate::stack::packet::{Packet, mark, write_icmp, write_udp};
 use crate::stack::table::{FlowKind, new_meta};
-use crate::stack::tcp::{self, Addresses, Connection, Stage, TcpFlow};
+use crate::stack::tcp::{self, Addresses, Connection, FlowStage, TcpFlow};
 use crate::stats::Counter;
 use crate::time::Instant;
 
@@ -32,7 +32,7 @@ impl Stack {
         let mtu = self.packet_max(key.peer, Version::of(key.inner.ip()), outlet);
         let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut());
         let (Some(ends), Some(tcp)) = (key.ends(), tcp) else { return };
-        if !matches!(tcp.stage(), Stage::Offered(_)) {
+        if !matches!(tcp.stage(), FlowStage::Offered(_)) {
             return;
         }
         let begin = self.sequence_numbers.initial(ends, now);
@@ -86,7 +86,7 @@ impl Stack {
     ) {
         let Some(flow) = self.flows.get(id) else { return };
         let key = flow.key;
-        if let Some(Stage::Offered(syn)) = flow.tcp().map(TcpFlow::stage) {
+        if let Some(FlowStage::Offered(syn)) = flow.tcp().map(TcpFlow::stage) {
             let mut syn = syn.clone();
             self.refuse_syn(&key, &mut syn, refusal, outlet, now);
         }

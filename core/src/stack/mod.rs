@@ -60,7 +60,7 @@ use crate::stack::packet::reassembly::Fragments;
 use crate::stack::ports::Ports;
 pub(crate) use crate::stack::setup::Setup;
 use crate::stack::table::{FlowKind, FlowTable};
-use crate::stack::tcp::{Next, SequenceNumbers, Stage, TcpFlow, TimeWaits};
+use crate::stack::tcp::{FlowStage, NextTurn, SequenceNumbers, TcpFlow, TimeWaits};
 use crate::stats::Counter;
 use crate::time::Instant;
 use crate::timer::Timers;
@@ -259,8 +259,8 @@ impl Stack {
         let key = flow.key;
         let mut exit = Exit { outlet, scratch: &mut self.scratch };
         match flow.tcp_mut().map(TcpFlow::stage_mut) {
-            Some(Stage::Live(connection)) => connection.send_reset(&mut exit),
-            Some(Stage::Offered(syn)) => tcp::refuse_syn(&key, syn, &mut exit),
+            Some(FlowStage::Live(connection)) => connection.send_reset(&mut exit),
+            Some(FlowStage::Offered(syn)) => tcp::refuse_syn(&key, syn, &mut exit),
             None => {}
         }
     }
@@ -316,19 +316,19 @@ impl Stack {
         }
         self.account(id);
         match next {
-            Next::Rest(deadline) => {
+            NextTurn::Rest(deadline) => {
                 if let Some(deadline) = deadline {
                     self.tcp_timers.set_no_later(id.slot(), deadline);
                 }
             }
-            Next::Again => {
+            NextTurn::Again => {
                 if let Some(flow) = self.flows.get_mut(id) {
                     flow.ready = true;
                 }
                 let queue = if outlet.has_room() { &mut self.ready } else { &mut self.blocked };
                 queue.push_back(id);
             }
-            Next::Over => {
+            NextTurn::Over => {
                 if self.is_offered(id) {
                     self.refuse_offer(id, Refusal::TimedOut, outlet, now);
                 }
@@ -371,7 +371,7 @@ impl Stack {
 
     fn is_offered(&self, id: FlowId) -> bool {
         let tcp = self.flows.get(id).and_then(|flow| flow.tcp());
-        tcp.is_some_and(|tcp| matches!(tcp.stage(), Stage::Offered(_)))
+        tcp.is_some_and(|tcp| matches!(tcp.stage(), FlowStage::Offered(_)))
     }
 
     fn make_ready(&mut self, id: FlowId) {
@@ -401,7 +401,7 @@ impl Stack {
             FlowKind::Tcp(tcp) => {
                 self.memory.account(flow.key.peer, tcp.accounted(), 0);
                 self.memory.forget(flow.key.peer, id);
-                if matches!(tcp.stage(), Stage::Offered(_)) {
+                if matches!(tcp.stage(), FlowStage::Offered(_)) {
                     self.flows.leave_half_open(flow.key.peer);
                 }
             }

@@ -19,7 +19,7 @@ use crate::stack::outlet::Outlet;
 use crate::stack::packet::icmp::{self, Quoted, QuotedProtocol, Reason, Version};
 use crate::stack::packet::{Packet, fragmentation};
 use crate::stack::table::FlowKind;
-use crate::stack::tcp::Stage;
+use crate::stack::tcp::FlowStage;
 use crate::stats::Counter;
 use crate::time::Instant;
 
@@ -155,7 +155,7 @@ impl Stack {
         let speaks_as_one = flow.key.outer.is_some();
         let is_news = match (&mut flow.kind, quoted.protocol) {
             (FlowKind::Tcp(tcp), QuotedProtocol::Tcp(sequence)) => {
-                let Stage::Live(connection) = tcp.stage_mut() else { return None };
+                let FlowStage::Live(connection) = tcp.stage_mut() else { return None };
                 connection.sent(sequence).then(|| connection.handle_too_big(mtu, now))?
             }
             (FlowKind::Mapping(mapping), QuotedProtocol::Udp | QuotedProtocol::Echo) => {

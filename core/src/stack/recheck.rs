@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::bucket::Bucket;
 use crate::flow::{Abort, Target};
 use crate::id::{FlowId, PeerId};
-use crate::policy::{Course, Direction, Owner, Verdict};
+use crate::policy::{Course, Owner, Toward, Verdict};
 use crate::rules::{Query, Rule};
 use crate::stack::Stack;
 use crate::stack::outlet::Outlet;
@@ -93,11 +93,11 @@ impl Stack {
         }
         let (key, destination) = (flow.key, flow.meta.destination);
         let is_own = own_addresses.iter().any(|own| own.addr() == destination.ip());
-        let direction = if is_own { Direction::Own } else { Direction::Host };
+        let toward = if is_own { Toward::Own } else { Toward::Host };
         let peer = flow.meta.peer.public_key;
         let decide = |destination: SocketAddr| {
             let (protocol, source) = (key.protocol, key.inner.ip());
-            policy.decide(&Query { peer, protocol, source, destination }, direction)
+            policy.decide(&Query { peer, protocol, source, destination }, toward)
         };
         match &mut flow.kind {
             // It speaks with many hosts, each of which was judged by itself.

@@ -17,7 +17,7 @@ use crate::stack::limit::eviction::Sort;
 use crate::stack::limit::shares::Ranking;
 use crate::stack::mapping::Mapping;
 use crate::stack::outlet::Outlet;
-use crate::stack::tcp::{Stage, TcpFlow};
+use crate::stack::tcp::{FlowStage, TcpFlow};
 use crate::state::{FlowState, FlowStatus, Transfer};
 use crate::time::Instant;
 
@@ -45,9 +45,9 @@ impl Flow {
         let has_socket = has_socket(self.key.protocol, &self.meta.target);
         match (&self.kind, self.key.protocol) {
             (FlowKind::Tcp(tcp), _) => match tcp.stage() {
-                Stage::Offered(_) => Sort::Connecting,
-                Stage::Live(_) if has_socket => Sort::Connected,
-                Stage::Live(_) => Sort::Served,
+                FlowStage::Offered(_) => Sort::Connecting,
+                FlowStage::Live(_) if has_socket => Sort::Connected,
+                FlowStage::Live(_) => Sort::Served,
             },
             (FlowKind::Mapping(_), Protocol::Icmp) => Sort::Echo,
             (FlowKind::Mapping(_), _) if has_socket => Sort::Udp,

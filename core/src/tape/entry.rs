@@ -133,7 +133,7 @@ pub(crate) enum Output<'a> {
     /// The next action, when it was asked for.
     Action(Option<Action>),
     /// The next datagram for a host, when it was asked for.
-    Datagram(Option<Datagram>),
+    Datagram(Option<TapedDatagram>),
 }
 
 /// Bytes of a flow.
@@ -146,7 +146,7 @@ pub(crate) struct Lent {
 
 /// A datagram for a host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct Datagram {
+pub(crate) struct TapedDatagram {
     pub(crate) flow: FlowId,
     pub(crate) remote: SocketAddr,
     pub(crate) travel: Travel,
@@ -173,7 +173,7 @@ impl<'a> Output<'a> {
 
     /// A datagram for a host, if there is one.
     pub(crate) fn datagram(datagram: Option<&crate::Datagram<'_>>) -> Self {
-        Self::Datagram(datagram.map(|datagram| Datagram {
+        Self::Datagram(datagram.map(|datagram| TapedDatagram {
             flow: datagram.flow,
             remote: datagram.remote,
             travel: datagram.travel,

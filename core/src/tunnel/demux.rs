@@ -21,7 +21,7 @@ const INDEX_MASK: u32 = u32::MAX >> SESSION_BITS;
 
 /// A datagram in the shape of a WireGuard message; nothing in it is verified.
 #[derive(Debug)]
-pub(super) enum Message<'a> {
+pub(super) enum WireGuardMessage<'a> {
     /// The first message of a handshake.
     Initiation(HandshakeInit<'a>),
     /// The second message of a handshake.
@@ -43,7 +43,7 @@ pub(super) enum Message<'a> {
     },
 }
 
-impl<'a> Message<'a> {
+impl<'a> WireGuardMessage<'a> {
     /// Reads the type, and checks the length that goes with it.
     pub(super) fn parse(datagram: &'a [u8]) -> Option<Self> {
         Some(match Tunn::parse_incoming_packet(datagram).ok()? {
@@ -132,13 +132,13 @@ mod tests {
         for (kind, len) in [(1_u32, 148), (2, 92), (3, 64), (4, 32)] {
             let mut datagram = [0; 150];
             datagram[..4].copy_from_slice(&kind.to_le_bytes());
-            assert!(Message::parse(&datagram[..len]).is_some());
-            assert!(Message::parse(&datagram[..len - 1]).is_none());
-            assert_eq!(Message::parse(&datagram[..len + 1]).is_some(), kind == 4);
+            assert!(WireGuardMessage::parse(&datagram[..len]).is_some());
+            assert!(WireGuardMessage::parse(&datagram[..len - 1]).is_none());
+            assert_eq!(WireGuardMessage::parse(&datagram[..len + 1]).is_some(), kind == 4);
             datagram[1] = 1;
-            assert!(Message::parse(&datagram[..len]).is_none(), "reserved bytes are zero");
+            assert!(WireGuardMessage::parse(&datagram[..len]).is_none(), "reserved bytes are zero");
         }
-        assert!(Message::parse(&[]).is_none());
+        assert!(WireGuardMessage::parse(&[]).is_none());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::config;
-use crate::egress::Way;
+use crate::egress::DatagramWay;
 use crate::limits::ENDPOINT_ADDRESSES_MAX;
 use crate::time::Instant;
 
@@ -20,7 +20,7 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// The endpoint of one peer.
 #[derive(Debug)]
-pub(super) struct Endpoint {
+pub(super) struct PeerEndpoint {
     name: Option<(String, u16)>,
     /// The configured address, or what the name resolved to.
     configured: Vec<SocketAddr>,
@@ -30,13 +30,13 @@ pub(super) struct Endpoint {
     tried: Option<SocketAddr>,
     /// Our address that the peer last wrote to.
     local: Option<IpAddr>,
-    question: Question,
+    question: ResolveQuestion,
     retry: Duration,
 }
 
 /// Whether the embedder has to resolve the name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Question {
+enum ResolveQuestion {
     None,
     Open,
     Asked,
@@ -54,7 +54,7 @@ pub(super) enum Resolution {
     Unchanged,
 }
 
-impl Endpoint {
+impl PeerEndpoint {
     /// An endpoint as configured. A name is to be resolved at once.
     pub(super) fn new(endpoint: Option<&config::Endpoint>) -> Self {
         let (name, address) = match endpoint {
@@ -63,7 +63,7 @@ impl Endpoint {
             None => (None, None),
         };
         Self {
-            question: if name.is_some() { Question::Open } else { Question::None },
+            question: if name.is_some() { ResolveQuestion::Open } else { ResolveQuestion::None },
             name,
             configured: address.into_iter().collect(),
             heard: None,
@@ -84,14 +84,14 @@ impl Endpoint {
     }
 
     /// The way of data, and of everything else that answers what the peer was heard to say.
-    pub(super) fn way(&self) -> Option<Way> {
-        self.in_use().map(|to| Way { from: self.local, ..Way::from(to) })
+    pub(super) fn way(&self) -> Option<DatagramWay> {
+        self.in_use().map(|to| DatagramWay { from: self.local, ..DatagramWay::from(to) })
     }
 
     /// The way of our own handshakes.
-    pub(super) fn handshake_way(&self) -> Option<Way> {
+    pub(super) fn handshake_way(&self) -> Option<DatagramWay> {
         // If the last one was lost our own address may be what is wrong: the system chooses anew.
-        self.tried.map(Way::from).or_else(|| self.way())
+        self.tried.map(DatagramWay::from).or_else(|| self.way())
     }
 
     /// Whether the configuration says where the peer is, so that it should answer.
@@ -123,16 +123,16 @@ impl Endpoint {
 
     /// Asks for the name to be resolved, unless that is under way or was tried just now.
     pub(super) fn ask(&mut self) {
-        if self.name.is_some() && self.question == Question::None {
-            self.question = Question::Open;
+        if self.name.is_some() && self.question == ResolveQuestion::None {
+            self.question = ResolveQuestion::Open;
         }
     }
 
     /// Says once that the embedder has to resolve the name.
     pub(super) fn take_question(&mut self) -> bool {
-        let open = self.question == Question::Open;
+        let open = self.question == ResolveQuestion::Open;
         if open {
-            self.question = Question::Asked;
+            self.question = ResolveQuestion::Asked;
         }
         open
     }
@@ -153,28 +153,28 @@ impl Endpoint {
         }
         if self.in_use().is_some() {
             // Whoever finds it silent asks again.
-            self.question = Question::None;
+            self.question = ResolveQuestion::None;
             self.retry = RETRY_MIN;
             return if was_known { Resolution::Unchanged } else { Resolution::Found };
         }
         let is_first = self.retry == RETRY_MIN;
-        self.question = Question::Later(now + self.retry);
+        self.question = ResolveQuestion::Later(now + self.retry);
         self.retry = (self.retry * 2).min(RETRY_MAX);
         if is_first { Resolution::Failed } else { Resolution::Unchanged }
     }
 
     /// Opens the question again when its wait is over.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        if matches!(self.question, Question::Later(at) if at <= now) {
-            self.question = Question::Open;
+        if matches!(self.question, ResolveQuestion::Later(at) if at <= now) {
+            self.question = ResolveQuestion::Open;
         }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(super) const fn deadline(&self) -> Option<Instant> {
         match self.question {
-            Question::Later(at) => Some(at),
-            Question::None | Question::Open | Question::Asked => None,
+            ResolveQuestion::Later(at) => Some(at),
+            ResolveQuestion::None | ResolveQuestion::Open | ResolveQuestion::Asked => None,
         }
     }
 }
@@ -191,9 +191,9 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn named() -> Endpoint {
+    fn named() -> PeerEndpoint {
         let name = config::Endpoint::Name { host: "vpn.example.com".into(), port: 51820 };
-        Endpoint::new(Some(&name))
+        PeerEndpoint::new(Some(&name))
     }
 
     #[test]
@@ -247,7 +247,7 @@ mod tests {
         let mut tried = Vec::new();
         for _ in 0..4 {
             endpoint.try_next();
-            let Way { to, from, .. } = endpoint.handshake_way().unwrap();
+            let DatagramWay { to, from, .. } = endpoint.handshake_way().unwrap();
             assert_eq!(from, None);
             tried.push(to.to_string());
         }
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_peer_without_any_address_has_none_to_try() {
-        let mut endpoint = Endpoint::new(None);
+        let mut endpoint = PeerEndpoint::new(None);
         endpoint.try_next();
         endpoint.ask();
         assert_eq!((endpoint.in_use(), endpoint.take_question()), (None, false));

@@ -3,7 +3,7 @@
 //!
 //! The embedder's system knows about its own network devices and routes, and is asked whenever a
 //! session begins; and it may refuse a datagram for its size. Where the datagrams go is the
-//! [`Endpoint`](super::endpoint)'s to say: what is known here is about one address, and is of no
+//! [`PeerEndpoint`](super::endpoint)'s to say: what is known here is about one address, and is of no
 //! account as soon as another is in use.
 
 use std::net::IpAddr;
@@ -42,7 +42,7 @@ const fn advisable_mtu(carried: u16) -> u16 {
 pub(super) struct Carriage {
     /// Whose path it is, for logs.
     peer: Arc<Identity>,
-    question: Question,
+    question: MtuQuestion,
     /// The largest packet as configured.
     mtu: u16,
     /// The address that the rest is about.
@@ -56,7 +56,7 @@ pub(super) struct Carriage {
 
 /// Whether the embedder is to measure the path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Question {
+enum MtuQuestion {
     None,
     Open,
     /// Waits to be taken.
@@ -79,7 +79,7 @@ impl Carriage {
     pub(super) const fn new(peer: Arc<Identity>, mtu: u16) -> Self {
         Self {
             peer,
-            question: Question::Open,
+            question: MtuQuestion::Open,
             mtu,
             address: None,
             measured: mtu,
@@ -90,23 +90,23 @@ impl Carriage {
 
     /// Asks for the path to be measured, now or as soon as there is an endpoint.
     pub(super) fn ask(&mut self) {
-        if self.question == Question::None {
-            self.question = Question::Open;
+        if self.question == MtuQuestion::None {
+            self.question = MtuQuestion::Open;
         }
     }
 
     /// Says once that there is a question to be taken.
     pub(super) fn open_question(&mut self) -> bool {
-        let is_open = self.question == Question::Open;
+        let is_open = self.question == MtuQuestion::Open;
         if is_open {
-            self.question = Question::Queued;
+            self.question = MtuQuestion::Queued;
         }
         is_open
     }
 
     /// Takes the question.
     pub(super) const fn take_question(&mut self) {
-        self.question = Question::None;
+        self.question = MtuQuestion::None;
     }
 
     /// Bytes of the largest packet that gets to `in_use` in one datagram, [`MTU_MIN`] to the

@@ -71,7 +71,7 @@ pub(super) enum Effort {
 
 /// What the gate says.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum GateVerdict {
     /// The message may be handled; what comes of it is to be told.
     Admitted(Proof),
     /// The sender is to show first that it receives at its address: this is the answer to it.
@@ -106,17 +106,17 @@ impl Gate {
         source: IpAddr,
         datagram: &[u8],
         now: Instant,
-    ) -> Verdict {
+    ) -> GateVerdict {
         let mut cookie_reply = [0; COOKIE_REPLY_LEN];
         let proof = match self.macs.verify_packet(Some(source), datagram, &mut cookie_reply) {
             Ok(_) => Proof::Cookie,
             Err(TunnResult::WriteToNetwork(_)) => Proof::None,
-            Err(_) => return Verdict::Refused(Counter::DropHandshake),
+            Err(_) => return GateVerdict::Refused(Counter::DropHandshake),
         };
         match (self.account(kind).admits(proof, source, now), proof) {
-            (true, _) => Verdict::Admitted(proof),
-            (false, Proof::None) => Verdict::Challenged(cookie_reply),
-            (false, Proof::Cookie) => Verdict::Refused(Counter::DropHandshakeRate),
+            (true, _) => GateVerdict::Admitted(proof),
+            (false, Proof::None) => GateVerdict::Challenged(cookie_reply),
+            (false, Proof::Cookie) => GateVerdict::Refused(Counter::DropHandshakeRate),
         }
     }
 
@@ -240,10 +240,10 @@ mod tests {
         }
 
         /// Handles an initiation, if it is admitted.
-        fn handle(&mut self, source: [u8; 4], initiation: &[u8], effort: Effort) -> Verdict {
+        fn handle(&mut self, source: [u8; 4], initiation: &[u8], effort: Effort) -> GateVerdict {
             let kind = HandshakeKind::Initiation;
             let verdict = self.gate.judge(kind, source.into(), initiation, self.now);
-            if let Verdict::Admitted(proof) = verdict {
+            if let GateVerdict::Admitted(proof) = verdict {
                 self.gate.handle_effort(effort, kind, proof, source.into(), self.now);
             }
             verdict
@@ -251,14 +251,14 @@ mod tests {
 
         /// Whether an initiation of a peer is handled.
         fn admits(&mut self, source: [u8; 4], initiation: &[u8]) -> bool {
-            matches!(self.handle(source, initiation, Effort::Due), Verdict::Admitted(_))
+            matches!(self.handle(source, initiation, Effort::Due), GateVerdict::Admitted(_))
         }
 
         /// How many of so many initiations are handled, all of which come to nothing.
         fn flood(&mut self, source: [u8; 4], initiation: &[u8], count: u32) -> usize {
             let handled = (0..count).filter(|_| {
                 let verdict = self.handle(source, initiation, Effort::Wasted);
-                matches!(verdict, Verdict::Admitted(_))
+                matches!(verdict, GateVerdict::Admitted(_))
             });
             handled.count()
         }
@@ -267,7 +267,7 @@ mod tests {
         fn proven(&mut self, source: [u8; 4]) -> Vec<u8> {
             let first = self.initiation();
             self.flood(source, &first, HANDSHAKES_WASTED_RATE);
-            let Verdict::Challenged(reply) = self.handle(source, &first, Effort::Due) else {
+            let GateVerdict::Challenged(reply) = self.handle(source, &first, Effort::Due) else {
                 panic!("the share of that address is used up");
             };
             self.sender.decapsulate(None, &reply, &mut [0; 256]);
@@ -287,7 +287,7 @@ mod tests {
         bad[20] ^= 1;
         for _ in 0..1000 {
             let verdict = fixture.handle(SENDER, &bad, Effort::Wasted);
-            assert!(matches!(verdict, Verdict::Refused(Counter::DropHandshake)));
+            assert!(matches!(verdict, GateVerdict::Refused(Counter::DropHandshake)));
         }
         assert!(fixture.admits(SENDER, &good));
     }
@@ -354,7 +354,7 @@ mod tests {
         let handled = fixture.flood(FLOODER, &flood, 1000);
         assert_eq!(handled, HANDSHAKES_WASTED_SOURCE_BURST as usize);
         let verdict = fixture.handle(FLOODER, &flood, Effort::Wasted);
-        assert!(matches!(verdict, Verdict::Refused(Counter::DropHandshakeRate)));
+        assert!(matches!(verdict, GateVerdict::Refused(Counter::DropHandshakeRate)));
         assert!((0..1000).all(|_| fixture.admits(SENDER, &proven)));
     }
 
@@ -374,6 +374,9 @@ mod tests {
         assert!((10 * share..=11 * share + 1).contains(&handled), "{handled}");
         let kind = HandshakeKind::Response;
         let verdict = fixture.gate.judge(kind, FLOODER.into(), &flood, fixture.now);
-        assert!(matches!(verdict, Verdict::Admitted(_)), "the answers to our own still come in");
+        assert!(
+            matches!(verdict, GateVerdict::Admitted(_)),
+            "the answers to our own still come in"
+        );
     }
 }

@@ -12,13 +12,13 @@ use boringtun::noise::handshake::parse_handshake_anon;
 
 use crate::arrival::Arrival;
 use crate::bucket::{Bucket, Rate};
-use crate::egress::{Egress, Way};
+use crate::egress::{DatagramWay, Egress};
 use crate::key::PublicKey;
 use crate::monitor::Monitor;
 use crate::stats::Counter;
 use crate::time::Instant;
 use crate::tunnel::Tunnel;
-use crate::tunnel::handshake_gate::{Effort, HandshakeKind, Proof, Verdict};
+use crate::tunnel::handshake_gate::{Effort, GateVerdict, HandshakeKind, Proof};
 use crate::tunnel::wire::deliver;
 
 /// How often each notice is logged at most.
@@ -126,17 +126,17 @@ impl Tunnel {
     ) -> Option<Proof> {
         let source = arrival.source.ip();
         match self.gate.judge(kind, source, datagram, now) {
-            Verdict::Admitted(proof) => return Some(proof),
-            Verdict::Challenged(cookie_reply) => {
+            GateVerdict::Admitted(proof) => return Some(proof),
+            GateVerdict::Challenged(cookie_reply) => {
                 monitor.count(Counter::DropHandshakeRate);
                 monitor.count(Counter::CookieReplies);
                 // Not from the reserve, which a flood would use up.
-                let way = Way { from: arrival.local, ..Way::from(arrival.source) };
+                let way = DatagramWay { from: arrival.local, ..DatagramWay::from(arrival.source) };
                 let room = egress.reserve(way, cookie_reply.len());
                 deliver(&cookie_reply, room, |counter, amount| monitor.add(counter, amount));
                 self.notices.challenged(source, now);
             }
-            Verdict::Refused(counter) => {
+            GateVerdict::Refused(counter) => {
                 monitor.count(counter);
                 if counter == Counter::DropHandshakeRate {
                     self.notices.refused(source, now);

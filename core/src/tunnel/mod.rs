@@ -53,13 +53,13 @@ use crate::stats::Counter;
 use crate::time::Instant;
 use crate::timer::Timers;
 use crate::tunnel::clock::Clock;
-use crate::tunnel::demux::{Demux, Message};
+use crate::tunnel::demux::{Demux, WireGuardMessage};
 use crate::tunnel::endpoint_mtu::{Carriage, News};
 use crate::tunnel::handshake_gate::Gate;
 use crate::tunnel::handshakes::Notices;
-use crate::tunnel::peer::Peer;
+use crate::tunnel::peer::TunnelPeer;
 use crate::tunnel::roster::Roster;
-use crate::tunnel::wire::Wire;
+use crate::tunnel::wire::PeerWire;
 
 /// Data with this counter or a higher one is not taken (REJECT_AFTER_MESSAGES of the WireGuard
 /// paper); boringtun's own arithmetic overflows just above.
@@ -156,7 +156,7 @@ impl Tunnel {
 
     /// Who a peer is.
     pub(crate) fn identity(&self, peer: PeerId) -> Option<&Arc<Identity>> {
-        self.peer(peer).map(Peer::identity)
+        self.peer(peer).map(TunnelPeer::identity)
     }
 
     /// Bytes of the largest packet that gets to a peer in one datagram, at most the tunnel's MTU.
@@ -164,7 +164,7 @@ impl Tunnel {
         self.peer(peer).map_or(self.mtu, |peer| peer.path_mtu(now))
     }
 
-    fn peer(&self, peer: PeerId) -> Option<&Peer> {
+    fn peer(&self, peer: PeerId) -> Option<&TunnelPeer> {
         self.peers.get(peer)
     }
 }
@@ -185,27 +185,27 @@ impl Tunnel {
         let now = self.clock.set(now);
         monitor.count(Counter::DatagramsIn);
         monitor.add(Counter::BytesIn, datagram.len() as u64);
-        match Message::parse(datagram).filter(|_| datagram.len() <= SCRATCH_LEN) {
-            Some(Message::Initiation(initiation)) => {
+        match WireGuardMessage::parse(datagram).filter(|_| datagram.len() <= SCRATCH_LEN) {
+            Some(WireGuardMessage::Initiation(initiation)) => {
                 self.handle_initiation(arrival, &initiation, datagram, egress, monitor, now);
                 None
             }
-            Some(Message::Response { receiver }) => {
+            Some(WireGuardMessage::Response { receiver }) => {
                 self.handle_response(arrival, receiver, datagram, egress, monitor, now);
                 None
             }
-            Some(Message::CookieReply { receiver }) => {
+            Some(WireGuardMessage::CookieReply { receiver }) => {
                 let id = self.receiver(receiver, monitor)?;
                 self.enter(id, egress, monitor, now, |peer, wire| {
                     peer.handle_cookie_reply(arrival, datagram, wire);
                 })
                 .and(None)
             }
-            Some(Message::Data { counter: COUNTER_END.., .. }) => {
+            Some(WireGuardMessage::Data { counter: COUNTER_END.., .. }) => {
                 monitor.count(Counter::DropCounterRange);
                 None
             }
-            Some(Message::Data { receiver, .. }) => {
+            Some(WireGuardMessage::Data { receiver, .. }) => {
                 self.handle_data(arrival, receiver, datagram, egress, monitor, now)
             }
             None => {
@@ -319,7 +319,7 @@ impl Tunnel {
                 self.timers.set(slot, Some(now + DEADLINE_MIN));
                 continue;
             }
-            self.enter(id, egress, monitor, now, Peer::handle_timeout);
+            self.enter(id, egress, monitor, now, TunnelPeer::handle_timeout);
             let deadline = self.take_questions(id);
             self.timers.set(slot, deadline.map(|at| at.max(now + DEADLINE_MIN)));
         }
@@ -408,7 +408,7 @@ impl Tunnel {
         egress: &mut Egress,
         monitor: &mut Monitor,
         now: Instant,
-        act: impl FnOnce(&mut Peer, &mut Wire<'_>) -> R,
+        act: impl FnOnce(&mut TunnelPeer, &mut PeerWire<'_>) -> R,
     ) -> Option<R> {
         let (peer, own) = self.peers.get_mut_with_stats(id)?;
         let monitor = monitor.of_peer(own);
@@ -416,7 +416,7 @@ impl Tunnel {
         let (scratch, rng) = (&mut self.scratch, &mut self.rng);
         let queued_for_others = self.queued_len - peer.queued_len();
         let queue_max = QUEUED_LEN_MAX.saturating_sub(queued_for_others) / 2;
-        let mut wire = Wire { plaintext, scratch, egress, monitor, rng, queue_max, now };
+        let mut wire = PeerWire { plaintext, scratch, egress, monitor, rng, queue_max, now };
         let result = act(peer, &mut wire);
         self.queued_len = queued_for_others + peer.queued_len();
         self.arm(id);

@@ -17,11 +17,11 @@ use crate::state::PeerState;
 use crate::stats::Stats;
 use crate::time::Instant;
 use crate::tunnel::Tunnel;
-use crate::tunnel::peer::Peer;
+use crate::tunnel::peer::TunnelPeer;
 
 /// One peer, and what it claims.
 struct Seat {
-    peer: Peer,
+    peer: TunnelPeer,
     allowed_ips: Vec<IpNet>,
     stats: Stats,
 }
@@ -55,16 +55,19 @@ impl Roster {
         self.slots.get_mut(id.slot())
     }
 
-    pub(super) fn get(&self, id: PeerId) -> Option<&Peer> {
+    pub(super) fn get(&self, id: PeerId) -> Option<&TunnelPeer> {
         self.seat(id).map(|seat| &seat.peer)
     }
 
-    pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+    pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut TunnelPeer> {
         self.seat_mut(id).map(|seat| &mut seat.peer)
     }
 
     /// The same with the counters of the peer.
-    pub(super) fn get_mut_with_stats(&mut self, id: PeerId) -> Option<(&mut Peer, &mut Stats)> {
+    pub(super) fn get_mut_with_stats(
+        &mut self,
+        id: PeerId,
+    ) -> Option<(&mut TunnelPeer, &mut Stats)> {
         self.seat_mut(id).map(|Seat { peer, stats, .. }| (peer, stats))
     }
 
@@ -79,7 +82,7 @@ impl Roster {
     }
 
     /// Every peer, in the order of the slots.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PeerId, &TunnelPeer)> {
         self.slots.iter().map(|(slot, seat)| (self.id_of(slot), &seat.peer))
     }
 
@@ -87,7 +90,9 @@ impl Roster {
         self.slots.iter().map(|(slot, seat)| (self.id_of(slot), seat))
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (PeerId, &mut Peer, &mut Stats)> {
+    pub(super) fn iter_mut(
+        &mut self,
+    ) -> impl Iterator<Item = (PeerId, &mut TunnelPeer, &mut Stats)> {
         let Self { slots, generations } = self;
         slots
             .iter_mut()
@@ -133,7 +138,7 @@ impl Tunnel {
         let index = self.demux.unused_index(&mut self.rng);
         let limiter = Arc::clone(&self.no_limit);
         let id = self.peers.insert(Seat {
-            peer: Peer::new(&self.private_key, peer, self.mtu, index, limiter, now),
+            peer: TunnelPeer::new(&self.private_key, peer, self.mtu, index, limiter, now),
             allowed_ips: peer.allowed_ips.clone(),
             stats: Stats::new(),
         });

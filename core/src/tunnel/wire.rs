@@ -8,7 +8,7 @@ use crate::stats::Counter;
 use crate::time::Instant;
 
 /// What a peer needs to hear and to say something.
-pub(super) struct Wire<'a> {
+pub(super) struct PeerWire<'a> {
     /// Where packets are decrypted to.
     pub(super) plaintext: &'a mut [u8],
     /// Where boringtun writes its messages.

@@ -11,11 +11,11 @@ use crate::limits::Share;
 pub(crate) struct Holdings {
     total: usize,
     /// By the slot of the peer.
-    by_peer: Vec<Held>,
+    by_peer: Vec<PeerHolding>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Held {
+struct PeerHolding {
     peer: PeerId,
     amount: usize,
 }
@@ -36,7 +36,7 @@ impl Holdings {
         let next = self.by_peer.len();
         if next <= peer.slot() {
             let nobody = PeerId { slot: 0, generation: 0 };
-            self.by_peer.resize(peer.slot() + 1, Held { peer: nobody, amount: 0 });
+            self.by_peer.resize(peer.slot() + 1, PeerHolding { peer: nobody, amount: 0 });
         }
         let held = &mut self.by_peer[peer.slot()];
         held.peer = peer;

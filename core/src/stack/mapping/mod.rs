@@ -23,7 +23,7 @@ const DNS_PORT: u16 = 53;
 /// One mapping.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    kind: Kind,
+    kind: MappingKind,
     timeout: Duration,
     active_at: Instant,
     pub(crate) transfer: Transfer,
@@ -34,7 +34,7 @@ pub(crate) struct Mapping {
 }
 
 #[derive(Debug)]
-enum Kind {
+enum MappingKind {
     /// A peer's UDP socket or echo sequence: it speaks with any host (RFC 4787, REQ-1).
     Gateway { contacts: Contacts, filtering: Filtering, use_by_hosts: UseByHosts },
     /// Datagrams of a peer that a rule gives one target, wherever they were meant for.
@@ -61,14 +61,14 @@ impl Mapping {
             Filtering::EndpointIndependent => UseByHosts::Ignored,
             Filtering::Address | Filtering::AddressAndPort => UseByHosts::Refreshes,
         };
-        let kind = Kind::Gateway { contacts: Contacts::default(), filtering, use_by_hosts };
+        let kind = MappingKind::Gateway { contacts: Contacts::default(), filtering, use_by_hosts };
         Self::new(kind, config.dns_idle_timeout, now)
     }
 
     /// A peer's echo mapping. Replies come from the address that was asked.
     pub(crate) fn echo(config: &Mappings, now: Instant) -> Self {
         let (filtering, use_by_hosts) = (Filtering::Address, UseByHosts::Ignored);
-        let kind = Kind::Gateway { contacts: Contacts::default(), filtering, use_by_hosts };
+        let kind = MappingKind::Gateway { contacts: Contacts::default(), filtering, use_by_hosts };
         Self::new(kind, config.icmp_idle_timeout, now)
     }
 
@@ -83,15 +83,15 @@ impl Mapping {
             DNS_PORT => config.dns_idle_timeout,
             _ => config.udp_idle_timeout,
         };
-        Self::new(Kind::Redirected { target }, timeout, now)
+        Self::new(MappingKind::Redirected { target }, timeout, now)
     }
 
     /// The mapping of a local client.
     pub(crate) const fn client(config: &Mappings, now: Instant) -> Self {
-        Self::new(Kind::Client, config.udp_idle_timeout, now)
+        Self::new(MappingKind::Client, config.udp_idle_timeout, now)
     }
 
-    const fn new(kind: Kind, timeout: Duration, now: Instant) -> Self {
+    const fn new(kind: MappingKind, timeout: Duration, now: Instant) -> Self {
         let transfer = Transfer { bytes_in: 0, bytes_out: 0 };
         let (external_port, path_mtu) = (None, PathMtu::NONE);
         Self { kind, timeout, active_at: now, transfer, external_port, path_mtu }
@@ -120,15 +120,15 @@ impl Mapping {
     ) -> SocketAddr {
         self.active_at = now;
         match &mut self.kind {
-            Kind::Gateway { contacts, .. } => {
+            MappingKind::Gateway { contacts, .. } => {
                 contacts.note(destination, contacts_max);
                 if destination.port() != DNS_PORT && destination.port() != 0 {
                     self.timeout = config.udp_idle_timeout;
                 }
                 destination
             }
-            Kind::Redirected { target } => *target,
-            Kind::Client => source,
+            MappingKind::Redirected { target } => *target,
+            MappingKind::Client => source,
         }
     }
 
@@ -138,12 +138,12 @@ impl Mapping {
             return false;
         }
         match &mut self.kind {
-            Kind::Gateway { contacts, filtering, use_by_hosts: UseByHosts::Refreshes } => {
+            MappingKind::Gateway { contacts, filtering, use_by_hosts: UseByHosts::Refreshes } => {
                 contacts.use_by(remote, *filtering);
                 self.active_at = now;
             }
-            Kind::Gateway { use_by_hosts: UseByHosts::Ignored, .. } => {}
-            Kind::Redirected { .. } | Kind::Client => self.active_at = now,
+            MappingKind::Gateway { use_by_hosts: UseByHosts::Ignored, .. } => {}
+            MappingKind::Redirected { .. } | MappingKind::Client => self.active_at = now,
         }
         true
     }
@@ -151,42 +151,42 @@ impl Mapping {
     /// Forgets the hosts that the peer may not send to any more. Says how many.
     pub(crate) fn retain(&mut self, may: impl FnMut(SocketAddr) -> bool) -> usize {
         match &mut self.kind {
-            Kind::Gateway { contacts, .. } => contacts.retain(may),
-            Kind::Redirected { .. } | Kind::Client => 0,
+            MappingKind::Gateway { contacts, .. } => contacts.retain(may),
+            MappingKind::Redirected { .. } | MappingKind::Client => 0,
         }
     }
 
     /// How many hosts it remembers that the peer has sent to.
     pub(crate) fn contacts(&self) -> usize {
         match &self.kind {
-            Kind::Gateway { contacts, .. } => contacts.len(),
-            Kind::Redirected { .. } | Kind::Client => 0,
+            MappingKind::Gateway { contacts, .. } => contacts.len(),
+            MappingKind::Redirected { .. } | MappingKind::Client => 0,
         }
     }
 
     /// Whether there is a host that the peer may send to.
     pub(crate) fn has_contacts(&self) -> bool {
         match &self.kind {
-            Kind::Gateway { contacts, .. } => contacts.len() > 0,
-            Kind::Redirected { .. } | Kind::Client => true,
+            MappingKind::Gateway { contacts, .. } => contacts.len() > 0,
+            MappingKind::Redirected { .. } | MappingKind::Client => true,
         }
     }
 
     /// Whether a datagram of `remote` may go to the peer (RFC 4787, section 5).
     pub(crate) fn admits(&self, remote: SocketAddr) -> bool {
         match &self.kind {
-            Kind::Gateway { contacts, filtering, .. } => contacts.admit(remote, *filtering),
-            Kind::Redirected { target } => *target == remote,
-            Kind::Client => true,
+            MappingKind::Gateway { contacts, filtering, .. } => contacts.admit(remote, *filtering),
+            MappingKind::Redirected { target } => *target == remote,
+            MappingKind::Client => true,
         }
     }
 
     /// Whether the peer has sent to `remote` lately.
     pub(crate) fn has_sent_to(&self, remote: SocketAddr) -> bool {
         match &self.kind {
-            Kind::Gateway { contacts, .. } => contacts.contain(remote),
-            Kind::Redirected { target } => *target == remote,
-            Kind::Client => false,
+            MappingKind::Gateway { contacts, .. } => contacts.contain(remote),
+            MappingKind::Redirected { target } => *target == remote,
+            MappingKind::Client => false,
         }
     }
 

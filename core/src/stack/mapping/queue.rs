@@ -19,7 +19,7 @@ const IDLE_CAPACITY: usize = 256 << 10;
 const IDLE_ENTRIES: usize = 1024;
 
 #[derive(Debug)]
-struct Entry {
+struct QueuedDatagram {
     peer: PeerId,
     flow: FlowId,
     remote: SocketAddr,
@@ -33,14 +33,14 @@ struct Entry {
 pub(crate) struct Datagrams {
     bytes: Vec<u8>,
     head: usize,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<QueuedDatagram>,
     held: Holdings,
 }
 
 /// What a datagram takes. Its entry costs too: no flood of empty datagrams may grow the queue
 /// without a bound.
 const fn cost(len: usize) -> usize {
-    len + size_of::<Entry>()
+    len + size_of::<QueuedDatagram>()
 }
 
 /// There is no room for the datagram.
@@ -61,14 +61,14 @@ impl Datagrams {
             self.head = 0;
         }
         let len = payload.len();
-        let used = self.bytes.len() + self.entries.len() * size_of::<Entry>();
+        let used = self.bytes.len() + self.entries.len() * size_of::<QueuedDatagram>();
         let left = DATAGRAMS_LEN_MAX.saturating_sub(used + cost(len));
         if self.held.of(peer) + cost(len) > left {
             return Err(QueueFull);
         }
         self.held.add(peer, cost(len));
         self.bytes.extend_from_slice(payload);
-        self.entries.push_back(Entry { peer, flow, remote, travel, len });
+        self.entries.push_back(QueuedDatagram { peer, flow, remote, travel, len });
         Ok(())
     }
 
@@ -95,7 +95,7 @@ impl Datagrams {
 
     /// Takes the next datagram.
     pub(crate) fn pop(&mut self) -> Option<Datagram<'_>> {
-        let Entry { peer, flow, remote, travel, len } = self.entries.pop_front()?;
+        let QueuedDatagram { peer, flow, remote, travel, len } = self.entries.pop_front()?;
         self.held.take(peer, cost(len));
         let start = self.head;
         self.head += len;
@@ -105,7 +105,7 @@ impl Datagrams {
     /// Bytes that there is memory for.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+        self.bytes.capacity() + self.entries.capacity() * size_of::<QueuedDatagram>()
     }
 
     /// Gives back what a burst has taken, once nothing of it is left.

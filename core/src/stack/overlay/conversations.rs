@@ -25,26 +25,26 @@ const CONVERSATIONS_MAX: usize = 32_768;
 
 /// The protocols whose conversations are remembered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum ConversationKind {
     Connection,
     Datagrams,
 }
 
 /// A socket of a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct End {
+pub(crate) struct ConversationEnd {
     pub(crate) peer: PeerId,
     pub(crate) socket: SocketAddr,
 }
 
 /// The end that began, and the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Ends {
-    pub(crate) first: End,
-    pub(crate) other: End,
+pub(crate) struct ConversationEnds {
+    pub(crate) first: ConversationEnd,
+    pub(crate) other: ConversationEnd,
 }
 
-impl Ends {
+impl ConversationEnds {
     /// The same if the other end began.
     pub(crate) const fn reversed(self) -> Self {
         Self { first: self.other, other: self.first }
@@ -58,13 +58,13 @@ impl Ends {
 /// Who began a conversation, as far as that is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Begun {
-    ByFirst(Ends),
+    ByFirst(ConversationEnds),
     /// It was under way when it was first seen.
-    ByEither(Ends),
+    ByEither(ConversationEnds),
 }
 
 impl Begun {
-    const fn ends(&self) -> &Ends {
+    const fn ends(&self) -> &ConversationEnds {
         match self {
             Self::ByFirst(ends) | Self::ByEither(ends) => ends,
         }
@@ -89,20 +89,31 @@ impl Conversations {
         }
     }
 
-    const fn of(&mut self, kind: Kind) -> &mut Register {
+    const fn of(&mut self, kind: ConversationKind) -> &mut Register {
         match kind {
-            Kind::Connection => &mut self.connections,
-            Kind::Datagrams => &mut self.datagrams,
+            ConversationKind::Connection => &mut self.connections,
+            ConversationKind::Datagrams => &mut self.datagrams,
         }
     }
 
     /// Whether the conversation between two sockets is known, whichever began; it lives on then.
-    pub(crate) fn know(&mut self, kind: Kind, sockets: [SocketAddr; 2], now: Instant) -> bool {
+    pub(crate) fn know(
+        &mut self,
+        kind: ConversationKind,
+        sockets: [SocketAddr; 2],
+        now: Instant,
+    ) -> bool {
         self.of(kind).know(sockets, now)
     }
 
     /// Two ends talk that did not before, or begin anew; `maker` sent the packet that says so.
-    pub(crate) fn add(&mut self, kind: Kind, begun: Begun, maker: PeerId, now: Instant) {
+    pub(crate) fn add(
+        &mut self,
+        kind: ConversationKind,
+        begun: Begun,
+        maker: PeerId,
+        now: Instant,
+    ) {
         self.of(kind).insert(begun, maker, now);
     }
 
@@ -119,11 +130,15 @@ impl Conversations {
     }
 
     /// The rules have changed: forgets what may not have begun under them.
-    pub(crate) fn judge_again(&mut self, may_begin: impl Fn(Kind, &Ends) -> bool) {
+    pub(crate) fn judge_again(
+        &mut self,
+        may_begin: impl Fn(ConversationKind, &ConversationEnds) -> bool,
+    ) {
         self.have_rules_changed = true;
-        for (kind, register) in
-            [(Kind::Connection, &mut self.connections), (Kind::Datagrams, &mut self.datagrams)]
-        {
+        for (kind, register) in [
+            (ConversationKind::Connection, &mut self.connections),
+            (ConversationKind::Datagrams, &mut self.datagrams),
+        ] {
             register.retain(|begun| match begun {
                 Begun::ByFirst(ends) => may_begin(kind, ends),
                 Begun::ByEither(ends) => may_begin(kind, ends) && may_begin(kind, &ends.reversed()),
@@ -134,10 +149,10 @@ impl Conversations {
     /// Peers come and go: forgets the conversations of which an end is another's now. Whoever has
     /// the addresses next has to ask for itself.
     pub(crate) fn retain_owners(&mut self, owner: impl Fn(IpAddr) -> Option<PeerId>) {
-        let is_there = |end: &End| owner(end.socket.ip()) == Some(end.peer);
+        let is_there = |end: &ConversationEnd| owner(end.socket.ip()) == Some(end.peer);
         for register in [&mut self.connections, &mut self.datagrams] {
             register.retain(|begun| {
-                let Ends { first, other } = begun.ends();
+                let ConversationEnds { first, other } = begun.ends();
                 is_there(first) && is_there(other)
             });
         }
@@ -277,14 +292,14 @@ mod tests {
     }
 
     fn begin(conversations: &mut Conversations, peer: PeerId, first: usize, other: usize) {
-        let end = |peer, n| End { peer, socket: socket(n) };
-        let ends = Ends { first: end(peer, first), other: end(BOB, other) };
-        conversations.add(Kind::Datagrams, Begun::ByFirst(ends), peer, Instant::ZERO);
+        let end = |peer, n| ConversationEnd { peer, socket: socket(n) };
+        let ends = ConversationEnds { first: end(peer, first), other: end(BOB, other) };
+        conversations.add(ConversationKind::Datagrams, Begun::ByFirst(ends), peer, Instant::ZERO);
     }
 
     fn find(conversations: &mut Conversations, one: usize, two: usize, secs: u64) -> bool {
         let sockets = [socket(one), socket(two)];
-        conversations.know(Kind::Datagrams, sockets, at(secs))
+        conversations.know(ConversationKind::Datagrams, sockets, at(secs))
     }
 
     #[test]

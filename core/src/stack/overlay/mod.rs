@@ -21,8 +21,10 @@ use crate::rules::Query;
 use crate::stack::Stack;
 use crate::stack::key::FlowKey;
 use crate::stack::outlet::Outlet;
-use crate::stack::overlay::conversations::{Begun, Conversations, End, Ends, Kind};
-use crate::stack::packet::icmp::{self, HEADER_LEN, Message, QuotedProtocol, Version};
+use crate::stack::overlay::conversations::{
+    Begun, ConversationEnd, ConversationEnds, ConversationKind, Conversations,
+};
+use crate::stack::packet::icmp::{self, HEADER_LEN, IcmpMessage, QuotedProtocol, Version};
 use crate::stack::packet::{Packet, Transport};
 use crate::stack::table::FlowTable;
 use crate::time::Instant;
@@ -41,7 +43,7 @@ impl Stack {
         let a_rule_takes = || {
             let Some(owner) = owner.filter(|_| policy.judges_overlay()) else { return false };
             let rules = OverlayRules { flows, policy, outlet };
-            let way = Way { from: peer, to: owner.peer };
+            let way = OverlayWay { from: peer, to: owner.peer };
             !rules.let_pass(way, packet, conversations, now)
         };
         let seen = owner.map(|route| Owner::of(route, peer));
@@ -55,8 +57,8 @@ impl Stack {
         let rules = OverlayRules { flows, policy, outlet };
         conversations.judge_again(|kind, ends| {
             let protocol = match kind {
-                Kind::Connection => Protocol::Tcp,
-                Kind::Datagrams => Protocol::Udp,
+                ConversationKind::Connection => Protocol::Tcp,
+                ConversationKind::Datagrams => Protocol::Udp,
             };
             rules.say(protocol, ends) == OverlaySay::Pass
         });
@@ -65,17 +67,17 @@ impl Stack {
 
 /// From one peer to another.
 #[derive(Clone, Copy)]
-struct Way {
+struct OverlayWay {
     from: PeerId,
     to: PeerId,
 }
 
-impl Way {
+impl OverlayWay {
     /// The sockets that a packet on this way goes from and to.
-    const fn ends(self, source: SocketAddr, destination: SocketAddr) -> Ends {
-        Ends {
-            first: End { peer: self.from, socket: source },
-            other: End { peer: self.to, socket: destination },
+    const fn ends(self, source: SocketAddr, destination: SocketAddr) -> ConversationEnds {
+        ConversationEnds {
+            first: ConversationEnd { peer: self.from, socket: source },
+            other: ConversationEnd { peer: self.to, socket: destination },
         }
     }
 }
@@ -89,21 +91,21 @@ struct OverlayRules<'a> {
 
 impl OverlayRules<'_> {
     /// What they say of something that the first end begins. A peer that has gone begins nothing.
-    fn say(&self, protocol: Protocol, ends: &Ends) -> OverlaySay {
+    fn say(&self, protocol: Protocol, ends: &ConversationEnds) -> OverlaySay {
         let Some(identity) = self.outlet.identity(ends.first.peer) else { return OverlaySay::Stop };
         let (source, destination) = (ends.first.socket.ip(), ends.other.socket);
         let query = Query { peer: identity.public_key, protocol, source, destination };
         self.policy.say_of_overlay(&query)
     }
 
-    fn may_begin(&self, protocol: Protocol, ends: &Ends) -> bool {
+    fn may_begin(&self, protocol: Protocol, ends: &ConversationEnds) -> bool {
         self.say(protocol, ends) == OverlaySay::Pass
     }
 
     /// Whether a packet goes to its owner, as far as the rules are concerned.
     fn let_pass(
         &self,
-        way: Way,
+        way: OverlayWay,
         packet: &Packet<'_>,
         conversations: &mut Conversations,
         now: Instant,
@@ -131,7 +133,7 @@ impl OverlayRules<'_> {
                 let message = packet.transport_bytes();
                 let echo = ends(0, 0);
                 match icmp::read(version, message) {
-                    Message::EchoReply => self.may_begin(Protocol::Icmp, &echo.reversed()),
+                    IcmpMessage::EchoReply => self.may_begin(Protocol::Icmp, &echo.reversed()),
                     _ if icmp::is_error(version, message) => {
                         let quote = &message[HEADER_LEN..];
                         self.let_error_pass(way, packet.destination, quote, conversations, now)
@@ -143,20 +145,20 @@ impl OverlayRules<'_> {
     }
 
     /// Whether a rule has led what is between two sockets elsewhere.
-    fn has_flow(&self, protocol: Protocol, ends: &Ends) -> bool {
-        let Ends { first, other } = ends;
+    fn has_flow(&self, protocol: Protocol, ends: &ConversationEnds) -> bool {
+        let ConversationEnds { first, other } = ends;
         let (inner, outer) = (first.socket, Some(other.socket));
         self.flows.find(&FlowKey { protocol, peer: first.peer, inner, outer }).is_some()
     }
 
     fn let_segment_pass(
         &self,
-        ends: Ends,
+        ends: ConversationEnds,
         begins: bool,
         conversations: &mut Conversations,
         now: Instant,
     ) -> bool {
-        let (kind, maker) = (Kind::Connection, ends.first.peer);
+        let (kind, maker) = (ConversationKind::Connection, ends.first.peer);
         let sockets = [ends.first.socket, ends.other.socket];
         if !begins && conversations.know(kind, sockets, now) {
             return true;
@@ -172,7 +174,7 @@ impl OverlayRules<'_> {
     }
 
     /// Who may have begun a connection that is under way and not known, if it is to go on.
-    fn under_way(&self, ends: Ends, have_rules_changed: bool) -> Option<Begun> {
+    fn under_way(&self, ends: ConversationEnds, have_rules_changed: bool) -> Option<Begun> {
         let may_begin = |ends| self.may_begin(Protocol::Tcp, &ends);
         match (may_begin(ends), may_begin(ends.reversed())) {
             (true, true) => Some(Begun::ByEither(ends)),
@@ -184,11 +186,11 @@ impl OverlayRules<'_> {
 
     fn let_datagram_pass(
         &self,
-        ends: Ends,
+        ends: ConversationEnds,
         conversations: &mut Conversations,
         now: Instant,
     ) -> bool {
-        let (kind, maker) = (Kind::Datagrams, ends.first.peer);
+        let (kind, maker) = (ConversationKind::Datagrams, ends.first.peer);
         if conversations.know(kind, [ends.first.socket, ends.other.socket], now) {
             return true;
         }
@@ -203,7 +205,7 @@ impl OverlayRules<'_> {
     /// to the peer that the error comes from.
     fn let_error_pass(
         &self,
-        way: Way,
+        way: OverlayWay,
         to: IpAddr,
         quote: &[u8],
         conversations: &mut Conversations,
@@ -214,15 +216,16 @@ impl OverlayRules<'_> {
         if quoted.source.ip() != to || owner != Some(way.from) {
             return false;
         }
-        let ends = Way { from: way.to, to: way.from }.ends(quoted.source, quoted.destination);
+        let ends =
+            OverlayWay { from: way.to, to: way.from }.ends(quoted.source, quoted.destination);
         let sockets = [quoted.source, quoted.destination];
         match quoted.protocol {
             QuotedProtocol::Tcp(_) => {
-                conversations.know(Kind::Connection, sockets, now)
+                conversations.know(ConversationKind::Connection, sockets, now)
                     || self.under_way(ends, conversations.have_rules_changed()).is_some()
             }
             QuotedProtocol::Udp => {
-                conversations.know(Kind::Datagrams, sockets, now)
+                conversations.know(ConversationKind::Datagrams, sockets, now)
                     || self.may_begin(Protocol::Udp, &ends)
             }
             QuotedProtocol::EchoRequest => self.may_begin(Protocol::Icmp, &ends),

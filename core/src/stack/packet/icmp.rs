@@ -51,7 +51,7 @@ impl Version {
 
 /// What a message says.
 #[derive(Debug)]
-pub(crate) enum Message<'a> {
+pub(crate) enum IcmpMessage<'a> {
     /// An echo request with its identifier.
     EchoRequest { identifier: u16 },
     /// An echo reply.
@@ -66,27 +66,29 @@ pub(crate) enum Message<'a> {
 }
 
 /// Reads a message of at least [`HEADER_LEN`] bytes.
-pub(crate) fn read(version: Version, message: &[u8]) -> Message<'_> {
+pub(crate) fn read(version: Version, message: &[u8]) -> IcmpMessage<'_> {
     let (kind, code) = (message[0], message[1]);
     if kind == version.echo_request() && code == 0 {
-        return Message::EchoRequest { identifier: u16::from_be_bytes([message[4], message[5]]) };
+        return IcmpMessage::EchoRequest {
+            identifier: u16::from_be_bytes([message[4], message[5]]),
+        };
     }
     if kind == version.echo_reply() {
-        return Message::EchoReply;
+        return IcmpMessage::EchoReply;
     }
     let quote = &message[HEADER_LEN..];
     match (version, kind, code) {
         // RFC 1191, section 4.
         (Version::V4, 3, 4) => {
-            Message::TooBig { mtu: u16::from_be_bytes([message[6], message[7]]), quote }
+            IcmpMessage::TooBig { mtu: u16::from_be_bytes([message[6], message[7]]), quote }
         }
         // RFC 4443, section 3.2.
         (Version::V6, 2, _) => {
             let mtu = u32::from_be_bytes([message[4], message[5], message[6], message[7]]);
-            Message::TooBig { mtu: u16::try_from(mtu).unwrap_or(u16::MAX), quote }
+            IcmpMessage::TooBig { mtu: u16::try_from(mtu).unwrap_or(u16::MAX), quote }
         }
-        (Version::V4, 3, _) | (Version::V6, 1, _) => Message::Unreachable { quote },
-        _ => Message::Other,
+        (Version::V4, 3, _) | (Version::V6, 1, _) => IcmpMessage::Unreachable { quote },
+        _ => IcmpMessage::Other,
     }
 }
 

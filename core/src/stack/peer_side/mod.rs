@@ -11,18 +11,18 @@ use crate::action::Action;
 use crate::address::{is_one_host, may_be_a_source};
 use crate::flow::{Abort, FlowMeta, Protocol};
 use crate::id::{FlowId, PeerId};
-use crate::policy::{Course, Direction, Verdict};
+use crate::policy::{Course, Toward, Verdict};
 use crate::rules::Query;
 use crate::stack::Stack;
 use crate::stack::key::{Ends, FlowKey};
 use crate::stack::limit::room::Full;
 use crate::stack::outlet::{Exit, Outlet};
-use crate::stack::packet::icmp::{self, HEADER_LEN, Message, QuotedProtocol, Reason, Version};
+use crate::stack::packet::icmp::{self, HEADER_LEN, IcmpMessage, QuotedProtocol, Reason, Version};
 use crate::stack::packet::reassembly::Intake;
 use crate::stack::packet::{Packet, Transport, UDP_HEADER_LEN, mark, write_icmp};
 use crate::stack::peer_side::outbound::Outbound;
 use crate::stack::table::{Flow, FlowKind, new_meta};
-use crate::stack::tcp::{self, Stage, Straggler, TcpFlow};
+use crate::stack::tcp::{self, FlowStage, Straggler, TcpFlow};
 use crate::stats::Counter;
 use crate::time::Instant;
 
@@ -80,21 +80,21 @@ impl Stack {
             return outlet.count(peer, Counter::DropSource);
         }
         if self.is_own(packet.destination) {
-            return self.deliver(peer, packet, Direction::Own, outlet, now);
+            return self.deliver(peer, packet, Toward::Own, outlet, now);
         }
         if packet.ttl <= 1 {
             outlet.count(peer, Counter::DropTtl);
             return self.refuse(peer, &packet, Reason::TtlExceeded, outlet, now);
         }
         if packet.transport == Transport::Other {
-            return self.refuse_protocol(peer, &packet, Direction::Host, outlet, now);
+            return self.refuse_protocol(peer, &packet, Toward::Host, outlet, now);
         }
         match self.course(peer, &packet, outlet, now) {
             (Course::Overlay, Some(owner)) => {
                 let len = piece_len.unwrap_or(packet.bytes().len());
                 self.hand_over(peer, owner, packet, len, outlet, now);
             }
-            (Course::Host, _) => self.deliver(peer, packet, Direction::Host, outlet, now),
+            (Course::Host, _) => self.deliver(peer, packet, Toward::Host, outlet, now),
             (Course::Overlay, None) | (Course::Nowhere, _) => {
                 outlet.count(peer, Counter::Rejected);
                 self.refuse(peer, &packet, Reason::Prohibited, outlet, now);
@@ -138,7 +138,7 @@ impl Stack {
         &mut self,
         peer: PeerId,
         packet: Packet<'_>,
-        direction: Direction,
+        toward: Toward,
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
@@ -149,7 +149,7 @@ impl Stack {
                     remote: SocketAddr::new(packet.source, source_port),
                     peer,
                 };
-                self.handle_tcp(ends, packet, direction, outlet, now);
+                self.handle_tcp(ends, packet, toward, outlet, now);
             }
             Transport::Udp { source_port, destination_port } => {
                 let source = SocketAddr::new(packet.source, source_port);
@@ -157,14 +157,14 @@ impl Stack {
                 let datagram = Outbound {
                     key: mapping_key(Protocol::Udp, peer, source),
                     destination,
-                    direction,
+                    toward,
                     packet: &packet,
                     payload: &packet.transport_bytes()[UDP_HEADER_LEN..],
                 };
                 self.handle_outbound(&datagram, outlet, now);
             }
-            Transport::Icmp => self.handle_icmp(peer, &packet, direction, outlet, now),
-            Transport::Other => self.refuse_protocol(peer, &packet, direction, outlet, now),
+            Transport::Icmp => self.handle_icmp(peer, &packet, toward, outlet, now),
+            Transport::Other => self.refuse_protocol(peer, &packet, toward, outlet, now),
         }
     }
 
@@ -172,7 +172,7 @@ impl Stack {
         &mut self,
         ends: Ends,
         packet: Packet<'_>,
-        direction: Direction,
+        toward: Toward,
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
@@ -191,7 +191,7 @@ impl Stack {
             Some(Straggler::Ignore) => return outlet.count(key.peer, Counter::DropNoFlow),
             Some(Straggler::NewConnection) | None => {}
         }
-        let verdict = self.decide(&key, ends.local, direction, outlet);
+        let verdict = self.decide(&key, ends.local, toward, outlet);
         let opens = segment.syn() && !segment.ack() && !segment.rst() && !segment.fin();
         if !opens {
             outlet.count(key.peer, Counter::DropNoFlow);
@@ -247,13 +247,13 @@ impl Stack {
         &self,
         key: &FlowKey,
         destination: SocketAddr,
-        direction: Direction,
+        toward: Toward,
         outlet: &dyn Outlet,
     ) -> Verdict {
         let Some(identity) = outlet.identity(key.peer) else { return Verdict::Drop };
         let (protocol, source) = (key.protocol, key.inner.ip());
         let query = Query { peer: identity.public_key, protocol, source, destination };
-        self.policy.decide(&query, direction)
+        self.policy.decide(&query, toward)
     }
 
     fn handle_segment(
@@ -267,7 +267,7 @@ impl Stack {
         let peer = flow.key.peer;
         let Some(tcp) = flow.tcp_mut() else { return };
         match tcp.stage() {
-            Stage::Offered(syn) => {
+            FlowStage::Offered(syn) => {
                 // A repeated SYN is the same attempt; a reset takes it back.
                 let header_len = packet.bytes().len() - packet.transport_bytes().len();
                 let segment = TcpPacket::new_unchecked(packet.transport_bytes());
@@ -277,7 +277,7 @@ impl Stack {
                     self.remove(id);
                 }
             }
-            Stage::Live(connection) => {
+            FlowStage::Live(connection) => {
                 let segment = TcpPacket::new_unchecked(packet.transport_bytes());
                 let growth = connection.growth(&segment);
                 if growth > 0 && growth > self.memory.room(peer) {
@@ -309,14 +309,14 @@ impl Stack {
         &mut self,
         peer: PeerId,
         packet: &Packet<'_>,
-        direction: Direction,
+        toward: Toward,
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
         let version = Version::of(packet.source);
         let message = packet.transport_bytes();
-        match (icmp::read(version, message), direction) {
-            (Message::EchoRequest { .. }, Direction::Own) => {
+        match (icmp::read(version, message), toward) {
+            (IcmpMessage::EchoRequest { .. }, Toward::Own) => {
                 let head = icmp::own_echo_reply_head(version, message);
                 let (from, to) = (packet.destination, packet.source);
                 let body = &message[HEADER_LEN..];
@@ -327,28 +327,30 @@ impl Stack {
                     self.send_cut(peer, len, mtu, outlet);
                 }
             }
-            (Message::EchoRequest { identifier }, Direction::Host) => {
+            (IcmpMessage::EchoRequest { identifier }, Toward::Host) => {
                 let source = SocketAddr::new(packet.source, identifier);
                 let datagram = Outbound {
                     key: mapping_key(Protocol::Icmp, peer, source),
                     destination: SocketAddr::new(packet.destination, 0),
-                    direction,
+                    toward,
                     packet,
                     payload: message,
                 };
                 self.handle_outbound(&datagram, outlet, now);
             }
-            (Message::Unreachable { quote }, Direction::Own) => {
+            (IcmpMessage::Unreachable { quote }, Toward::Own) => {
                 self.handle_unreachable(peer, version, quote, outlet);
             }
-            (Message::TooBig { mtu, quote }, _) => {
+            (IcmpMessage::TooBig { mtu, quote }, _) => {
                 self.handle_too_big(peer, packet.destination, mtu, quote, outlet, now);
             }
             // It ends no connection (RFC 5461), and no host hears that a peer's socket is closed.
-            (Message::Unreachable { .. }, Direction::Host) => {
+            (IcmpMessage::Unreachable { .. }, Toward::Host) => {
                 outlet.count(peer, Counter::PeerUnreachable);
             }
-            (Message::EchoReply | Message::Other, _) => outlet.count(peer, Counter::DropProtocol),
+            (IcmpMessage::EchoReply | IcmpMessage::Other, _) => {
+                outlet.count(peer, Counter::DropProtocol)
+            }
         }
     }
 
@@ -358,14 +360,14 @@ impl Stack {
         &mut self,
         peer: PeerId,
         packet: &Packet<'_>,
-        direction: Direction,
+        toward: Toward,
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
         outlet.count(peer, Counter::DropProtocol);
         let key = mapping_key(Protocol::Icmp, peer, SocketAddr::new(packet.source, 0));
         let destination = SocketAddr::new(packet.destination, 0);
-        if self.decide(&key, destination, direction, outlet) != Verdict::Drop {
+        if self.decide(&key, destination, toward, outlet) != Verdict::Drop {
             self.refuse(peer, packet, Reason::Protocol, outlet, now);
         }
     }

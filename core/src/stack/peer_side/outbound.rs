@@ -10,7 +10,7 @@ use crate::action::Action;
 use crate::flow::{Protocol, Target};
 use crate::id::FlowId;
 use crate::limits::{CONTACTS_MAX, CONTACTS_MIN, CONTACTS_TOTAL_MAX};
-use crate::policy::{Direction, Offer, Verdict};
+use crate::policy::{Offer, Toward, Verdict};
 use crate::stack::Stack;
 use crate::stack::key::FlowKey;
 use crate::stack::mapping::Mapping;
@@ -28,7 +28,7 @@ pub(in crate::stack) struct Outbound<'a> {
     /// What its shared mapping goes by.
     pub(in crate::stack) key: FlowKey,
     pub(in crate::stack) destination: SocketAddr,
-    pub(in crate::stack) direction: Direction,
+    pub(in crate::stack) toward: Toward,
     /// The packet that it came in.
     pub(in crate::stack) packet: &'a Packet<'a>,
     pub(in crate::stack) payload: &'a [u8],
@@ -42,12 +42,12 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        let Outbound { key, destination, direction, packet, .. } = datagram;
+        let Outbound { key, destination, toward, packet, .. } = datagram;
         if let Some(id) = self.mapping_for(datagram) {
             return self.pass_on(id, datagram, outlet, now);
         }
         // A mapping speaks with any number of hosts, each of which is judged once.
-        let offer = match self.decide(key, *destination, *direction, outlet) {
+        let offer = match self.decide(key, *destination, *toward, outlet) {
             Verdict::Offer(offer) => offer,
             Verdict::Protected if self.is_mapped(key.protocol, *destination) => {
                 Offer::plain(Target::Host(*destination))
@@ -55,15 +55,13 @@ impl Stack {
             Verdict::Drop => return outlet.count(key.peer, Counter::DropPolicy),
             verdict
             @ (Verdict::Reject | Verdict::Protected | Verdict::NoPeer | Verdict::Closed) => {
-                let (counter, reason) = match (verdict, direction) {
+                let (counter, reason) = match (verdict, toward) {
                     // As a kernel's WireGuard says it.
                     (Verdict::NoPeer, _) => (Counter::NoPeer, Reason::Host),
                     (Verdict::Protected, _) => (Counter::Protected, Reason::Prohibited),
                     // A host says so of a port where nobody listens.
-                    (Verdict::Closed, _) | (_, Direction::Own) => {
-                        (Counter::DropNoFlow, Reason::Port)
-                    }
-                    (_, Direction::Host) => (Counter::Rejected, Reason::Prohibited),
+                    (Verdict::Closed, _) | (_, Toward::Own) => (Counter::DropNoFlow, Reason::Port),
+                    (_, Toward::Host) => (Counter::Rejected, Reason::Prohibited),
                 };
                 outlet.count(key.peer, counter);
                 return self.refuse(key.peer, packet, reason, outlet, now);
@@ -83,9 +81,9 @@ impl Stack {
     /// The mapping that a datagram belongs to without anybody being asked: one for its destination
     /// alone, or the shared one if it has sent there before.
     fn mapping_for(&self, datagram: &Outbound<'_>) -> Option<FlowId> {
-        let Outbound { key, destination, direction, .. } = datagram;
+        let Outbound { key, destination, toward, .. } = datagram;
         if key.protocol == Protocol::Udp
-            && (*direction == Direction::Own || self.policy.redirects_datagrams())
+            && (*toward == Toward::Own || self.policy.redirects_datagrams())
         {
             let own = self.flows.find(&FlowKey { outer: Some(*destination), ..*key });
             if own.is_some() {

@@ -83,7 +83,7 @@ pub(crate) struct Guard {
     /// The scale of the far end's windows.
     far_shift: u8,
     /// The window that the far end offers, once it has offered one to what follows our SYN.
-    far_offer: Option<Offer>,
+    far_offer: Option<WindowOffer>,
     /// The window that smoltcp was told last, from what was acknowledged then.
     told: usize,
     /// What the last segment acknowledged while congestion control held back more than that window.
@@ -97,7 +97,7 @@ pub(crate) struct Guard {
 
 /// A window that the far end offers.
 #[derive(Clone, Copy, Debug)]
-struct Offer {
+struct WindowOffer {
     to: TcpSeqNumber,
     /// The sequence number of the segment that said so (RFC 9293's SND.WL1).
     at: TcpSeqNumber,
@@ -372,7 +372,7 @@ impl Guard {
             self.path.handle_lost(self.flight(), now);
         }
         let room = match self.far_offer {
-            Some(Offer { to, .. }) if to > self.acknowledged => to - self.acknowledged,
+            Some(WindowOffer { to, .. }) if to > self.acknowledged => to - self.acknowledged,
             Some(_) | None => 0,
         };
         let mut room = room.min(self.path.flight_limit());
@@ -412,7 +412,7 @@ impl Guard {
         });
         let is_another = is_news && self.far_offer.is_none_or(|old| to != old.to);
         if is_news {
-            self.far_offer = Some(Offer { to, at: start });
+            self.far_offer = Some(WindowOffer { to, at: start });
         }
         is_another
     }

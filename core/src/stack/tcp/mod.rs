@@ -43,7 +43,7 @@ pub(crate) use time_wait::{Straggler, TimeWaits};
 /// A TCP flow.
 #[derive(Debug)]
 pub(crate) struct TcpFlow {
-    stage: Stage,
+    stage: FlowStage,
     told: Told,
     host_end: HostEnd,
     /// The far end is gone; what it sent before is still being read.
@@ -62,7 +62,7 @@ pub(crate) struct TcpFlow {
 
 /// How far a flow is.
 #[derive(Debug)]
-pub(crate) enum Stage {
+pub(crate) enum FlowStage {
     /// The embedder has been asked to connect; the peer's SYN is kept for that long, without what
     /// it carries.
     Offered(Box<[u8]>),
@@ -95,7 +95,7 @@ enum HostEnd {
 
 /// What is left to do for a flow after it was serviced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Next {
+pub(crate) enum NextTurn {
     /// Nothing before this time.
     Rest(Option<Instant>),
     /// There is more to send.
@@ -107,15 +107,15 @@ pub(crate) enum Next {
 impl TcpFlow {
     /// A flow that a peer asked for with this SYN.
     pub(crate) fn offered(syn: &Packet<'_>, now: Instant) -> Self {
-        Self::new(Stage::Offered(syn.head_of_segment()), false, now)
+        Self::new(FlowStage::Offered(syn.head_of_segment()), false, now)
     }
 
     /// A flow that the embedder opened.
     pub(crate) fn opened(connection: Connection, now: Instant) -> Self {
-        Self::new(Stage::Live(Box::new(connection)), true, now)
+        Self::new(FlowStage::Live(Box::new(connection)), true, now)
     }
 
-    fn new(stage: Stage, is_ours: bool, now: Instant) -> Self {
+    fn new(stage: FlowStage, is_ours: bool, now: Instant) -> Self {
         Self {
             stage,
             told: Told { established: !is_ours, ..Told::default() },
@@ -147,7 +147,7 @@ impl TcpFlow {
 
     /// How far it is.
     pub(crate) fn status(&self) -> FlowStatus {
-        let Stage::Live(connection) = &self.stage else { return FlowStatus::Connecting };
+        let FlowStage::Live(connection) = &self.stage else { return FlowStatus::Connecting };
         match (connection.phase(), self.host_end) {
             _ if self.was_reset => FlowStatus::PeerReset,
             (Phase::Opening, _) => FlowStatus::Handshake,
@@ -162,7 +162,7 @@ impl TcpFlow {
 
     /// Counts what is resident of its rings.
     pub(crate) fn take_account(&mut self) -> usize {
-        let Stage::Live(connection) = &self.stage else { return self.accounted };
+        let FlowStage::Live(connection) = &self.stage else { return self.accounted };
         self.accounted = connection.resident();
         self.has_touched |= connection.needs_rings();
         self.accounted
@@ -192,38 +192,38 @@ impl TcpFlow {
         (connection.phase() == Phase::Over).then(|| connection.final_standing()).flatten()
     }
 
-    pub(crate) const fn stage(&self) -> &Stage {
+    pub(crate) const fn stage(&self) -> &FlowStage {
         &self.stage
     }
 
-    pub(crate) const fn stage_mut(&mut self) -> &mut Stage {
+    pub(crate) const fn stage_mut(&mut self) -> &mut FlowStage {
         &mut self.stage
     }
 
     pub(crate) fn connection(&self) -> Option<&Connection> {
         match &self.stage {
-            Stage::Offered(_) => None,
-            Stage::Live(connection) => Some(connection),
+            FlowStage::Offered(_) => None,
+            FlowStage::Live(connection) => Some(connection),
         }
     }
 
     pub(crate) fn connection_mut(&mut self) -> Option<&mut Connection> {
         match &mut self.stage {
-            Stage::Offered(_) => None,
-            Stage::Live(connection) => Some(connection),
+            FlowStage::Offered(_) => None,
+            FlowStage::Live(connection) => Some(connection),
         }
     }
 
     /// The embedder connected: from an offer to a connection, which the kept SYN is for.
     pub(crate) fn accept(&mut self, connection: Connection, now: Instant) -> Option<Box<[u8]>> {
-        let live = Stage::Live(Box::new(connection));
+        let live = FlowStage::Live(Box::new(connection));
         match std::mem::replace(&mut self.stage, live) {
-            Stage::Offered(syn) => {
+            FlowStage::Offered(syn) => {
                 self.started_at = now;
                 self.active_at = now;
                 Some(syn)
             }
-            already @ Stage::Live(_) => {
+            already @ FlowStage::Live(_) => {
                 self.stage = already;
                 None
             }
@@ -232,7 +232,7 @@ impl TcpFlow {
 
     /// Takes one segment of the far end.
     pub(crate) fn handle_segment(&mut self, packet: Packet<'_>, exit: &mut Exit<'_>, now: Instant) {
-        let Stage::Live(connection) = &mut self.stage else { return };
+        let FlowStage::Live(connection) = &mut self.stage else { return };
         if !connection.is_answer_to_keepalive(&packet) {
             self.active_at = now;
         }
@@ -275,7 +275,7 @@ impl TcpFlow {
         if self.host_end != HostEnd::Sending || self.was_reset {
             return None;
         }
-        let Stage::Live(connection) = &mut self.stage else { return None };
+        let FlowStage::Live(connection) = &mut self.stage else { return None };
         let limit = connection.send_room(allowance.room);
         let (mut full, mut moved) = (false, 0);
         let result = connection.send(|room| {
@@ -300,7 +300,7 @@ impl TcpFlow {
         take: impl FnOnce(&[u8]) -> (usize, R),
         now: Instant,
     ) -> Option<R> {
-        let Stage::Live(connection) = &mut self.stage else { return None };
+        let FlowStage::Live(connection) = &mut self.stage else { return None };
         let mut moved = 0;
         let result = connection.receive(|bytes| {
             let (len, result) = take(bytes);
@@ -326,14 +326,14 @@ impl TcpFlow {
         actions: &mut VecDeque<Action>,
         exit: &mut Exit<'_>,
         now: Instant,
-    ) -> Next {
+    ) -> NextTurn {
         let deadline = self.deadline(config);
-        let Stage::Live(connection) = &mut self.stage else {
+        let FlowStage::Live(connection) = &mut self.stage else {
             if deadline > now {
-                return Next::Rest(Some(deadline));
+                return NextTurn::Rest(Some(deadline));
             }
             actions.push_back(Action::Aborted(id, Abort::TimedOut));
-            return Next::Over;
+            return NextTurn::Over;
         };
         if deadline <= now {
             let abort = match connection.phase() {
@@ -343,7 +343,7 @@ impl TcpFlow {
             };
             connection.send_reset(exit);
             actions.push_back(Action::Aborted(id, abort));
-            return Next::Over;
+            return NextTurn::Over;
         }
         if self.host_end == HostEnd::Ended && connection.phase() != Phase::Opening {
             connection.shut_down();
@@ -353,13 +353,13 @@ impl TcpFlow {
         self.tell(id, allowance, actions);
         if let Some(end) = self.end() {
             actions.push_back(match end {
-                End::Complete => Action::Closed(id),
-                End::Reset => Action::Aborted(id, Abort::Reset),
+                FlowEnd::Complete => Action::Closed(id),
+                FlowEnd::Reset => Action::Aborted(id, Abort::Reset),
             });
-            return Next::Over;
+            return NextTurn::Over;
         }
         if more {
-            return Next::Again;
+            return NextTurn::Again;
         }
         let mut deadline = deadline;
         if let Some(at) = self.rings_idle_at(allowance.rest) {
@@ -370,19 +370,21 @@ impl TcpFlow {
                 deadline = deadline.min(at);
             }
         }
-        let Stage::Live(connection) = &mut self.stage else { return Next::Rest(Some(deadline)) };
+        let FlowStage::Live(connection) = &mut self.stage else {
+            return NextTurn::Rest(Some(deadline));
+        };
         match connection.poll_at(now) {
-            Some(due) if due > now => Next::Rest(Some(due.min(deadline))),
-            Some(_) if !exit.outlet.has_room() => Next::Again,
+            Some(due) if due > now => NextTurn::Rest(Some(due.min(deadline))),
+            Some(_) if !exit.outlet.has_room() => NextTurn::Again,
             // It is due and there was room: whatever smoltcp waits for, spinning won't bring it.
-            Some(_) => Next::Rest(Some(now + TCP_REST_MIN)),
-            None => Next::Rest(Some(deadline)),
+            Some(_) => NextTurn::Rest(Some(now + TCP_REST_MIN)),
+            None => NextTurn::Rest(Some(deadline)),
         }
     }
 
     /// Tells the embedder what it does not know yet.
     fn tell(&mut self, id: FlowId, allowance: Allowance, actions: &mut VecDeque<Action>) {
-        let Stage::Live(connection) = &self.stage else { return };
+        let FlowStage::Live(connection) = &self.stage else { return };
         let phase = connection.phase();
         if phase == Phase::Opening {
             return;
@@ -407,22 +409,22 @@ impl TcpFlow {
     }
 
     /// Whether and how the flow is over.
-    fn end(&self) -> Option<End> {
-        let Stage::Live(connection) = &self.stage else { return None };
+    fn end(&self) -> Option<FlowEnd> {
+        let FlowStage::Live(connection) = &self.stage else { return None };
         if connection.has_received() {
             return None;
         }
         if self.was_reset {
-            return Some(End::Reset);
+            return Some(FlowEnd::Reset);
         }
-        (connection.phase() == Phase::Over).then_some(End::Complete)
+        (connection.phase() == Phase::Over).then_some(FlowEnd::Complete)
     }
 
     /// When the flow has to end for want of progress.
     fn deadline(&self, config: &config::Tcp) -> Instant {
         let (since, patience): (Instant, Duration) = match &self.stage {
-            Stage::Offered(_) => (self.started_at, config.connect_timeout),
-            Stage::Live(connection) => match connection.phase() {
+            FlowStage::Offered(_) => (self.started_at, config.connect_timeout),
+            FlowStage::Live(connection) => match connection.phase() {
                 Phase::Opening if self.is_ours => (self.started_at, TCP_TUNNEL_CONNECT_TIMEOUT),
                 Phase::Opening => (self.started_at, config.half_open_timeout),
                 Phase::Open | Phase::FarEnded | Phase::Over => {
@@ -463,7 +465,7 @@ pub(crate) fn takes_back(syn: &TcpPacket<&[u8]>, segment: &TcpPacket<&[u8]>) -> 
 }
 
 /// How a flow is over.
-enum End {
+enum FlowEnd {
     Complete,
     Reset,
 }

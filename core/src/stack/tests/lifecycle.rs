@@ -5,7 +5,7 @@ use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst, Syn};
 
 use crate::flow::{Abort, Refusal};
 use crate::stack::packet::fragmentation::cut;
-use crate::stack::tcp::Stage;
+use crate::stack::tcp::FlowStage;
 use crate::stack::tests::into_tunnel::{answer_syn, take_syn};
 use crate::stack::tests::*;
 
@@ -313,7 +313,7 @@ fn a_syn_is_kept_without_what_it_carries() {
         cut(&whole, 1400, 5, &mut vec![0; 1500], |piece, len| world.receive(ALICE, &piece[..len]));
         let flow = world.offered();
         let tcp = world.stack.flows.get(flow).unwrap().tcp().unwrap();
-        let Stage::Offered(syn) = tcp.stage() else { panic!("nobody has answered the offer") };
+        let FlowStage::Offered(syn) = tcp.stage() else { panic!("nobody has answered the offer") };
         let header_len = if client.local.is_ipv4() { 20 } else { 40 };
         assert_eq!(syn[header_len..], client.segment(Syn, &[])[header_len..]);
         client.next += 1;

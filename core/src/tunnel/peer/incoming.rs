@@ -13,9 +13,9 @@ use crate::tunnel::demux::{receiver_index, sender_index};
 use crate::tunnel::handshake_gate::Effort;
 use crate::tunnel::handshakes::NOTICES;
 use crate::tunnel::inner::holds_its_header;
-use crate::tunnel::peer::{Peer, written};
+use crate::tunnel::peer::{TunnelPeer, written};
 use crate::tunnel::supervisor::Rise;
-use crate::tunnel::wire::Wire;
+use crate::tunnel::wire::PeerWire;
 
 /// Sessions that the peer may ask for.
 const INITIATIONS: Rate = Rate::per_second(PEER_INITIATIONS_BURST, PEER_INITIATIONS_RATE);
@@ -23,20 +23,20 @@ const INITIATIONS: Rate = Rate::per_second(PEER_INITIATIONS_BURST, PEER_INITIATI
 /// same index modulo this.
 const SESSIONS_KEPT: u32 = 8;
 
-/// A decrypted packet, at the start of [`Wire::plaintext`].
+/// A decrypted packet, at the start of [`PeerWire::plaintext`].
 pub(in crate::tunnel) struct Inner {
     pub(in crate::tunnel) len: usize,
     pub(in crate::tunnel) source: IpAddr,
 }
 
 /// Datagrams from the peer, or from whoever claims to be it.
-impl Peer {
+impl TunnelPeer {
     /// Takes an initiation that claims to be of this peer, and answers it.
     pub(in crate::tunnel) fn handle_initiation(
         &mut self,
         arrival: Arrival,
         datagram: &[u8],
-        wire: &mut Wire<'_>,
+        wire: &mut PeerWire<'_>,
     ) -> Effort {
         if !self.initiations.has_token(INITIATIONS, wire.now) {
             wire.monitor.count(Counter::DropHandshakeRate);
@@ -78,7 +78,7 @@ impl Peer {
 
     /// Keeps the session in use from being pushed out by one that the peer asks for, and may never
     /// use, as when our answers are lost: asks the peer itself, which takes the number in question.
-    fn spare_session(&mut self, wire: &mut Wire<'_>) {
+    fn spare_session(&mut self, wire: &mut PeerWire<'_>) {
         let next = self.newest_index.wrapping_add(1);
         let in_use = self.supervisor.session_index();
         if in_use.is_some_and(|index| index % SESSIONS_KEPT == next % SESSIONS_KEPT) {
@@ -92,7 +92,7 @@ impl Peer {
         &mut self,
         arrival: Arrival,
         datagram: &[u8],
-        wire: &mut Wire<'_>,
+        wire: &mut PeerWire<'_>,
     ) -> Effort {
         self.refresh(wire);
         match self.tunn.decapsulate(Some(arrival.source.ip()), datagram, wire.scratch) {
@@ -127,7 +127,7 @@ impl Peer {
         &mut self,
         arrival: Arrival,
         datagram: &[u8],
-        wire: &mut Wire<'_>,
+        wire: &mut PeerWire<'_>,
     ) {
         self.refresh(wire);
         let result = self.tunn.decapsulate(Some(arrival.source.ip()), datagram, wire.scratch);
@@ -142,7 +142,7 @@ impl Peer {
         arrival: Arrival,
         index: u32,
         datagram: &[u8],
-        wire: &mut Wire<'_>,
+        wire: &mut PeerWire<'_>,
     ) -> Option<Inner> {
         self.refresh(wire);
         let inner = match self.tunn.decapsulate(Some(arrival.source.ip()), datagram, wire.plaintext)
@@ -183,7 +183,7 @@ impl Peer {
     }
 
     /// Both ends have the new session: it can be used.
-    fn use_new_session(&mut self, wire: &mut Wire<'_>) {
+    fn use_new_session(&mut self, wire: &mut PeerWire<'_>) {
         wire.monitor.count(Counter::Handshakes);
         self.last_handshake = Some(wire.now);
         log::debug!("peer {}: new session", self.name());

@@ -3,7 +3,7 @@
 //! Every entry first lets boringtun look at its timers, if its idea of the time is old, so that no
 //! session outlives its end. What boringtun wants to say goes out here, and nothing but what it
 //! has authenticated moves the endpoint or counts as a sign of life. When handshakes are due is the
-//! [`Supervisor`]'s to say, where they go the [`Endpoint`]'s. Here is what goes to the peer;
+//! [`Supervisor`]'s to say, where they go the [`PeerEndpoint`]'s. Here is what goes to the peer;
 //! [`incoming`] has what comes from it.
 
 mod incoming;
@@ -21,27 +21,27 @@ use ipnet::IpNet;
 use crate::bucket::Bucket;
 use crate::config;
 use crate::ecn::Ecn;
-use crate::egress::Way;
+use crate::egress::DatagramWay;
 use crate::id::{Identity, PeerId};
 use crate::limits::QUEUED_PACKETS_MAX;
 use crate::state::{PeerState, Transfer, Usage};
 use crate::stats::{Counter, Stats};
 use crate::time::{Instant, earlier};
 use crate::tunnel::demux::{is_initiation, sender_index};
-use crate::tunnel::endpoint::{Endpoint, Resolution};
+use crate::tunnel::endpoint::{PeerEndpoint, Resolution};
 use crate::tunnel::endpoint_mtu::{Carriage, DATA_OVERHEAD};
 use crate::tunnel::supervisor::Supervisor;
-use crate::tunnel::wire::{Wire, deliver};
+use crate::tunnel::wire::{PeerWire, deliver};
 
 /// The name is resolved again after each so many unanswered initiations.
 const UNANSWERED_ASK: u32 = 3;
 /// The peer counts as lost after so many.
 const UNANSWERED_LOST: u32 = 3;
 /// A peer.
-pub(super) struct Peer {
+pub(super) struct TunnelPeer {
     identity: Arc<Identity>,
     tunn: Tunn,
-    endpoint: Endpoint,
+    endpoint: PeerEndpoint,
     carriage: Carriage,
     supervisor: Supervisor,
     initiations: Bucket,
@@ -57,7 +57,7 @@ pub(super) struct Peer {
 }
 
 /// Getters.
-impl Peer {
+impl TunnelPeer {
     /// A peer of the end with this private key. boringtun's clock must have been set.
     pub(super) fn new(
         private_key: &x25519::StaticSecret,
@@ -80,7 +80,7 @@ impl Peer {
                 index,
                 Some(limiter),
             ),
-            endpoint: Endpoint::new(peer.endpoint.as_ref()),
+            endpoint: PeerEndpoint::new(peer.endpoint.as_ref()),
             carriage: Carriage::new(Arc::clone(&identity), mtu),
             identity,
             supervisor: Supervisor::new(keepalive, now),
@@ -97,7 +97,7 @@ impl Peer {
         &self.identity
     }
 
-    pub(super) const fn endpoint(&self) -> &Endpoint {
+    pub(super) const fn endpoint(&self) -> &PeerEndpoint {
         &self.endpoint
     }
 
@@ -167,9 +167,9 @@ impl Peer {
 }
 
 /// Packets to the peer, time, and addresses.
-impl Peer {
+impl TunnelPeer {
     /// Sends a packet, padded already, as soon as there is a session.
-    pub(super) fn send(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
+    pub(super) fn send(&mut self, packet: &[u8], wire: &mut PeerWire<'_>) {
         self.supervisor.asked(wire.now);
         self.refresh(wire);
         let Some(way) = self.endpoint.way() else {
@@ -181,7 +181,7 @@ impl Peer {
             self.queue(packet, wire);
             return;
         }
-        let way = Way { ecn: Ecn::of(packet), ..way };
+        let way = DatagramWay { ecn: Ecn::of(packet), ..way };
         let len = packet.len() + DATA_OVERHEAD;
         let Some(mut reservation) = wire.egress.reserve(way, len) else {
             wire.monitor.count(Counter::DropEgressFull);
@@ -201,7 +201,7 @@ impl Peer {
 
     /// Leaves a packet with boringtun until there is a session, and starts a handshake if none is
     /// under way.
-    fn queue(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
+    fn queue(&mut self, packet: &[u8], wire: &mut PeerWire<'_>) {
         let queued_len = self.queued_len + packet.len();
         let is_full = self.queued == QUEUED_PACKETS_MAX || queued_len > wire.queue_max;
         // The first one asks for the handshake.
@@ -217,7 +217,7 @@ impl Peer {
 
     /// Sends what boringtun has queued, which it does only on request. There must be a session,
     /// without which it would queue again: there is, after whatever proves one.
-    fn flush(&mut self, wire: &mut Wire<'_>) {
+    fn flush(&mut self, wire: &mut PeerWire<'_>) {
         let Some(way) = self.endpoint.way() else { return };
         while let TunnResult::WriteToNetwork(datagram) =
             self.tunn.decapsulate(None, &[], wire.scratch)
@@ -230,7 +230,7 @@ impl Peer {
     }
 
     /// Lets time pass.
-    pub(super) fn handle_timeout(&mut self, wire: &mut Wire<'_>) {
+    pub(super) fn handle_timeout(&mut self, wire: &mut PeerWire<'_>) {
         self.endpoint.handle_timeout(wire.now);
         if !self.supervisor.is_held(wire.now) {
             self.look_at_timers(wire);
@@ -240,7 +240,7 @@ impl Peer {
     }
 
     /// Takes what the name of the endpoint resolved to. What is silent so far is tried there.
-    pub(super) fn handle_resolved(&mut self, addresses: &[SocketAddr], wire: &mut Wire<'_>) {
+    pub(super) fn handle_resolved(&mut self, addresses: &[SocketAddr], wire: &mut PeerWire<'_>) {
         match self.endpoint.handle_resolved(addresses, wire.now) {
             Resolution::Failed => log::warn!(
                 "peer {}: {} does not resolve; trying on",
@@ -257,7 +257,7 @@ impl Peer {
     }
 
     /// Starts the handshake or sends the keepalive that is due.
-    fn keep_alive(&mut self, wire: &mut Wire<'_>) {
+    fn keep_alive(&mut self, wire: &mut PeerWire<'_>) {
         if self.endpoint.in_use().is_none() {
             return;
         }
@@ -277,13 +277,13 @@ impl Peer {
     }
 
     /// Lets boringtun look at its timers if it has not done so for a while.
-    fn refresh(&mut self, wire: &mut Wire<'_>) {
+    fn refresh(&mut self, wire: &mut PeerWire<'_>) {
         if self.supervisor.is_stale(wire.now) {
             self.look_at_timers(wire);
         }
     }
 
-    fn look_at_timers(&mut self, wire: &mut Wire<'_>) {
+    fn look_at_timers(&mut self, wire: &mut PeerWire<'_>) {
         self.supervisor.looked(wire.now);
         let result = self.tunn.update_timers(wire.scratch);
         if let TunnResult::Err(WireGuardError::ConnectionExpired) = result {
@@ -300,9 +300,9 @@ impl Peer {
 }
 
 /// The way out.
-impl Peer {
+impl TunnelPeer {
     /// Sends what boringtun has written to the scratch buffer, if it has.
-    fn say(&mut self, written: Option<usize>, wire: &mut Wire<'_>) {
+    fn say(&mut self, written: Option<usize>, wire: &mut PeerWire<'_>) {
         let Some(len) = written else { return };
         let way = if is_initiation(&wire.scratch[..len]) {
             self.prepare_initiation();
@@ -346,7 +346,7 @@ impl Peer {
     }
 
     /// Sends the first `len` bytes of the scratch buffer: a handshake message or a keepalive.
-    fn emit(&self, len: usize, way: Option<Way>, wire: &mut Wire<'_>) {
+    fn emit(&self, len: usize, way: Option<DatagramWay>, wire: &mut PeerWire<'_>) {
         let Some(way) = way else {
             wire.monitor.count(Counter::DropNoEndpoint);
             return;

@@ -139,7 +139,7 @@ impl End {
         self.received.iter().map(|packet| number_of(packet)).collect()
     }
 
-    fn first_peer(&self) -> &Peer {
+    fn first_peer(&self) -> &TunnelPeer {
         self.tunnel.peers.get(PeerId::first(0)).unwrap()
     }
 

@@ -35,7 +35,7 @@ pub(crate) struct Path {
     next_rate: usize,
     delivered: u64,
     probe: Option<Probe>,
-    loss: Option<Loss>,
+    loss: Option<PathLoss>,
     /// What follows from the latest sample: it is asked for with each segment.
     flight_limit: Option<usize>,
 }
@@ -48,7 +48,7 @@ struct RoundTrip {
 
 /// Something was lost with more in flight than this.
 #[derive(Clone, Copy, Debug)]
-struct Loss {
+struct PathLoss {
     bearable: usize,
     at: Instant,
 }
@@ -77,7 +77,7 @@ impl Path {
 
     /// Something was lost of the `flight` bytes that were on the way.
     pub(crate) fn handle_lost(&mut self, flight: usize, now: Instant) {
-        self.loss = Some(Loss { bearable: flight / 2, at: now });
+        self.loss = Some(PathLoss { bearable: flight / 2, at: now });
         self.flight_limit = self.measured_flight_limit(now);
     }
 
@@ -122,7 +122,7 @@ impl Path {
             let held = u128::from(rate) * time.as_nanos() / 1_000_000_000;
             usize::try_from(held).unwrap_or(usize::MAX)
         };
-        let is_recent = |loss: &Loss| now.saturating_duration_since(loss.at) <= LOSS_LIFETIME;
+        let is_recent = |loss: &PathLoss| now.saturating_duration_since(loss.at) <= LOSS_LIFETIME;
         let bearable = self.loss.filter(is_recent).map_or(usize::MAX, |loss| loss.bearable);
         let queue = held_within(FLIGHT_QUEUE).min(FLIGHT_QUEUE_MAX).min(bearable);
         let held = held_within(shortest.time);
