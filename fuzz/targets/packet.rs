@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| slipwire_tests::fuzz::run("packet", data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| slipwire_fuzz_targets::run("packet", data));

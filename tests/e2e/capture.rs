@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     deadline::eventually,
     lab::Lab,
     net::Host,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     lab::Lab,
     payload::{Payload, receive, send},
     row::Family,

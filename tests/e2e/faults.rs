@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     deadline::eventually,
     lab::Lab,
     payload::Payload,
@@ -95,7 +95,7 @@ fn faulty(lab: &Lab, job: Job, fault: &str) -> Result<Tunnel> {
 }
 
 fn slipwire(tunnel: &Tunnel) -> &Process {
-    let end = if matches!(tunnel.mid_end, slipwire_tests::tunnel::End::Slipwire(_)) {
+    let end = if matches!(tunnel.mid_end, slipwire_lab::tunnel::End::Slipwire(_)) {
         &tunnel.mid_end
     } else {
         &tunnel.near_end

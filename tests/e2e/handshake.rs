@@ -4,7 +4,7 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     deadline::eventually,
     lab::{Lab, write_secret},
     peer::Keys,

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, process::Command, thread, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     lab::Lab,
     net::Host,
     row::Family,

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, ensure};
 use ppp::v2::{Header, TypeLengthValue};
 use slipwire_core::PublicKey;
-use slipwire_tests::{
+use slipwire_lab::{
     deadline::eventually,
     lab::Lab,
     payload::{Payload, receive, send},

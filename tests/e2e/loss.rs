@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     lab::Lab,
     netfilter::{Chain, Hook, TOOL},
     payload::Payload,

@@ -48,7 +48,7 @@ mod vanishing;
 use std::{env, process::ExitCode};
 
 use libtest_mimic::Arguments;
-use slipwire_tests::sandbox;
+use slipwire_lab::sandbox;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();

@@ -15,7 +15,7 @@ use nix::{
     sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg},
 };
 use rustix::net::sockopt::{set_ip_recvtos, set_ip_tos, set_ipv6_recvtclass, set_ipv6_tclass};
-use slipwire_tests::{deadline::eventually, lab::Lab, row::Family, tcp, tunnel::Job, udp};
+use slipwire_lab::{deadline::eventually, lab::Lab, row::Family, tcp, tunnel::Job, udp};
 
 use crate::{
     common::{PORT, tunnel},

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     deadline::eventually,
     lab::Lab,
     payload::{MIB, Payload, Random, receive},

@@ -4,7 +4,7 @@
 use std::{process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     lab::Lab,
     net::link,
     payload::Payload,

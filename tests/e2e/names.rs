@@ -4,7 +4,7 @@
 use std::{fs, path::PathBuf, thread, time::Duration};
 
 use anyhow::Result;
-use slipwire_tests::{
+use slipwire_lab::{
     lab::Lab,
     net::add_addresses,
     tunnel::{Job, Plan, Side, Tunnel, WIREGUARD_PORT},

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use anyhow::{Context as _, Result, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     lab::Lab,
     net::add_addresses,
     payload::{MIB, Payload},

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     deadline::eventually,
     lab::Lab,
     net::Host,

@@ -17,7 +17,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     deadline::eventually,
     lab::{Lab, write_secret},
     net::{Host, add_addresses, link},

@@ -10,9 +10,9 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
-use slipwire_tests::{
+use slipwire_fuzz_targets::reseal;
+use slipwire_lab::{
     deadline::eventually,
-    fuzz::reseal,
     lab::Lab,
     row::Family,
     slipwire,

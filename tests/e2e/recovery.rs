@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use slipwire_tests::{
+use slipwire_lab::{
     lab::Lab,
     tcp::{self, Service},
     tunnel::{Job, Plan, Side, Tunnel},

@@ -1,7 +1,7 @@
 //! A transfer that outlasts the two minutes after which WireGuard changes its keys.
 
 use anyhow::{Result, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     lab::Lab,
     payload::{MIB, Payload},
     row::Family,

@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     lab::Lab,
     payload::{MIB, Payload},
     row::Family,

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Result, anyhow};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use slipwire_tests::{lab::Lab, sandbox, slipwire, tunnel::Job};
+use slipwire_lab::{lab::Lab, sandbox, slipwire, tunnel::Job};
 
 /// Most tests wait more than they work, so a few more run at once than a small machine has cores.
 const MIN_THREADS: usize = 4;

@@ -23,7 +23,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     lab::Lab,
     netfilter::{Chain, Hook, TOOL},
     payload::{Payload, Random},

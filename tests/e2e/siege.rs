@@ -4,7 +4,7 @@
 use std::{io::ErrorKind, net::SocketAddr, thread, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     attack::{Attack, ENDLESS_PORT, OPEN_PORT, Tally, connect_beside_own_scan},
     deadline::eventually,
     lab::Lab,

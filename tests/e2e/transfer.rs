@@ -3,7 +3,7 @@
 use std::{sync::Barrier, thread};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use slipwire_tests::{
+use slipwire_lab::{
     lab::Lab,
     payload::{Payload, Sum},
     row::Family,

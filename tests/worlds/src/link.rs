@@ -1,0 +1,220 @@
+//! One direction of the path between two hosts: what becomes of each datagram, decided by dice
+//! and by what the link carries already, never by what is in the datagram.
+
+use std::time::Duration;
+
+use slipwire_core::Instant;
+
+use crate::dice::Dice;
+
+/// How a link behaves. Chances are per mille, for each datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Profile {
+    pub latency: Duration,
+    /// Added to the latency, up to this; datagrams keep their order.
+    pub jitter: Duration,
+    /// Bytes a second; `None` for as many as there are.
+    pub rate: Option<u64>,
+    /// Bytes that may wait for the rate; more are lost.
+    pub queue: u64,
+    pub loss: u16,
+    /// The chance that a burst of losses begins, and that it ends.
+    pub burst: (u16, u16),
+    /// Held back by up to [`reorder_by`](Self::reorder_by), so that later ones overtake it.
+    pub reorder: u16,
+    pub reorder_by: Duration,
+    pub duplicate: u16,
+    pub corrupt: u16,
+    /// The largest datagram that passes.
+    pub mtu: usize,
+}
+
+impl Profile {
+    /// A link that loses nothing.
+    pub const fn clean(latency: Duration) -> Self {
+        Self {
+            latency,
+            jitter: Duration::ZERO,
+            rate: None,
+            queue: u64::MAX,
+            loss: 0,
+            burst: (0, 1000),
+            reorder: 0,
+            reorder_by: Duration::ZERO,
+            duplicate: 0,
+            corrupt: 0,
+            mtu: usize::MAX,
+        }
+    }
+
+    /// The same link without faults: as far and as fast, and with room for what waits.
+    pub const fn healed(self) -> Self {
+        Self { rate: self.rate, mtu: self.mtu, ..Self::clean(self.latency) }
+    }
+}
+
+/// One arrival of a datagram, and the damage done to it on the way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arrival {
+    pub at: Instant,
+    pub damage: Option<Damage>,
+}
+
+/// A byte that changed, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Damage {
+    pub position: usize,
+    pub mask: u8,
+}
+
+/// What happens to a datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    Lost,
+    Arrives(Arrival),
+    ArrivesTwice(Arrival, Arrival),
+}
+
+/// A link in time.
+#[derive(Debug)]
+pub struct Link {
+    profile: Profile,
+    dice: Dice,
+    in_burst: bool,
+    is_cut: bool,
+    /// When the link has sent all that waits for its rate.
+    free_at: Instant,
+    /// The last arrival in order.
+    latest: Instant,
+}
+
+impl Link {
+    pub const fn new(profile: Profile, dice: Dice) -> Self {
+        let (free_at, latest) = (Instant::ZERO, Instant::ZERO);
+        Self { profile, dice, in_burst: false, is_cut: false, free_at, latest }
+    }
+
+    /// Cuts the link, or mends it.
+    pub const fn set_cut(&mut self, is_cut: bool) {
+        self.is_cut = is_cut;
+    }
+
+    /// Ends every fault.
+    pub const fn heal(&mut self) {
+        self.profile = self.profile.healed();
+        self.in_burst = false;
+        self.is_cut = false;
+    }
+
+    pub fn carry(&mut self, len: usize, now: Instant) -> Fate {
+        if self.is_lost(len) {
+            return Fate::Lost;
+        }
+        let Some(sent_at) = self.leaves_queue_at(len as u64, now) else { return Fate::Lost };
+        let first = self.arrival(len, sent_at);
+        if self.dice.chance(self.profile.duplicate) {
+            return Fate::ArrivesTwice(first, self.arrival(len, sent_at));
+        }
+        Fate::Arrives(first)
+    }
+
+    fn is_lost(&mut self, len: usize) -> bool {
+        let (begins, ends) = self.profile.burst;
+        self.in_burst =
+            if self.in_burst { !self.dice.chance(ends) } else { self.dice.chance(begins) };
+        let lost = self.dice.chance(self.profile.loss);
+        lost || self.in_burst || self.is_cut || len > self.profile.mtu
+    }
+
+    /// When the datagram has passed the bottleneck; `None` if it finds the queue full.
+    fn leaves_queue_at(&mut self, len: u64, now: Instant) -> Option<Instant> {
+        let Some(rate) = self.profile.rate else { return Some(now) };
+        let waiting = self.free_at.saturating_duration_since(now);
+        let waiting_bytes = waiting.as_nanos() * u128::from(rate) / 1_000_000_000;
+        if waiting_bytes + u128::from(len) > u128::from(self.profile.queue) {
+            return None;
+        }
+        self.free_at = self.free_at.max(now) + Duration::from_nanos(len * 1_000_000_000 / rate);
+        Some(self.free_at)
+    }
+
+    fn arrival(&mut self, len: usize, sent_at: Instant) -> Arrival {
+        let Profile { latency, jitter, reorder, reorder_by, corrupt, .. } = self.profile;
+        let at = sent_at + latency + self.dice.time(Duration::ZERO, jitter);
+        let at = if self.dice.chance(reorder) {
+            at + self.dice.time(Duration::ZERO, reorder_by)
+        } else {
+            self.latest = self.latest.max(at);
+            self.latest
+        };
+        let damage = self.dice.chance(corrupt).then(|| Damage {
+            position: self.dice.between(0, len.saturating_sub(1) as u64) as usize,
+            mask: 1 << self.dice.between(0, 7),
+        });
+        Arrival { at, damage }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LATENCY: Duration = Duration::from_millis(10);
+
+    fn arrivals(profile: Profile, gap: Duration) -> Vec<Option<Instant>> {
+        let mut link = Link::new(profile, Dice::new(1));
+        let at = |n: u32| Instant::ZERO + gap * n;
+        let fates = (0..200).map(|n| match link.carry(1000, at(n)) {
+            Fate::Lost => None,
+            Fate::Arrives(arrival) | Fate::ArrivesTwice(arrival, _) => Some(arrival.at),
+        });
+        fates.collect()
+    }
+
+    #[test]
+    fn a_clean_link_delays_and_nothing_else() {
+        let gap = Duration::from_millis(1);
+        for (n, at) in (0..).zip(arrivals(Profile::clean(LATENCY), gap)) {
+            assert_eq!(at, Some(Instant::ZERO + gap * n + LATENCY));
+        }
+    }
+
+    #[test]
+    fn jitter_keeps_the_order_and_reordering_does_not() {
+        let gap = Duration::from_millis(1);
+        let jitter = Profile { jitter: LATENCY, ..Profile::clean(LATENCY) };
+        assert!(arrivals(jitter, gap).is_sorted());
+        let reorder = Profile { reorder: 100, reorder_by: LATENCY, ..Profile::clean(LATENCY) };
+        assert!(!arrivals(reorder, gap).is_sorted());
+    }
+
+    #[test]
+    fn a_full_queue_loses_what_the_rate_does_not_carry() {
+        let rate = Profile { rate: Some(100_000), queue: 20_000, ..Profile::clean(LATENCY) };
+        // Twice as many bytes as the rate carries.
+        let seen = arrivals(rate, Duration::from_millis(5));
+        let lost = seen.iter().filter(|at| at.is_none()).count();
+        assert!((70..100).contains(&lost), "{lost} lost");
+        let last = seen.into_iter().flatten().max().unwrap();
+        assert!(last <= Instant::ZERO + Duration::from_millis(5 * 200 + 200) + LATENCY);
+    }
+
+    #[test]
+    fn bursts_lose_neighbours() {
+        let burst = Profile { burst: (20, 200), ..Profile::clean(LATENCY) };
+        let seen = arrivals(burst, LATENCY);
+        let lost = seen.iter().filter(|at| at.is_none()).count();
+        let pairs = seen.windows(2).filter(|pair| pair == &[None, None]).count();
+        assert!(lost > 5 && pairs * 2 > lost, "{lost} lost, {pairs} pairs");
+    }
+
+    #[test]
+    fn a_healed_link_loses_nothing() {
+        let awful = Profile { loss: 500, burst: (500, 1), ..Profile::clean(LATENCY) };
+        let mut link = Link::new(awful, Dice::new(1));
+        link.set_cut(true);
+        assert_eq!(link.carry(1, Instant::ZERO), Fate::Lost);
+        link.heal();
+        assert!((0..100).all(|_| link.carry(1, Instant::ZERO) != Fate::Lost));
+    }
+}
