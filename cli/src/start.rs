@@ -15,11 +15,11 @@ use crate::memory;
 /// back to the system.
 pub(crate) fn start(
     engine: Config,
-    settings: Settings,
+    mut settings: Settings,
     origin: &Origin,
 ) -> Result<Driver, Failure> {
     let seed = entropy::secret_bytes()?;
-    let settings = Settings { give_back: Some(memory::return_pages), ..settings };
+    settings.give_back = Some(memory::return_pages);
     let limits = engine.parts().limits.clone();
     let driver = Driver::new(engine, settings, *seed).map_err(|errors| {
         let lines: Vec<_> = errors.iter().map(|error| describe(error, origin)).collect();

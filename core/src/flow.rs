@@ -116,6 +116,7 @@ impl fmt::Display for Abort {
 
 /// Why the embedder could not open a flow; it decides what the peer is told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Refusal {
     /// The host refused the connection: as [`refused`](crate::config::Tcp::refused) says (TCP), port
     /// unreachable (UDP).
@@ -139,6 +140,7 @@ pub enum Refusal {
 /// Why [`Engine::open_tcp`](crate::Engine::open_tcp) or
 /// [`open_udp`](crate::Engine::open_udp) opened nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum OpenError {
     /// No peer's allowed IPs contain the target.
     NoPeer,

@@ -100,6 +100,14 @@
 //! - A [`FlowId`] or [`PeerId`] that was kept too long names nothing.
 //! - Bytes that were cut off never look like a clean end: a FIN becomes [`Action::Shutdown`], a
 //!   reset becomes [`Action::Aborted`], and neither becomes the other.
+//!
+//! # What may grow
+//!
+//! A minor version may add to what is `#[non_exhaustive]`: options ([`config`] has constructors for
+//! them), counters, refusals, and errors that are only shown. What somebody has to act on is
+//! exhaustive, so that the compiler says where a new one is not handled yet: [`Action`], [`Target`],
+//! [`Abort`], [`rules`], and errors that a front end leads to a place in what its user wrote
+//! ([`ConfigErrors`], [`KeyError`]). An addition to those is a major version.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

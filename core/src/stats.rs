@@ -4,6 +4,7 @@ macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $variant:ident => $name:literal,)+) => {
         /// What is counted.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[non_exhaustive]
         pub enum Counter {
             $($(#[doc = $doc])+ $variant,)+
         }

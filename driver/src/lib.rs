@@ -32,16 +32,10 @@
 //!
 //! let interface = Interface::new(PrivateKey::from_entropy([7; 32]), ["10.77.0.2/32".parse()?]);
 //! let config = Config::new(Parts::new(interface))?;
-//! let settings = Settings {
-//!     listen: vec!["127.0.0.1".parse::<IpAddr>()?.into()],
-//!     forwards: vec![Forward {
-//!         name: "web".into(),
-//!         protocol: ForwardProtocol::Tcp,
-//!         listen: "127.0.0.1:0".parse()?,
-//!         to: "10.77.0.1:80".parse()?,
-//!     }],
-//!     ..Settings::default()
-//! };
+//! let (listen, to) = ("127.0.0.1:0".parse()?, "10.77.0.1:80".parse()?);
+//! let mut settings = Settings::default();
+//! settings.listen = vec!["127.0.0.1".parse::<IpAddr>()?.into()];
+//! settings.forwards.push(Forward::new(ForwardProtocol::Tcp, listen, to).with_name("web"));
 //! let mut driver = Driver::new(config, settings, [42; 32])?;
 //! println!("the forward listens at {}", driver.forwards()[0].listen);
 //!

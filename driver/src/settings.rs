@@ -10,7 +10,11 @@ use slipwire_core::{FlowMeta, IdleRings};
 use crate::error::FileError;
 use crate::private_file::{self, Kind};
 
-/// The host's side of a configuration.
+/// Bytes of captured packets, or of tapes, unless somebody says otherwise.
+const FILES_LEN: u64 = 256 << 20;
+
+/// The host's side of a configuration: a default, and what is to be different from it.
+#[non_exhaustive]
 pub struct Settings {
     /// Addresses of this host at which WireGuard is spoken; by default every one, IPv4 and IPv6.
     pub listen: Vec<ListenAddress>,
@@ -112,6 +116,11 @@ pub struct CaptureFile {
 }
 
 impl CaptureFile {
+    /// A file of at most 256 MiB: some minutes of a busy tunnel, and room on any disk.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into(), size_max: FILES_LEN }
+    }
+
     /// Whether a capture could begin, as far as that can be known without one.
     ///
     /// # Errors
@@ -133,6 +142,11 @@ pub struct TapeFiles {
 }
 
 impl TapeFiles {
+    /// 4 tapes, of at most 256 MiB together.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        Self { file: file.into(), size_max: FILES_LEN, segments: 4 }
+    }
+
     /// The files, from the one that is written to the oldest.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> + '_ {
         (0..self.segments.max(1)).map(|number| match number {
@@ -172,6 +186,19 @@ pub struct Forward {
     pub listen: SocketAddr,
     /// Where that leads, in the tunnel.
     pub to: SocketAddr,
+}
+
+impl Forward {
+    /// A forward that is called by the address where it listens.
+    pub fn new(protocol: ForwardProtocol, listen: SocketAddr, to: SocketAddr) -> Self {
+        Self { name: listen.to_string(), protocol, listen, to }
+    }
+
+    /// The forward with another [`name`](Self::name).
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
 }
 
 /// What a forward carries.

@@ -98,25 +98,27 @@ fn page(meta: &FlowMeta) -> Vec<u8> {
 
 /// A gateway with a page at port 80, and a client with forwards to ports 80 and 81 of it.
 fn both_ends() -> (End, End) {
-    let local = || vec!["127.0.0.1".parse::<IpAddr>().unwrap().into()];
+    let on_loopback = || {
+        let mut settings = Settings::default();
+        settings.listen = vec!["127.0.0.1".parse::<IpAddr>().unwrap().into()];
+        settings
+    };
     let mut gateway = Gateway::default();
     gateway.rules.push(Rule { ports: vec![80..=80], ..Rule::any(RuleAction::Serve) });
-    let server = End::run(config(1, 2, None, Some(gateway)), move || Settings {
-        listen: local(),
-        services: vec![(80, Box::new(page))],
-        ..Settings::default()
+    let server = End::run(config(1, 2, None, Some(gateway)), move || {
+        let mut settings = on_loopback();
+        settings.services.push((80, Box::new(page)));
+        settings
     });
     let endpoint = server.addresses[0];
-    let forward = |port: u16| Forward {
-        name: format!("to {port}"),
-        protocol: ForwardProtocol::Tcp,
-        listen: "127.0.0.1:0".parse().unwrap(),
-        to: SocketAddr::new("10.77.0.1".parse().unwrap(), port),
+    let forward = |port: u16| {
+        let to = SocketAddr::new("10.77.0.1".parse().unwrap(), port);
+        Forward::new(ForwardProtocol::Tcp, "127.0.0.1:0".parse().unwrap(), to)
     };
-    let client = End::run(config(2, 1, Some(endpoint), None), move || Settings {
-        listen: local(),
-        forwards: vec![forward(80), forward(81)],
-        ..Settings::default()
+    let client = End::run(config(2, 1, Some(endpoint), None), move || {
+        let mut settings = on_loopback();
+        settings.forwards.extend([80, 81].map(forward));
+        settings
     });
     (server, client)
 }

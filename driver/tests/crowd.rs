@@ -31,8 +31,8 @@ fn driver(end: u8, peers: Vec<Peer>) -> Driver {
     let address = format!("10.77.0.{}/24", end + 1).parse().unwrap();
     let mut parts = Parts::new(Interface::new(key(end), [address]));
     parts.peers = peers;
-    let listen = vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into()];
-    let settings = Settings { listen, ..Settings::default() };
+    let mut settings = Settings::default();
+    settings.listen = vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into()];
     Driver::new(Config::new(parts).unwrap(), settings, [end; 32]).unwrap()
 }
 

@@ -23,7 +23,9 @@ fn config() -> Config {
 }
 
 fn settings() -> Settings {
-    Settings { listen: vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into()], ..Settings::default() }
+    let mut settings = Settings::default();
+    settings.listen = vec![IpAddr::V4(Ipv4Addr::LOCALHOST).into()];
+    settings
 }
 
 /// A driver that has done all there is to do.
@@ -83,13 +85,9 @@ fn a_driver_is_a_descriptor_in_another_loop() {
 #[test]
 fn a_driver_does_not_start_when_a_forward_can_not_listen() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let forward = Forward {
-        name: "web".into(),
-        protocol: ForwardProtocol::Tcp,
-        listen: taken.local_addr().unwrap(),
-        to: "10.0.0.1:80".parse().unwrap(),
-    };
-    let settings = Settings { forwards: vec![forward], ..settings() };
+    let (listen, to) = (taken.local_addr().unwrap(), "10.0.0.1:80".parse().unwrap());
+    let mut settings = settings();
+    settings.forwards.push(Forward::new(ForwardProtocol::Tcp, listen, to).with_name("web"));
     let error = Driver::new(config(), settings, [7; 32]).unwrap_err();
     let expected = format!("{} (forward web): address in use", taken.local_addr().unwrap());
     assert_eq!(error.to_string(), expected);

@@ -46,12 +46,9 @@ fn table(section: &Section<'_>, report: &mut Report) -> Option<ForwardTable> {
     let listen = section.required::<ListenSocket>("listen", "listen = \"127.0.0.1:8080\"", report);
     let to = section.required::<InnerSocket>("to", "to = \"192.168.4.2:80\"", report);
     let (listen, to) = (listen?, to?);
-    let forward = Forward {
-        name: name.map_or_else(|| listen.value.0.to_string(), |name: At<Name>| name.value.0),
-        protocol: protocol.map_or(ForwardProtocol::Tcp, |protocol| protocol.value),
-        listen: listen.value.0,
-        to: to.value.0,
-    };
+    let protocol = protocol.map_or(ForwardProtocol::Tcp, |protocol| protocol.value);
+    let mut forward = Forward::new(protocol, listen.value.0, to.value.0);
+    forward.name = name.map_or(forward.name, |name: At<Name>| name.value.0);
     Some(ForwardTable { forward, listen_offset: listen.offset, to_offset: to.offset })
 }
 

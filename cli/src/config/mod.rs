@@ -163,27 +163,26 @@ fn read(
         let closes = |endpoint: &_| path::closes(endpoint, interface.listen_port);
         peers.warn_of_closing_paths(closes, report);
     }
+    let origin = Origin {
+        file: surroundings.file.to_owned(),
+        listen_line: report.line(interface.listen_offset),
+        forward_lines: forwards.iter().map(|table| report.line(table.listen_offset)).collect(),
+        rule_lines: rules.iter().map(|table| report.line(table.offset)).collect(),
+        capture_line: report.line(capture.as_ref().map_or(0, |capture| capture.offset)),
+        record_line: report.line(record.as_ref().map_or(0, |record| record.offset)),
+    };
+    let mut settings = Settings::default();
+    settings.listen = interface.listen_addresses;
+    settings.port = interface.listen_port;
+    settings.forwards = forwards.into_iter().map(|table| table.forward).collect();
+    settings.capture = capture.map(|capture| capture.value);
+    settings.record = record.map(|record| record.value);
+    settings.host_keepalive = host_keepalive;
     Some(Configuration {
-        origin: Origin {
-            file: surroundings.file.to_owned(),
-            listen_line: report.line(interface.listen_offset),
-            forward_lines: forwards.iter().map(|table| report.line(table.listen_offset)).collect(),
-            rule_lines: rules.iter().map(|table| report.line(table.offset)).collect(),
-            capture_line: report.line(capture.as_ref().map_or(0, |capture| capture.offset)),
-            record_line: report.line(record.as_ref().map_or(0, |record| record.offset)),
-        },
+        origin,
         interface_name: interface.name,
         engine,
-        settings: Settings {
-            listen: interface.listen_addresses,
-            port: interface.listen_port,
-            forwards: forwards.into_iter().map(|table| table.forward).collect(),
-            services: Vec::new(),
-            capture: capture.map(|capture| capture.value),
-            record: record.map(|record| record.value),
-            host_keepalive,
-            ..Settings::default()
-        },
+        settings,
         log_level,
         warnings: report.warnings(surroundings.file),
     })

@@ -16,11 +16,6 @@ use super::schema;
 use super::section::Section;
 use super::value::{ByteSize, Count, FilePath, HostKeepalive, RingSize, Segments};
 
-/// The size of a capture that does not say: some minutes of a busy tunnel, and room on any disk.
-const CAPTURE_LEN: usize = 256 << 20;
-/// The tapes of a recording that does not say.
-const TAPE_SEGMENTS: u32 = 4;
-
 /// What peers may reach; nothing without the table. The addresses of this host are the driver's
 /// to find.
 pub(super) fn gateway(root: &DeTable<'_>, report: &mut Report) -> Option<Gateway> {
@@ -91,10 +86,10 @@ pub(super) fn capture(
     report: &mut Report,
 ) -> Option<At<CaptureFile>> {
     let section = Section::one(&schema::CAPTURE, root, report)?;
-    let mut size = CAPTURE_LEN;
-    section.set::<ByteSize, _>("size", &mut size, report);
+    let mut capture = CaptureFile::new("");
+    section.set::<ByteSize, _>("size", &mut capture.size_max, report);
     let file = section.required::<FilePath>("file", "file = \"slipwire.pcap\"", report)?;
-    let capture = CaptureFile { file: directory.join(file.value.0), size_max: size as u64 };
+    capture.file = directory.join(file.value.0);
     Some(At { value: capture, offset: file.offset })
 }
 
@@ -105,12 +100,11 @@ pub(super) fn record(
     report: &mut Report,
 ) -> Option<At<TapeFiles>> {
     let section = Section::one(&schema::RECORD, root, report)?;
-    let mut size = CAPTURE_LEN;
-    section.set::<ByteSize, _>("size", &mut size, report);
-    let mut segments = TAPE_SEGMENTS;
-    section.set::<Segments, _>("segments", &mut segments, report);
+    let mut tapes = TapeFiles::new("");
+    section.set::<ByteSize, _>("size", &mut tapes.size_max, report);
+    section.set::<Segments, _>("segments", &mut tapes.segments, report);
     let file = section.required::<FilePath>("file", "file = \"slipwire.tape\"", report)?;
-    let tapes = TapeFiles { file: directory.join(file.value.0), size_max: size as u64, segments };
+    tapes.file = directory.join(file.value.0);
     Some(At { value: tapes, offset: file.offset })
 }
 

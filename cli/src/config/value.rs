@@ -200,6 +200,12 @@ impl From<ByteSize> for usize {
     }
 }
 
+impl From<ByteSize> for u64 {
+    fn from(size: ByteSize) -> Self {
+        size.0 as Self
+    }
+}
+
 const UNITS: [(&str, u64); 8] = [
     ("", 1),
     ("B", 1),

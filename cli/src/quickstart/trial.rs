@@ -111,18 +111,10 @@ fn launch(
     port: u16,
     to: SocketAddr,
 ) -> Result<Result<Driver, StartErrors>, Failure> {
-    let forward = Forward {
-        name: "trial".to_owned(),
-        protocol: ForwardProtocol::Tcp,
-        listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
-        to,
-    };
-    let settings = Settings {
-        listen: vec![unspecified_like(endpoint.ip()).into()],
-        port: None,
-        forwards: vec![forward],
-        ..Settings::default()
-    };
+    let listen = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+    let mut settings = Settings::default();
+    settings.listen = vec![unspecified_like(endpoint.ip()).into()];
+    settings.forwards.push(Forward::new(ForwardProtocol::Tcp, listen, to).with_name("trial"));
     let seed = entropy::secret_bytes()?;
     Ok(Driver::new(config, settings, *seed))
 }

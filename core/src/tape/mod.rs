@@ -59,6 +59,7 @@ pub trait TapeSink: fmt::Debug + Send {
 
 /// Why no tape was started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum StartTapeError {
     /// There are flows, or traces of flows that have ended. A tape begins with nothing.
     NotAtRest,
@@ -79,6 +80,7 @@ impl std::error::Error for StartTapeError {}
 
 /// Why something is no tape that can be replayed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum TapeError {
     /// It does not begin as a tape does.
     NoTape,

@@ -86,12 +86,8 @@ mod tests {
     fn every_forward_whose_port_is_taken_is_named() {
         let poll = mio::Poll::new().unwrap();
         for protocol in [ForwardProtocol::Tcp, ForwardProtocol::Udp] {
-            let forward = |listen| Forward {
-                name: "web".into(),
-                protocol,
-                listen,
-                to: "10.0.0.1:80".parse().unwrap(),
-            };
+            let to = "10.0.0.1:80".parse().unwrap();
+            let forward = |listen| Forward::new(protocol, listen, to).with_name("web");
             let free = forward("127.0.0.1:0".parse().unwrap());
             let first = bind_all(&[free], poll.registry()).unwrap();
             let taken = first[0].local();

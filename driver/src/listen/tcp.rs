@@ -164,12 +164,8 @@ mod tests {
     #[test]
     fn a_pause_ends_by_itself_and_forgets_no_client() {
         let poll = mio::Poll::new().unwrap();
-        let forward = Forward {
-            name: "web".into(),
-            protocol: crate::ForwardProtocol::Tcp,
-            listen: "127.0.0.1:0".parse().unwrap(),
-            to: "10.0.0.1:80".parse().unwrap(),
-        };
+        let [listen, to] = ["127.0.0.1:0", "10.0.0.1:80"].map(|address| address.parse().unwrap());
+        let forward = Forward::new(crate::ForwardProtocol::Tcp, listen, to);
         let mut listener = TcpForward::bind(&forward, Token(0), poll.registry()).unwrap();
         let _client = std::net::TcpStream::connect(listener.local()).unwrap();
         listener.paused_until = Some(Instant::ZERO + PAUSE);
