@@ -1,16 +1,20 @@
-//! [`Monitor`]: the counters of all, and of each peer beside them.
+//! [`Monitor`]: what is counted of all, and of each peer beside that, and who hears of events.
 
+use crate::event::{Event, Observer};
+use crate::id::PeerId;
 use crate::stats::{Counter, Stats};
+use crate::time::Instant;
 
-/// What an engine counts.
+/// What watches an engine.
 #[derive(Debug)]
 pub(crate) struct Monitor {
     stats: Stats,
+    observer: Option<Box<dyn Observer>>,
 }
 
 impl Monitor {
     pub(crate) const fn new() -> Self {
-        Self { stats: Stats::new() }
+        Self { stats: Stats::new(), observer: None }
     }
 
     pub(crate) const fn stats(&self) -> &Stats {
@@ -27,17 +31,39 @@ impl Monitor {
         self.stats.add(counter, amount);
     }
 
-    /// What one peer is counted by, whose own counters these are.
-    pub(crate) const fn of_peer<'a>(&'a mut self, own: &'a mut Stats) -> PeerMonitor<'a> {
-        PeerMonitor { all: self, own }
+    pub(crate) fn set_observer(&mut self, observer: Option<Box<dyn Observer>>) {
+        self.observer = observer;
+    }
+
+    /// Whether anybody hears of events.
+    pub(crate) const fn is_observed(&self) -> bool {
+        self.observer.is_some()
+    }
+
+    /// Lets the observer hear of an event.
+    pub(crate) fn tell(&mut self, event: Event<'_>, now: Instant) {
+        if let Some(observer) = &mut self.observer {
+            observer.event(event, now);
+        }
+    }
+
+    /// What watches a peer, whose own counters these are.
+    pub(crate) const fn of_peer<'a>(
+        &'a mut self,
+        peer: PeerId,
+        own: &'a mut Stats,
+    ) -> PeerMonitor<'a> {
+        PeerMonitor { all: self, own, peer }
     }
 }
 
-/// What is counted of one peer, and with it of all.
+/// What watches one peer, and with it all.
 #[derive(Debug)]
 pub(crate) struct PeerMonitor<'a> {
     all: &'a mut Monitor,
     own: &'a mut Stats,
+    /// Its name.
+    pub(crate) peer: PeerId,
 }
 
 impl PeerMonitor<'_> {
@@ -48,6 +74,11 @@ impl PeerMonitor<'_> {
     pub(crate) fn add(&mut self, counter: Counter, amount: u64) {
         self.all.add(counter, amount);
         self.own.add(counter, amount);
+    }
+
+    /// Lets the observer hear of an event.
+    pub(crate) fn tell(&mut self, event: Event<'_>, now: Instant) {
+        self.all.tell(event, now);
     }
 
     /// A datagram is the peer's beyond doubt. When it came it was counted for all.

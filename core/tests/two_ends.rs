@@ -5,6 +5,8 @@
 
 #[path = "two_ends/changes.rs"]
 mod changes;
+#[path = "two_ends/events.rs"]
+mod events;
 #[path = "two_ends/state.rs"]
 mod state;
 #[path = "two_ends/tapes.rs"]

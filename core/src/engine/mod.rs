@@ -23,6 +23,7 @@ use crate::datagram::Datagram;
 use crate::egress::{Egress, Transmit};
 use crate::engine::wire::Wire;
 use crate::errors::Errors;
+use crate::event::Observer;
 use crate::flow::FlowMeta;
 use crate::id::{FlowId, Identity, PeerId};
 use crate::monitor::Monitor;
@@ -290,12 +291,18 @@ impl Engine {
         self.note(|| Input::PeerRemoved(peer));
         let (stack, mut wire) = split!(self);
         stack.remove_peer(peer, &mut wire);
-        self.tunnel.remove_peer(peer)
+        self.tunnel.remove_peer(peer, &mut self.monitor, self.now)
     }
 
     /// Has `tap` hear every packet of peers from now on, or nobody. Without one that costs nothing.
     pub fn set_tap(&mut self, tap: Option<Box<dyn Tap>>) {
         self.tap = tap;
+    }
+
+    /// Has `observer` hear of every [`Event`](crate::Event) from now on, or nobody. Without one that
+    /// costs nothing.
+    pub fn set_observer(&mut self, observer: Option<Box<dyn Observer>>) {
+        self.monitor.set_observer(observer);
     }
 
     /// Ends every flow, as the process is about to end: peers get resets, the embedder gets

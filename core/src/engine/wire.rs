@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::egress::Egress;
+use crate::event::Event;
 use crate::id::{Identity, PeerId};
 use crate::monitor::Monitor;
 use crate::routing::Route;
@@ -74,6 +75,14 @@ impl Outlet for Wire<'_> {
 
     fn identity(&self, peer: PeerId) -> Option<Arc<Identity>> {
         self.tunnel.identity(peer).cloned()
+    }
+
+    fn is_observed(&self) -> bool {
+        self.monitor.is_observed()
+    }
+
+    fn tell(&mut self, event: Event<'_>) {
+        self.monitor.tell(event, self.now);
     }
 
     fn count(&mut self, peer: PeerId, counter: Counter) {

@@ -9,6 +9,7 @@ use crate::datagram::TrafficClass;
 use crate::flow::{FlowMeta, NoFlow, OpenError, Protocol, Refusal, Target};
 use crate::id::{FlowId, PeerId};
 use crate::limits::PACKET_LEN_MAX;
+use crate::outcome::FlowOutcome;
 use crate::policy::Offer;
 use crate::stack::Stack;
 use crate::stack::key::{Ends, FlowKey};
@@ -58,22 +59,16 @@ impl Stack {
     ) {
         let Some(flow) = self.flows.get(id) else { return };
         let (peer, destination) = (flow.key.peer, flow.meta.destination);
-        let counter = match refusal {
-            Refusal::Protected => Counter::Protected,
-            Refusal::Refused
-            | Refusal::TimedOut
-            | Refusal::HostUnreachable
-            | Refusal::NetworkUnreachable
-            | Refusal::Prohibited
-            | Refusal::Exhausted => Counter::OpenRefused,
-        };
-        outlet.count(peer, counter);
+        let outcome = FlowOutcome::from(refusal);
+        if let Some(counter) = outcome.counter() {
+            outlet.count(peer, counter);
+        }
         if self.is_offered(id) {
             self.refuse_offer(id, refusal, outlet, now);
         } else {
             self.refuse_mapping(id, destination, refusal, outlet, now);
         }
-        self.remove(id);
+        self.remove(id, outcome, outlet);
     }
 
     /// Answers the SYN of an offer.
@@ -137,7 +132,7 @@ impl Stack {
         let mtu = self.packet_max(key.peer, Version::of(target.ip()), outlet);
         let connection = Connection::connect(ends, &self.tcp, mtu, begin, now);
         let flow = FlowKind::Tcp(TcpFlow::opened(connection, now));
-        let id = self.insert(key, meta, flow, now);
+        let id = self.insert(key, meta, flow, outlet, now);
         outlet.count(key.peer, Counter::TcpOpened);
         self.make_ready(id);
         Ok(id)
@@ -153,7 +148,7 @@ impl Stack {
         let (key, meta) = self.new_client(Protocol::Udp, target, outlet, now)?;
         let mapping = Mapping::client(&self.mappings, now);
         let deadline = mapping.deadline();
-        let id = self.insert(key, meta, FlowKind::Mapping(mapping), now);
+        let id = self.insert(key, meta, FlowKind::Mapping(mapping), outlet, now);
         self.mapping_timers.set(id.slot(), Some(deadline));
         outlet.count(key.peer, Counter::UdpOpened);
         Ok(id)
@@ -171,7 +166,7 @@ impl Stack {
         let address = self.own_address_for(target.ip()).ok_or(OpenError::NoAddress)?;
         let mut local = SocketAddr::new(address, 0);
         let portless = FlowKey { protocol, peer, inner: target, outer: Some(local) };
-        let room = self.find_room(&portless, &Target::Client).map_err(|Full| {
+        let room = self.find_room(&portless, &Target::Client).map_err(|Full(_)| {
             outlet.count(peer, Counter::LimitReached);
             OpenError::Limit
         })?;
@@ -240,7 +235,7 @@ impl Stack {
     /// The host leg of a flow failed.
     pub(crate) fn handle_aborted(&mut self, id: FlowId, outlet: &mut dyn Outlet) {
         self.send_reset(id, outlet);
-        self.remove(id);
+        self.remove(id, FlowOutcome::HostReset, outlet);
     }
 
     /// Sends one datagram of a mapping into the tunnel.

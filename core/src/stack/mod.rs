@@ -42,9 +42,11 @@ use crate::action::Action;
 use crate::bucket::{Bucket, Rate};
 use crate::config;
 use crate::datagram::Datagram;
+use crate::event::Event;
 use crate::flow::{Abort, FlowMeta, Refusal, Target};
 use crate::id::{FlowId, PeerId};
 use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, Limits, SCRATCH_LEN};
+use crate::outcome::FlowOutcome;
 use crate::policy::Policy;
 use crate::rules::Rule;
 use crate::stack::coalescer::Coalescer;
@@ -215,7 +217,7 @@ impl Stack {
                 self.mapping_timers.set(slot, Some(deadline));
             } else {
                 self.actions.push_back(Action::Closed(id));
-                self.remove(id);
+                self.remove(id, FlowOutcome::Expired, outlet);
             }
         }
     }
@@ -250,7 +252,7 @@ impl Stack {
     fn abort(&mut self, id: FlowId, reason: Abort, outlet: &mut dyn Outlet) {
         self.send_reset(id, outlet);
         self.actions.push_back(Action::Aborted(id, reason));
-        self.remove(id);
+        self.remove(id, reason.into(), outlet);
     }
 
     /// Tells the far end of a TCP flow that it is gone.
@@ -328,11 +330,11 @@ impl Stack {
                 let queue = if outlet.has_room() { &mut self.ready } else { &mut self.blocked };
                 queue.push_back(id);
             }
-            NextTurn::Over => {
+            NextTurn::Over(outcome) => {
                 if self.is_offered(id) {
                     self.refuse_offer(id, Refusal::TimedOut, outlet, now);
                 }
-                self.remove(id);
+                self.remove(id, outcome, outlet);
             }
         }
     }
@@ -383,9 +385,10 @@ impl Stack {
         }
     }
 
-    /// Takes a flow out of everything that knows it by slot.
-    fn remove(&mut self, id: FlowId) {
+    /// Takes a flow out of everything that knows it by slot, and says what became of it.
+    fn remove(&mut self, id: FlowId, outcome: FlowOutcome, outlet: &mut dyn Outlet) {
         let Some(flow) = self.flows.remove(id) else { return };
+        outlet.tell(Event::FlowEnded { flow: flow.state(id), outcome });
         self.tcp_timers.set(id.slot(), None);
         self.mapping_timers.set(id.slot(), None);
         self.claims.remove(id.slot());

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::event::Event;
 use crate::id::{Identity, PeerId};
 use crate::routing::Route;
 use crate::stats::Counter;
@@ -24,6 +25,12 @@ pub(crate) trait Outlet {
 
     /// Who a peer is.
     fn identity(&self, peer: PeerId) -> Option<Arc<Identity>>;
+
+    /// Whether anybody hears of events, so that it is worth while to find out what to tell.
+    fn is_observed(&self) -> bool;
+
+    /// Lets whoever listens hear of an event.
+    fn tell(&mut self, event: Event<'_>);
 
     /// Counts something of a peer.
     fn count(&mut self, peer: PeerId, counter: Counter);

@@ -78,7 +78,7 @@ impl Flow {
     }
 
     /// What can be read of it.
-    fn state(&self, id: FlowId) -> FlowState<'_> {
+    pub(crate) fn state(&self, id: FlowId) -> FlowState<'_> {
         let (status, active_at) = match &self.kind {
             FlowKind::Tcp(tcp) => (tcp.status(), tcp.active_at()),
             FlowKind::Mapping(mapping) => (FlowStatus::Active, mapping.active_at()),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::config::{self, MTU_MIN};
+use crate::event::Event;
 use crate::id::{FlowId, Identity, PeerId};
 use crate::routing::Route;
 use crate::stack::Stack;
@@ -396,6 +397,12 @@ impl Outlet for Stage<'_, '_> {
     fn identity(&self, peer: PeerId) -> Option<Arc<Identity>> {
         self.members.identity(peer).cloned()
     }
+
+    fn is_observed(&self) -> bool {
+        false
+    }
+
+    fn tell(&mut self, _: Event<'_>) {}
 
     fn count(&mut self, _: PeerId, counter: Counter) {
         self.script.expect(&Output::Count(counter.name()));

@@ -28,7 +28,7 @@ use crate::limits::{
     HANDSHAKE_LOAD_LASTS, HANDSHAKE_SOURCES_MAX, HANDSHAKES_WASTED_PROVEN_RATE,
     HANDSHAKES_WASTED_RATE, HANDSHAKES_WASTED_SOURCE_BURST, HANDSHAKES_WASTED_SOURCE_RATE,
 };
-use crate::stats::Counter;
+use crate::outcome::HandshakeFault;
 use crate::time::Instant;
 use crate::tunnel::handshake_sources::SourceBuckets;
 
@@ -77,7 +77,7 @@ pub(super) enum GateVerdict {
     /// The sender is to show first that it receives at its address: this is the answer to it.
     Challenged([u8; COOKIE_REPLY_LEN]),
     /// The message is dropped.
-    Refused(Counter),
+    Refused(HandshakeFault),
 }
 
 /// The gate of one end.
@@ -111,12 +111,12 @@ impl Gate {
         let proof = match self.macs.verify_packet(Some(source), datagram, &mut cookie_reply) {
             Ok(_) => Proof::Cookie,
             Err(TunnResult::WriteToNetwork(_)) => Proof::None,
-            Err(_) => return GateVerdict::Refused(Counter::DropHandshake),
+            Err(_) => return GateVerdict::Refused(HandshakeFault::WrongMac),
         };
         match (self.account(kind).admits(proof, source, now), proof) {
             (true, _) => GateVerdict::Admitted(proof),
             (false, Proof::None) => GateVerdict::Challenged(cookie_reply),
-            (false, Proof::Cookie) => GateVerdict::Refused(Counter::DropHandshakeRate),
+            (false, Proof::Cookie) => GateVerdict::Refused(HandshakeFault::SourceRate),
         }
     }
 
@@ -287,7 +287,7 @@ mod tests {
         bad[20] ^= 1;
         for _ in 0..1000 {
             let verdict = fixture.handle(SENDER, &bad, Effort::Wasted);
-            assert!(matches!(verdict, GateVerdict::Refused(Counter::DropHandshake)));
+            assert!(matches!(verdict, GateVerdict::Refused(HandshakeFault::WrongMac)));
         }
         assert!(fixture.admits(SENDER, &good));
     }
@@ -354,7 +354,7 @@ mod tests {
         let handled = fixture.flood(FLOODER, &flood, 1000);
         assert_eq!(handled, HANDSHAKES_WASTED_SOURCE_BURST as usize);
         let verdict = fixture.handle(FLOODER, &flood, Effort::Wasted);
-        assert!(matches!(verdict, GateVerdict::Refused(Counter::DropHandshakeRate)));
+        assert!(matches!(verdict, GateVerdict::Refused(HandshakeFault::SourceRate)));
         assert!((0..1000).all(|_| fixture.admits(SENDER, &proven)));
     }
 

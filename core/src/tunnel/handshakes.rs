@@ -13,8 +13,10 @@ use boringtun::noise::handshake::parse_handshake_anon;
 use crate::arrival::Arrival;
 use crate::bucket::{Bucket, Rate};
 use crate::egress::{DatagramWay, Egress};
+use crate::event::Event;
 use crate::key::PublicKey;
 use crate::monitor::Monitor;
+use crate::outcome::HandshakeFault;
 use crate::stats::Counter;
 use crate::time::Instant;
 use crate::tunnel::Tunnel;
@@ -33,10 +35,8 @@ pub(super) struct Notices {
 }
 
 impl Notices {
-    fn stranger(&mut self, source: IpAddr, key: [u8; 32], now: Instant) {
-        if self.stranger.take(NOTICES, now)
-            && let Ok(key) = PublicKey::from_bytes(key)
-        {
+    fn stranger(&mut self, source: IpAddr, key: PublicKey, now: Instant) {
+        if self.stranger.take(NOTICES, now) {
             log::warn!("a handshake from {source} is of no peer here: its public key is {key}");
         }
     }
@@ -60,6 +60,19 @@ impl Notices {
     }
 }
 
+/// Takes note of a handshake message that no peer gets to see.
+fn refuse(
+    fault: HandshakeFault,
+    arrival: Arrival,
+    key: Option<PublicKey>,
+    monitor: &mut Monitor,
+    now: Instant,
+) {
+    monitor.count(fault.counter());
+    let source = arrival.source;
+    monitor.tell(Event::HandshakeRefused { source, peer: None, key, fault }, now);
+}
+
 impl Tunnel {
     pub(super) fn handle_initiation(
         &mut self,
@@ -81,9 +94,13 @@ impl Tunnel {
                 peer.handle_initiation(arrival, datagram, wire)
             }),
             None => {
-                monitor.count(Counter::DropHandshake);
-                if let Some(key) = key {
-                    self.notices.stranger(arrival.source.ip(), key, now);
+                let key = key.and_then(|key| PublicKey::from_bytes(key).ok());
+                match key {
+                    Some(key) => {
+                        self.notices.stranger(arrival.source.ip(), key, now);
+                        refuse(HandshakeFault::UnknownKey, arrival, Some(key), monitor, now);
+                    }
+                    None => refuse(HandshakeFault::Forged, arrival, None, monitor, now),
                 }
                 Some(Effort::Wasted)
             }
@@ -128,7 +145,7 @@ impl Tunnel {
         match self.gate.judge(kind, source, datagram, now) {
             GateVerdict::Admitted(proof) => return Some(proof),
             GateVerdict::Challenged(cookie_reply) => {
-                monitor.count(Counter::DropHandshakeRate);
+                refuse(HandshakeFault::Challenged, arrival, None, monitor, now);
                 monitor.count(Counter::CookieReplies);
                 // Not from the reserve, which a flood would use up.
                 let way = DatagramWay { from: arrival.local, ..DatagramWay::from(arrival.source) };
@@ -136,9 +153,9 @@ impl Tunnel {
                 deliver(&cookie_reply, room, |counter, amount| monitor.add(counter, amount));
                 self.notices.challenged(source, now);
             }
-            GateVerdict::Refused(counter) => {
-                monitor.count(counter);
-                if counter == Counter::DropHandshakeRate {
+            GateVerdict::Refused(fault) => {
+                refuse(fault, arrival, None, monitor, now);
+                if fault == HandshakeFault::SourceRate {
                     self.notices.refused(source, now);
                 }
             }

@@ -289,7 +289,7 @@ impl Tunnel {
     ) -> Vec<PeerId> {
         let mut lowered = Vec::new();
         for (id, peer, own) in self.peers.iter_mut() {
-            let mut monitor = monitor.of_peer(own);
+            let mut monitor = monitor.of_peer(id, own);
             if peer.endpoint().in_use().is_none_or(|in_use| in_use.ip() != address) {
                 continue;
             }
@@ -376,7 +376,7 @@ impl Tunnel {
             return None;
         }
         let packet = &mut self.plaintext[..packet.len];
-        let mut monitor = monitor.of_peer(self.peers.stats_mut(id)?);
+        let mut monitor = monitor.of_peer(id, self.peers.stats_mut(id)?);
         if !leave_tunnel(packet, arrival.ecn) {
             monitor.count(Counter::DropEcn);
             return None;
@@ -388,7 +388,7 @@ impl Tunnel {
     /// Counts something of a peer, or of one that has gone.
     pub(crate) fn count(&mut self, id: PeerId, counter: Counter, monitor: &mut Monitor) {
         match self.peers.stats_mut(id) {
-            Some(own) => monitor.of_peer(own).count(counter),
+            Some(own) => monitor.of_peer(id, own).count(counter),
             None => monitor.count(counter),
         }
     }
@@ -411,13 +411,14 @@ impl Tunnel {
         act: impl FnOnce(&mut TunnelPeer, &mut PeerWire<'_>) -> R,
     ) -> Option<R> {
         let (peer, own) = self.peers.get_mut_with_stats(id)?;
-        let monitor = monitor.of_peer(own);
+        let monitor = monitor.of_peer(id, own);
         let plaintext = &mut self.plaintext;
         let (scratch, rng) = (&mut self.scratch, &mut self.rng);
         let queued_for_others = self.queued_len - peer.queued_len();
         let queue_max = QUEUED_LEN_MAX.saturating_sub(queued_for_others) / 2;
         let mut wire = PeerWire { plaintext, scratch, egress, monitor, rng, queue_max, now };
         let result = act(peer, &mut wire);
+        peer.tell_standing(&mut wire);
         self.queued_len = queued_for_others + peer.queued_len();
         self.arm(id);
         Some(result)

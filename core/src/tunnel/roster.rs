@@ -10,8 +10,10 @@ use slab::Slab;
 
 use crate::config;
 use crate::config::peer::Others;
+use crate::event::Event;
 use crate::id::{Identity, PeerId};
 use crate::key::PublicKey;
+use crate::monitor::Monitor;
 use crate::routing::Member;
 use crate::state::PeerState;
 use crate::stats::Stats;
@@ -151,9 +153,17 @@ impl Tunnel {
     }
 
     /// Removes a peer with its sessions, whatever they still had to say. Returns who it was.
-    pub(crate) fn remove_peer(&mut self, id: PeerId) -> Option<Arc<Identity>> {
+    pub(crate) fn remove_peer(
+        &mut self,
+        id: PeerId,
+        monitor: &mut Monitor,
+        now: Instant,
+    ) -> Option<Arc<Identity>> {
         let Seat { peer, allowed_ips, .. } = self.peers.remove(id)?;
         let identity = Arc::clone(peer.identity());
+        if peer.was_told_up() {
+            monitor.tell(Event::PeerDown { peer: id, identity: &identity }, now);
+        }
         self.queued_len -= peer.queued_len();
         self.demux.remove(&identity.public_key);
         for prefix in allowed_ips {

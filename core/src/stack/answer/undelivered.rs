@@ -13,6 +13,7 @@ use crate::config::MTU_IPV6_MIN;
 use crate::datagram::{Loss, Undelivered};
 use crate::flow::{NoFlow, Protocol, Refusal};
 use crate::id::FlowId;
+use crate::outcome::FlowOutcome;
 use crate::stack::Stack;
 use crate::stack::key::FlowKey;
 use crate::stack::outlet::Outlet;
@@ -41,7 +42,9 @@ impl Stack {
         let key = flow.key;
         if flow.mapping().ok_or(NoFlow)?.has_sent_to(undelivered.remote) {
             if undelivered.loss == Loss::Refused(Refusal::Protected) {
-                outlet.count(key.peer, Counter::Protected);
+                let protected = FlowOutcome::Protected;
+                let destination = key.outer.unwrap_or(undelivered.remote);
+                self.note_refused(&key, destination, protected, outlet);
             }
             self.report_loss(&key, undelivered, outlet, now);
         } else {

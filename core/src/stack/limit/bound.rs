@@ -2,6 +2,7 @@
 
 use crate::flow::{Protocol, Target};
 use crate::limits::Limits;
+use crate::outcome::FlowOutcome;
 
 /// What there is a bound of: for the process, and a share of that for each peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +27,17 @@ impl Bound {
             Protocol::Tcp => Self::Tcp,
             Protocol::Udp => Self::Udp,
             Protocol::Icmp => Self::Icmp,
+        }
+    }
+
+    /// What becomes of a flow for which there is no room there.
+    pub(crate) const fn outcome(self) -> FlowOutcome {
+        match self {
+            Self::Tcp => FlowOutcome::LimitTcp,
+            Self::Udp => FlowOutcome::LimitUdp,
+            Self::Icmp => FlowOutcome::LimitIcmp,
+            Self::Sockets => FlowOutcome::LimitSockets,
+            Self::HalfOpen => FlowOutcome::LimitHalfOpen,
         }
     }
 

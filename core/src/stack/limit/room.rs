@@ -17,6 +17,7 @@
 use crate::action::Action;
 use crate::flow::{Abort, Target};
 use crate::id::{FlowId, PeerId};
+use crate::outcome::FlowOutcome;
 use crate::stack::Stack;
 use crate::stack::key::FlowKey;
 use crate::stack::limit::bound::{Bound, bounds};
@@ -24,9 +25,9 @@ use crate::stack::limit::eviction::Sort;
 use crate::stack::outlet::Outlet;
 use crate::stats::Counter;
 
-/// There is no room, and nobody may give way.
+/// There is no room at this bound, and nobody may give way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Full;
+pub(crate) struct Full(pub(crate) Bound);
 
 /// Room for one more flow, once these have ended.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Stack {
         let mut leaving = Vec::new();
         for bound in bounds {
             if let Some(giver) = self.flows.who_gives_way(bound, newcomer.peer, &leaving) {
-                leaving.push(self.victim(bound, giver, newcomer).ok_or(Full)?);
+                leaving.push(self.victim(bound, giver, newcomer).ok_or(Full(bound))?);
             }
         }
         Ok(Room(leaving))
@@ -128,7 +129,7 @@ impl Stack {
         outlet.count(key.peer, Counter::GaveWay);
         if self.is_offered(id) {
             self.actions.push_back(Action::Aborted(id, Abort::Limit));
-            self.remove(id);
+            self.remove(id, FlowOutcome::GaveWay, outlet);
         } else {
             self.abort(id, Abort::Limit, outlet);
         }

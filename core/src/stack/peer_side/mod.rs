@@ -9,8 +9,10 @@ use smoltcp::wire::TcpPacket;
 
 use crate::action::Action;
 use crate::address::{is_one_host, may_be_a_source};
+use crate::event::Event;
 use crate::flow::{Abort, FlowMeta, Protocol};
 use crate::id::{FlowId, PeerId};
+use crate::outcome::FlowOutcome;
 use crate::policy::{Course, Toward, Verdict};
 use crate::rules::Query;
 use crate::stack::Stack;
@@ -96,7 +98,7 @@ impl Stack {
             }
             (Course::Host, _) => self.deliver(peer, packet, Toward::Host, outlet, now),
             (Course::Overlay, None) | (Course::Nowhere, _) => {
-                outlet.count(peer, Counter::Rejected);
+                self.note_packet_refused(peer, &packet, FlowOutcome::PeersOwn, outlet);
                 self.refuse(peer, &packet, Reason::Prohibited, outlet, now);
             }
         }
@@ -203,42 +205,42 @@ impl Stack {
         }
         if verdict == Verdict::NoPeer {
             // As a kernel's WireGuard says it.
-            outlet.count(key.peer, Counter::NoPeer);
+            self.note_refused(&key, ends.local, FlowOutcome::NoPeer, outlet);
             return self.refuse(ends.peer, &packet, Reason::Host, outlet, now);
         }
         let offer = match verdict {
             // It could not be answered: no connection is from port 0.
-            Verdict::Offer(_) if ends.remote.port() == 0 => Err(Some(Counter::DropNoFlow)),
+            Verdict::Offer(_) if ends.remote.port() == 0 => Err(FlowOutcome::PortClosed),
             Verdict::Offer(offer) => Ok(offer),
-            Verdict::Closed => Err(Some(Counter::DropNoFlow)),
-            Verdict::Reject => Err(Some(Counter::Rejected)),
-            Verdict::Protected => Err(Some(Counter::Protected)),
-            Verdict::NoPeer => Err(Some(Counter::NoPeer)),
-            Verdict::Drop => Err(None),
+            Verdict::Closed => Err(FlowOutcome::PortClosed),
+            Verdict::Reject => Err(FlowOutcome::Rejected),
+            Verdict::Protected => Err(FlowOutcome::Protected),
+            Verdict::NoPeer => Err(FlowOutcome::NoPeer),
+            Verdict::Drop => Err(FlowOutcome::Dropped),
         };
         let offer = offer.and_then(|offer| {
-            let meta = new_meta(key, ends.remote, ends.local, offer, outlet).ok_or(None)?;
+            let meta = new_meta(key, ends.remote, ends.local, offer, outlet);
+            let meta = meta.ok_or(FlowOutcome::Dropped)?;
             let room = self.make_room_for_offer(&key, &meta.target, outlet);
-            room.map_err(|Full| Some(Counter::LimitReached))?;
+            room.map_err(|Full(bound)| bound.outcome())?;
             Ok(meta)
         });
         match offer {
             Ok(meta) => {
                 let flow = TcpFlow::offered(&packet, now);
                 self.flows.enter_half_open(key.peer);
-                let id = self.insert(key, meta, FlowKind::Tcp(flow), now);
+                let id = self.insert(key, meta, FlowKind::Tcp(flow), outlet, now);
                 self.tcp_timers.set(id.slot(), Some(now + self.tcp.connect_timeout));
                 self.actions.push_back(Action::Open(id));
                 outlet.count(key.peer, Counter::TcpOpened);
             }
-            Err(Some(counter)) => {
-                outlet.count(key.peer, counter);
-                if is_one_host(ends.local.ip()) {
+            Err(outcome) => {
+                self.note_refused(&key, ends.local, outcome, outlet);
+                if outcome != FlowOutcome::Dropped && is_one_host(ends.local.ip()) {
                     let mut exit = Exit { outlet, scratch: &mut self.scratch };
                     tcp::refuse_segment(ends, &segment, &mut exit);
                 }
             }
-            Err(None) => outlet.count(key.peer, Counter::DropPolicy),
         }
     }
 
@@ -274,7 +276,7 @@ impl Stack {
                 let syn = syn.get(header_len..).and_then(|syn| TcpPacket::new_checked(syn).ok());
                 if syn.is_some_and(|syn| tcp::takes_back(&syn, &segment)) {
                     self.actions.push_back(Action::Aborted(id, Abort::Reset));
-                    self.remove(id);
+                    self.remove(id, FlowOutcome::PeerReset, outlet);
                 }
             }
             FlowStage::Live(connection) => {
@@ -394,7 +396,7 @@ impl Stack {
         match flow {
             Some(id) => {
                 self.actions.push_back(Action::Aborted(id, Abort::Unreachable));
-                self.remove(id);
+                self.remove(id, FlowOutcome::PeerUnreachable, outlet);
             }
             None => outlet.count(peer, Counter::DropNoFlow),
         }
@@ -474,10 +476,14 @@ impl Stack {
         key: FlowKey,
         meta: FlowMeta,
         kind: FlowKind,
+        outlet: &mut dyn Outlet,
         now: Instant,
     ) -> FlowId {
         let id = self.flows.insert(Flow { key, meta, kind, opened_at: now, ready: false });
         self.stake_claim(id);
+        if let Some(flow) = self.flows.state(id) {
+            outlet.tell(Event::FlowOpened(flow));
+        }
         id
     }
 }

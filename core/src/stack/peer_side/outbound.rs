@@ -10,9 +10,11 @@ use crate::action::Action;
 use crate::flow::{Protocol, Target};
 use crate::id::FlowId;
 use crate::limits::{CONTACTS_MAX, CONTACTS_MIN, CONTACTS_TOTAL_MAX};
+use crate::outcome::FlowOutcome;
 use crate::policy::{Offer, Toward, Verdict};
 use crate::stack::Stack;
 use crate::stack::key::FlowKey;
+use crate::stack::limit::room::Full;
 use crate::stack::mapping::Mapping;
 use crate::stack::mapping::queue::QueueFull;
 use crate::stack::outlet::Outlet;
@@ -52,10 +54,12 @@ impl Stack {
             Verdict::Protected if self.is_mapped(key.protocol, *destination) => {
                 Offer::plain(Target::Host(*destination))
             }
-            Verdict::Drop => return outlet.count(key.peer, Counter::DropPolicy),
+            Verdict::Drop => {
+                return self.note_refused(key, *destination, FlowOutcome::Dropped, outlet);
+            }
             verdict
             @ (Verdict::Reject | Verdict::Protected | Verdict::NoPeer | Verdict::Closed) => {
-                let (counter, reason) = match (verdict, toward) {
+                let (counter, reason) = match (&verdict, toward) {
                     // As a kernel's WireGuard says it.
                     (Verdict::NoPeer, _) => (Counter::NoPeer, Reason::Host),
                     (Verdict::Protected, _) => (Counter::Protected, Reason::Prohibited),
@@ -64,6 +68,13 @@ impl Stack {
                     (_, Toward::Host) => (Counter::Rejected, Reason::Prohibited),
                 };
                 outlet.count(key.peer, counter);
+                let outcome = match verdict {
+                    Verdict::NoPeer => FlowOutcome::NoPeer,
+                    Verdict::Protected => FlowOutcome::Protected,
+                    Verdict::Closed => FlowOutcome::PortClosed,
+                    Verdict::Reject | Verdict::Offer(_) | Verdict::Drop => FlowOutcome::Rejected,
+                };
+                self.report_refused(key, *destination, outcome, outlet);
                 return self.refuse(key.peer, packet, reason, outlet, now);
             }
         };
@@ -151,9 +162,12 @@ impl Stack {
         };
         let key = FlowKey { outer: elsewhere.map(|_| destination), ..key };
         let meta = new_meta(key, key.inner, destination, offer, outlet)?;
-        self.make_room(&key, &meta.target, outlet).ok()?;
+        if let Err(Full(bound)) = self.make_room(&key, &meta.target, outlet) {
+            self.report_refused(&key, destination, bound.outcome(), outlet);
+            return None;
+        }
         let deadline = mapping.deadline();
-        let id = self.insert(key, meta, FlowKind::Mapping(mapping), now);
+        let id = self.insert(key, meta, FlowKind::Mapping(mapping), outlet, now);
         self.mapping_timers.set(id.slot(), Some(deadline));
         self.actions.push_back(Action::Open(id));
         outlet.count(key.peer, counter);

@@ -26,6 +26,7 @@ use crate::id::FlowId;
 use crate::limits::{
     SEGMENTS_PER_TURN, TCP_REST_MIN, TCP_STALL_TIMEOUT, TCP_TUNNEL_CONNECT_TIMEOUT,
 };
+use crate::outcome::FlowOutcome;
 use crate::stack::key::{Ends, FlowKey};
 use crate::stack::limit::memory::Allowance;
 use crate::stack::outlet::Exit;
@@ -101,7 +102,7 @@ pub(crate) enum NextTurn {
     /// There is more to send.
     Again,
     /// It is over; the embedder has been told.
-    Over,
+    Over(FlowOutcome),
 }
 
 impl TcpFlow {
@@ -333,7 +334,7 @@ impl TcpFlow {
                 return NextTurn::Rest(Some(deadline));
             }
             actions.push_back(Action::Aborted(id, Abort::TimedOut));
-            return NextTurn::Over;
+            return NextTurn::Over(FlowOutcome::HostTimeout);
         };
         if deadline <= now {
             let abort = match connection.phase() {
@@ -343,7 +344,7 @@ impl TcpFlow {
             };
             connection.send_reset(exit);
             actions.push_back(Action::Aborted(id, abort));
-            return NextTurn::Over;
+            return NextTurn::Over(abort.into());
         }
         if self.host_end == HostEnd::Ended && connection.phase() != Phase::Opening {
             connection.shut_down();
@@ -352,11 +353,12 @@ impl TcpFlow {
         let more = connection.transmit(SEGMENTS_PER_TURN, exit, now);
         self.tell(id, allowance, actions);
         if let Some(end) = self.end() {
-            actions.push_back(match end {
-                FlowEnd::Complete => Action::Closed(id),
-                FlowEnd::Reset => Action::Aborted(id, Abort::Reset),
-            });
-            return NextTurn::Over;
+            let (action, outcome) = match end {
+                FlowEnd::Complete => (Action::Closed(id), FlowOutcome::Closed),
+                FlowEnd::Reset => (Action::Aborted(id, Abort::Reset), FlowOutcome::PeerReset),
+            };
+            actions.push_back(action);
+            return NextTurn::Over(outcome);
         }
         if more {
             return NextTurn::Again;

@@ -1,5 +1,6 @@
 //! The stack against peers made by hand: each test sends the very packets that it is about.
 
+mod events;
 mod icmp;
 mod idle;
 mod into_tunnel;
@@ -32,15 +33,18 @@ use smoltcp::wire::{TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 use crate::action::Action;
 use crate::config::{Config, DefaultAction, Gateway, Interface, Parts, Tcp};
 use crate::datagram::TrafficClass;
+use crate::event::Event;
 use crate::flow::NoFlow;
 use crate::id::{FlowId, Identity, PeerId};
 use crate::key::PrivateKey;
 use crate::limits::SCRATCH_LEN;
+use crate::outcome::FlowOutcome;
 use crate::routing::Route;
 use crate::rules::{Rule, RuleAction};
 use crate::stack::outlet::Outlet;
 use crate::stack::packet::{Packet, Transport, write_icmp, write_tcp, write_udp};
 use crate::stack::{Setup, Stack};
+use crate::state::Transfer;
 use crate::stats::{Counter, Stats};
 use crate::time::Instant;
 
@@ -57,6 +61,36 @@ fn socket(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
+/// What whoever listens heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Heard {
+    Opened(FlowId),
+    Ended(FlowId, FlowOutcome, Transfer),
+    /// Why, and by which rule.
+    Refused(FlowOutcome, Option<usize>),
+}
+
+impl Heard {
+    fn of(event: Event<'_>) -> Self {
+        match event {
+            Event::FlowOpened(flow) => Self::Opened(flow.id),
+            Event::FlowEnded { flow, outcome } => Self::Ended(flow.id, outcome, flow.transfer),
+            Event::FlowRefused { outcome, rule, .. } => Self::Refused(outcome, rule),
+            Event::PeerUp { .. }
+            | Event::PeerDown { .. }
+            | Event::PeerSilent { .. }
+            | Event::HandshakeRefused { .. } => panic!("the stack knows nothing of that"),
+        }
+    }
+
+    fn outcome(self) -> Option<FlowOutcome> {
+        match self {
+            Self::Opened(_) => None,
+            Self::Ended(_, outcome, _) | Self::Refused(outcome, _) => Some(outcome),
+        }
+    }
+}
+
 /// What the stack sent: the peer and the packet.
 type Sent = (PeerId, Vec<u8>);
 
@@ -68,6 +102,7 @@ struct Recorder {
     path_mtu: u16,
     stats: Stats,
     by_peer: BTreeMap<PeerId, Stats>,
+    heard: Vec<Heard>,
 }
 
 impl Outlet for Recorder {
@@ -104,6 +139,14 @@ impl Outlet for Recorder {
         let name = ["alice", "bob", "carol"].get(peer.slot()).unwrap_or(&"another");
         let public_key = PrivateKey::from_entropy([peer.slot as u8 + 1; 32]).public_key();
         Some(Arc::new(Identity { name: (*name).into(), public_key }))
+    }
+
+    fn is_observed(&self) -> bool {
+        true
+    }
+
+    fn tell(&mut self, event: Event<'_>) {
+        self.heard.push(Heard::of(event));
     }
 
     fn count(&mut self, peer: PeerId, counter: Counter) {
@@ -167,6 +210,7 @@ impl World {
                 path_mtu: 1420,
                 stats: Stats::new(),
                 by_peer: BTreeMap::new(),
+                heard: Vec::new(),
             },
             now: Instant::from_nanos(1_000_000_000),
         }

@@ -7,7 +7,9 @@ use boringtun::noise::errors::WireGuardError;
 
 use crate::arrival::Arrival;
 use crate::bucket::Rate;
+use crate::event::Event;
 use crate::limits::{PEER_INITIATIONS_BURST, PEER_INITIATIONS_RATE};
+use crate::outcome::HandshakeFault;
 use crate::stats::Counter;
 use crate::tunnel::demux::{receiver_index, sender_index};
 use crate::tunnel::handshake_gate::Effort;
@@ -39,7 +41,7 @@ impl TunnelPeer {
         wire: &mut PeerWire<'_>,
     ) -> Effort {
         if !self.initiations.has_token(INITIATIONS, wire.now) {
-            wire.monitor.count(Counter::DropHandshakeRate);
+            self.refuse_handshake(HandshakeFault::PeerRate, arrival, wire);
             if self.notice.take(NOTICES, wire.now) {
                 log::warn!(
                     "peer {}: more handshakes than one peer needs, lately from {}; is its key in \
@@ -67,7 +69,12 @@ impl TunnelPeer {
             }
             TunnResult::Err(error) => {
                 log::debug!("peer {}: initiation refused: {error:?}", self.name());
-                wire.monitor.count(Counter::DropHandshake);
+                let fault = match error {
+                    WireGuardError::WrongTai64nTimestamp
+                    | WireGuardError::InvalidTai64nTimestamp => HandshakeFault::NotNewer,
+                    _ => HandshakeFault::Forged,
+                };
+                self.refuse_handshake(fault, arrival, wire);
                 Effort::Wasted
             }
             TunnResult::Done
@@ -108,12 +115,16 @@ impl TunnelPeer {
             }
             TunnResult::Err(error) => {
                 log::debug!("peer {}: response refused: {error:?}", self.name());
-                wire.monitor.count(Counter::DropHandshake);
-                match error {
+                let (fault, effort) = match error {
                     // Nothing was asked that it answers, which is seen before any work.
-                    WireGuardError::UnexpectedPacket => Effort::Due,
-                    _ => Effort::Wasted,
-                }
+                    WireGuardError::UnexpectedPacket => (HandshakeFault::NotAsked, Effort::Due),
+                    WireGuardError::InvalidAeadTag => {
+                        (HandshakeFault::PresharedKey, Effort::Wasted)
+                    }
+                    _ => (HandshakeFault::Forged, Effort::Wasted),
+                };
+                self.refuse_handshake(fault, arrival, wire);
+                effort
             }
             TunnResult::Done
             | TunnResult::WriteToTunnelV4(..)
@@ -131,9 +142,22 @@ impl TunnelPeer {
     ) {
         self.refresh(wire);
         let result = self.tunn.decapsulate(Some(arrival.source.ip()), datagram, wire.scratch);
-        if let TunnResult::Err(_) = result {
-            wire.monitor.count(Counter::DropHandshake);
+        if let TunnResult::Err(error) = result {
+            let fault = match error {
+                WireGuardError::UnexpectedPacket | WireGuardError::WrongIndex => {
+                    HandshakeFault::NotAsked
+                }
+                _ => HandshakeFault::Forged,
+            };
+            self.refuse_handshake(fault, arrival, wire);
         }
+    }
+
+    /// Takes note of a handshake message that came to nothing.
+    fn refuse_handshake(&self, fault: HandshakeFault, arrival: Arrival, wire: &mut PeerWire<'_>) {
+        wire.monitor.count(fault.counter());
+        let (source, peer) = (arrival.source, Some((wire.monitor.peer, &*self.identity)));
+        wire.monitor.tell(Event::HandshakeRefused { source, peer, key: None, fault }, wire.now);
     }
 
     /// Takes data for the session `index` and decrypts it.

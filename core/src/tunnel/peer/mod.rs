@@ -22,6 +22,7 @@ use crate::bucket::Bucket;
 use crate::config;
 use crate::ecn::Ecn;
 use crate::egress::DatagramWay;
+use crate::event::Event;
 use crate::id::{Identity, PeerId};
 use crate::limits::QUEUED_PACKETS_MAX;
 use crate::state::{PeerState, Transfer, Usage};
@@ -50,6 +51,8 @@ pub(super) struct TunnelPeer {
     /// The last session that boringtun has numbered.
     newest_index: u32,
     last_handshake: Option<Instant>,
+    /// Whether it was up when whoever listens last heard of that.
+    told_up: bool,
     /// Packets given to boringtun while there was no session.
     queued: usize,
     /// Their bytes.
@@ -88,6 +91,7 @@ impl TunnelPeer {
             notice: Bucket::default(),
             newest_index: 0,
             last_handshake: None,
+            told_up: false,
             queued: 0,
             queued_len: 0,
         }
@@ -293,6 +297,27 @@ impl TunnelPeer {
         self.say(written(&result), wire);
     }
 
+    /// Lets the observer hear whether there is a session, if that is news.
+    pub(super) fn tell_standing(&mut self, wire: &mut PeerWire<'_>) {
+        let is_up = self.supervisor.is_up();
+        if is_up == self.told_up {
+            return;
+        }
+        self.told_up = is_up;
+        let (peer, identity) = (wire.monitor.peer, &*self.identity);
+        let event = if is_up {
+            Event::PeerUp { peer, identity, endpoint: self.endpoint.in_use() }
+        } else {
+            Event::PeerDown { peer, identity }
+        };
+        wire.monitor.tell(event, wire.now);
+    }
+
+    /// Whether the observer has heard that there is a session.
+    pub(super) const fn was_told_up(&self) -> bool {
+        self.told_up
+    }
+
     /// Whether the embedder has to resolve the name of the endpoint now.
     pub(super) fn take_question(&mut self) -> bool {
         self.endpoint.take_question()
@@ -305,7 +330,7 @@ impl TunnelPeer {
     fn say(&mut self, written: Option<usize>, wire: &mut PeerWire<'_>) {
         let Some(len) = written else { return };
         let way = if is_initiation(&wire.scratch[..len]) {
-            self.prepare_initiation();
+            self.prepare_initiation(wire);
             self.newest_index = sender_index(&wire.scratch[..len]).unwrap_or_default();
             self.supervisor.initiated(wire.rng, wire.now);
             self.endpoint.handshake_way()
@@ -316,7 +341,7 @@ impl TunnelPeer {
     }
 
     /// Looks for another way to a peer that does not answer.
-    fn prepare_initiation(&mut self) {
+    fn prepare_initiation(&mut self, wire: &mut PeerWire<'_>) {
         let unanswered = self.supervisor.unanswered();
         if unanswered == 0 {
             return;
@@ -326,11 +351,14 @@ impl TunnelPeer {
             self.endpoint.ask();
         }
         if unanswered >= UNANSWERED_LOST && self.supervisor.lost() {
-            self.report_lost();
+            self.report_lost(wire);
         }
     }
 
-    fn report_lost(&self) {
+    fn report_lost(&self, wire: &mut PeerWire<'_>) {
+        let endpoint = self.endpoint.handshake_way().map(|way| way.to);
+        let (peer, identity) = (wire.monitor.peer, &*self.identity);
+        wire.monitor.tell(Event::PeerSilent { peer, identity, endpoint }, wire.now);
         if self.endpoint.is_configured() {
             log::warn!(
                 "peer {} does not answer{}; trying on. Is it running, is the address right, does \

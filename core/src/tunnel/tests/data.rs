@@ -157,10 +157,10 @@ fn packets_for_silent_peers_are_bounded_and_each_peer_has_room() {
     }
     assert!(lost(&net) > 0);
 
-    let tunnel = &mut net.ends[0].tunnel;
+    let End { tunnel, monitor, .. } = &mut net.ends[0];
     let first = tunnel.with_name("end 1").unwrap();
     let queued_len = tunnel.queued_len;
-    tunnel.remove_peer(first).unwrap();
+    tunnel.remove_peer(first, monitor, net.now).unwrap();
     assert_eq!(queued_len - tunnel.queued_len, QUEUED_PACKETS_MAX * LEN);
     net.run(seconds(400));
     assert_eq!(net.ends[0].tunnel.queued_len, 0, "what is given up");

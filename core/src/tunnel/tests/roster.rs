@@ -27,7 +27,8 @@ fn a_removed_peer_is_not_heard_and_not_called() {
     net.run(seconds(1));
     net.send(1, 0, 1);
     let id = net.ends[0].tunnel.with_name("end 1").unwrap();
-    assert_eq!(net.ends[0].tunnel.remove_peer(id).unwrap().name, "end 1");
+    let End { tunnel, monitor, .. } = &mut net.ends[0];
+    assert_eq!(tunnel.remove_peer(id, monitor, net.now).unwrap().name, "end 1");
     net.clear_received();
     net.run(seconds(300));
     assert!(net.sent.iter().all(|(_, datagram)| datagram.source != outer(0)));
@@ -57,8 +58,8 @@ fn peers_that_come_and_go_leave_nothing_behind() {
             tunnel.handle_resolved(id, &[outer(2)], egress, monitor, net.now);
             assert_eq!(tunnel.path_questions.len(), 1);
         }
-        tunnel.remove_peer(id).unwrap();
-        assert!(tunnel.remove_peer(id).is_none());
+        tunnel.remove_peer(id, monitor, net.now).unwrap();
+        assert!(tunnel.remove_peer(id, monitor, net.now).is_none());
         assert_eq!(tunnel.with_key(&guest.public_key), None);
         assert_eq!(tunnel.with_prefix(guest.allowed_ips[0]), None);
         assert_eq!((tunnel.questions.len(), tunnel.path_questions.len()), (0, 0));
@@ -77,7 +78,7 @@ fn an_answer_for_a_peer_that_has_gone_is_not_the_next_ones() {
     let now = net.now_at(0);
     let End { tunnel, egress, monitor, .. } = &mut net.ends[0];
     let gone = tunnel.add_peer(&guest(1), now);
-    tunnel.remove_peer(gone).unwrap();
+    tunnel.remove_peer(gone, monitor, now).unwrap();
     let next = tunnel.add_peer(&guest(2), now);
     assert_eq!(gone.slot(), next.slot());
     tunnel.handle_resolved(gone, &[outer(1)], egress, monitor, now);
