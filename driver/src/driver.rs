@@ -1,6 +1,7 @@
 //! [`Driver`]: the loop.
 
 mod changes;
+mod services;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::error::{self, StartError, StartErrors};
 use crate::host::Host;
 use crate::host::batches::Batches;
 use crate::host::keepalive::HostKeepalive;
+use crate::host::send::Fate;
 use crate::listen::{self, Listener};
 use crate::resolve::Resolver;
 use crate::settings::{Forward, Settings};
@@ -35,11 +37,15 @@ const BATCHES: usize = 4;
 /// Rounds of actions, datagrams and trains in one go: some outputs let core make more of them.
 const ROUNDS: usize = 4;
 
-/// What the host sides of flows may cost in one turn, in bytes moved.
+/// What the host legs of flows may cost in one turn, in bytes moved.
 const FLOWS_BUDGET: usize = 1 << 20;
 
 /// What a flow's turn costs at least.
 const TURN_COST: usize = 4 << 10;
+
+/// Datagrams that services get before what they answer leaves: core keeps a few trains, and each
+/// answer may be one of its own.
+const SERVED: usize = 16;
 
 /// How long the end may take.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -99,8 +105,7 @@ impl Driver {
         config.limit_sockets(sockets_max);
         let batches = Batches::new().map_err(system("UDP sockets"))?;
         let keepalive = HostKeepalive::every(settings.host_keepalive);
-        let services = settings.services;
-        let host = Host::new(registry, guard, listeners, services, sockets_max, keepalive, batches);
+        let host = Host::new(registry, guard, listeners, sockets_max, keepalive, batches);
 
         let now = clock::now();
         let mut engine = Engine::new(&config, seed, now);
@@ -419,13 +424,21 @@ impl Driver {
 
     /// Sends datagrams to hosts. Says whether there were any.
     fn send_datagrams(&mut self, now: Instant) -> bool {
-        let mut acted = false;
+        let (mut acted, mut served) = (false, 0_usize);
         while let Some((flow, remote)) = self.engine.next_datagram() {
-            let barrier = self.host.barrier(flow, remote, &self.engine);
+            let fate = self.host.fate(flow, remote, &self.engine);
             let Some(datagram) = self.engine.poll_datagram() else { break };
-            match barrier {
-                None => self.host.send_datagram(&datagram, now),
-                Some(barrier) => self.host.hold_back(&datagram, barrier, now),
+            match fate {
+                Fate::Sent => self.host.send_datagram(&datagram, now),
+                Fate::HeldBack(barrier) => self.host.hold_back(&datagram, barrier, now),
+                Fate::Served => {
+                    self.host.take(&datagram);
+                    self.host.deliver(flow, &mut self.engine, now);
+                    served += 1;
+                    if served % SERVED == 0 {
+                        self.wireguard.flush_waiting(&mut self.engine, now);
+                    }
+                }
             }
             acted = true;
         }
@@ -450,7 +463,7 @@ impl Driver {
                     give_back(&rings);
                 }
             }
-            Action::Shutdown(flow) => self.host.shut_down(flow, &mut self.engine, now),
+            Action::Shutdown(flow) => self.host.shut_down(flow),
             Action::Closed(flow) => self.host.close(flow),
             Action::Aborted(flow, why) => self.host.abort(flow, why),
             Action::Resolve(peer) => {

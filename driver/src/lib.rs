@@ -101,7 +101,10 @@ pub use driver::Driver;
 pub use error::{FileError, StartError, StartErrors};
 pub use host::guard::is_this_host;
 pub use host::proxy::{PROXY_PEER_NAME, PROXY_PUBLIC_KEY};
-pub use settings::{
-    CaptureFile, Forward, ForwardProtocol, ListenAddress, Page, Settings, TapeFiles,
-};
+pub use host::service::ServiceId;
+pub use host::service::datagrams::{DatagramService, PeerDatagrams};
+pub use host::service::page::Page;
+pub use host::service::ports::{Ports, PortsTaken};
+pub use host::service::stream::{PeerStream, StreamEnd, StreamService};
+pub use settings::{CaptureFile, Forward, ForwardProtocol, ListenAddress, Settings, TapeFiles};
 pub use wireguard::Offloads;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::path::PathBuf;
 use std::time::Duration;
 
-use slipwire_core::{FlowMeta, IdleRings};
+use slipwire_core::IdleRings;
 
 use crate::error::FileError;
 use crate::private_file::{self, Kind};
@@ -14,6 +14,7 @@ use crate::private_file::{self, Kind};
 const FILES_LEN: u64 = 256 << 20;
 
 /// The host's side of a configuration: a default, and what is to be different from it.
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Settings {
     /// Addresses of this host at which WireGuard is spoken; by default every one, IPv4 and IPv6.
@@ -22,9 +23,6 @@ pub struct Settings {
     pub port: Option<u16>,
     /// Local ports that lead into the tunnel.
     pub forwards: Vec<Forward>,
-    /// What answers the TCP flows that a rule gives to the embedder
-    /// ([`RuleAction::Serve`](slipwire_core::rules::RuleAction::Serve)), by destination port.
-    pub services: Vec<(u16, Page)>,
     /// Where the packets of the tunnel are written, in plaintext; by default nowhere.
     pub capture: Option<CaptureFile>,
     /// Where all that happens is recorded, for a replay; by default nowhere.
@@ -48,27 +46,11 @@ impl Default for Settings {
             ],
             port: None,
             forwards: Vec::new(),
-            services: Vec::new(),
             capture: None,
             record: None,
             host_keepalive: Some(Duration::from_secs(75)),
             give_back: None,
         }
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ports: Vec<u16> = self.services.iter().map(|(port, _)| *port).collect();
-        f.debug_struct("Settings")
-            .field("listen", &self.listen)
-            .field("port", &self.port)
-            .field("forwards", &self.forwards)
-            .field("services", &ports)
-            .field("capture", &self.capture)
-            .field("record", &self.record)
-            .field("host_keepalive", &self.host_keepalive)
-            .finish()
     }
 }
 
@@ -218,6 +200,3 @@ impl fmt::Display for ForwardProtocol {
         })
     }
 }
-
-/// Makes the answer to a request, a whole HTTP response for example, for whoever asked.
-pub type Page = Box<dyn Fn(&FlowMeta) -> Vec<u8>>;

@@ -17,7 +17,7 @@ pub(crate) enum Origin {
     WireGuard(usize),
     /// The listener of a forward, by its place.
     Forward(usize),
-    /// The host side of a flow, by its key.
+    /// The host leg of a flow, by its key.
     Flow(usize),
     /// The kernel, about this host's addresses and routes.
     Kernel,

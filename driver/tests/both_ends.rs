@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use slipwire_core::config::{Endpoint, Gateway, Interface, Parts, Peer};
 use slipwire_core::rules::{Rule, RuleAction};
 use slipwire_core::{Config, FlowMeta, IpNet, PrivateKey};
-use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings};
+use slipwire_driver::{Driver, Forward, ForwardProtocol, Page, Settings};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -28,7 +28,7 @@ struct End {
 }
 
 impl End {
-    fn run(config: Config, settings: impl FnOnce() -> Settings + Send + 'static) -> Self {
+    fn run(config: Config, settings: Settings, prepare: fn(&mut Driver)) -> Self {
         let turns = Arc::new(AtomicU64::new(0));
         let flows = Arc::new(AtomicUsize::new(0));
         let is_over = Arc::new(AtomicBool::new(false));
@@ -36,7 +36,8 @@ impl End {
         let over = Arc::clone(&is_over);
         let (turn_count, flow_count) = (Arc::clone(&turns), Arc::clone(&flows));
         let thread = thread::spawn(move || {
-            let mut driver = Driver::new(config, settings(), [7; 32]).unwrap();
+            let mut driver = Driver::new(config, settings, [7; 32]).unwrap();
+            prepare(&mut driver);
             sender.send((driver.local_addresses().collect(), driver.forwards().to_vec())).unwrap();
             while !over.load(Ordering::Relaxed) {
                 driver.turn(Some(Duration::from_millis(100))).unwrap();
@@ -105,21 +106,17 @@ fn both_ends() -> (End, End) {
     };
     let mut gateway = Gateway::default();
     gateway.rules.push(Rule { ports: vec![80..=80], ..Rule::any(RuleAction::Serve) });
-    let server = End::run(config(1, 2, None, Some(gateway)), move || {
-        let mut settings = on_loopback();
-        settings.services.push((80, Box::new(page)));
-        settings
+    let server = End::run(config(1, 2, None, Some(gateway)), on_loopback(), |driver| {
+        driver.serve_streams(80, Page::new(page)).unwrap();
     });
     let endpoint = server.addresses[0];
     let forward = |port: u16| {
         let to = SocketAddr::new("10.77.0.1".parse().unwrap(), port);
         Forward::new(ForwardProtocol::Tcp, "127.0.0.1:0".parse().unwrap(), to)
     };
-    let client = End::run(config(2, 1, Some(endpoint), None), move || {
-        let mut settings = on_loopback();
-        settings.forwards.extend([80, 81].map(forward));
-        settings
-    });
+    let mut settings = on_loopback();
+    settings.forwards.extend([80, 81].map(forward));
+    let client = End::run(config(2, 1, Some(endpoint), None), settings, |_| {});
     (server, client)
 }
 

@@ -54,13 +54,14 @@ pub(super) fn main(parser: Parser) -> Result<(), Failure> {
 fn run(directory: &Path, prepared: Prepared) -> Result<(), Failure> {
     let shown = introduce(directory, &prepared);
     let code = code(&prepared);
-    let Configuration { origin, interface_name, engine, mut settings, log_level, warnings } =
+    let Configuration { origin, interface_name, engine, settings, log_level, warnings } =
         prepared.configuration;
     logging::start(log_level);
     logging::warn_all(&warnings);
-    let engine = quickstart::serve_page(&engine, &mut settings)?;
+    let engine = quickstart::with_page(&engine)?;
     let (engine, trial) = Trial::join(&engine)?;
     let mut gateway = start::start(engine.clone(), settings, &origin)?;
+    quickstart::serve_page(&mut gateway)?;
     let listens: Vec<SocketAddr> = gateway.local_addresses().collect();
     let mut client = quickstart::start_trial(&engine, &listens, &trial)?;
     let ending = Ending::watch(&mut gateway)?;

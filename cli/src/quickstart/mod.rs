@@ -12,6 +12,6 @@ mod qr;
 mod trial;
 
 pub(crate) use directory::{Code, Prepared, prepare};
-pub(crate) use page::serve as serve_page;
+pub(crate) use page::{serve as serve_page, with_page};
 pub(crate) use qr::{NoCode, Size};
 pub(crate) use trial::{Trial, start as start_trial};

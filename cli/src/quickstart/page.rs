@@ -3,7 +3,7 @@
 use slipwire_core::config::Config;
 use slipwire_core::rules::{Rule, RuleAction};
 use slipwire_core::{FlowMeta, IpNet, Protocol};
-use slipwire_driver::Settings;
+use slipwire_driver::{Driver, Page};
 
 use crate::config::in_one_line;
 use crate::failure::Failure;
@@ -11,8 +11,8 @@ use crate::failure::Failure;
 /// The port of the page at the gateway's tunnel addresses.
 pub(crate) const PORT: u16 = 80;
 
-/// Has a gateway serve the page.
-pub(crate) fn serve(engine: &Config, settings: &mut Settings) -> Result<Config, Failure> {
+/// A configuration whose rules lead to the page.
+pub(crate) fn with_page(engine: &Config) -> Result<Config, Failure> {
     let mut parts = engine.parts().clone();
     let Some(gateway) = &mut parts.gateway else {
         return Err(Failure::Fault(
@@ -29,11 +29,18 @@ pub(crate) fn serve(engine: &Config, settings: &mut Settings) -> Result<Config, 
         ..Rule::any(RuleAction::Serve)
     };
     gateway.rules.insert(0, rule);
-    settings.services.push((PORT, Box::new(page)));
     Config::new(parts).map_err(|errors| {
         let reasons = in_one_line(&errors);
         Failure::Fault(format!("slipwire: the page can't be served: {reasons}"))
     })
+}
+
+/// Has the gateway of such a configuration serve the page.
+pub(crate) fn serve(gateway: &mut Driver) -> Result<(), Failure> {
+    let served = gateway.serve_streams(PORT, Page::new(page));
+    served
+        .map(drop)
+        .map_err(|error| Failure::Fault(format!("slipwire: the page can't be served: {error}")))
 }
 
 fn page(meta: &FlowMeta) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! The host side of a UDP or ICMP flow: a socket that is connected to nobody, since a mapping
+//! The host leg of a UDP or ICMP flow: a socket that is connected to nobody, since a mapping
 //! speaks with any number of hosts (RFC 4787, REQ-1).
 
 use std::io;

@@ -1,6 +1,6 @@
-//! The host sides of all flows, and which of them have something to do.
+//! The host legs of all flows, and which of them have something to do.
 //!
-//! A flow's id names it to core, a host side's key names it to mio. An id whose flow is over may
+//! A flow's id names it to core, a host leg's key names it to mio. An id whose flow is over may
 //! still be known here until its last action comes, while core already uses its slot for another
 //! flow: so ids are looked up whole.
 
@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use slab::Slab;
 use slipwire_core::FlowId;
 
-use super::HostSide;
+use super::HostLeg;
 
 /// Places that are kept although no flow needs them.
 const PLACES_KEPT: usize = 256;
@@ -17,12 +17,12 @@ const PLACES_KEPT: usize = 256;
 #[derive(Debug)]
 struct HostedFlow {
     flow: FlowId,
-    side: HostSide,
+    leg: HostLeg,
     /// Whether it is in the ready queue, so that it is there once.
     queued: bool,
 }
 
-/// The host sides of all flows.
+/// The host legs of all flows.
 #[derive(Debug, Default)]
 pub(crate) struct FlowTable {
     entries: Slab<HostedFlow>,
@@ -51,18 +51,20 @@ impl FlowTable {
         self.entries.vacant_key()
     }
 
-    pub(crate) fn insert(&mut self, flow: FlowId, side: HostSide) {
-        self.sockets += usize::from(side.has_socket());
-        let key = self.entries.insert(HostedFlow { flow, side, queued: false });
+    /// Returns the flow's key.
+    pub(crate) fn insert(&mut self, flow: FlowId, leg: HostLeg) -> usize {
+        self.sockets += usize::from(leg.has_socket());
+        let key = self.entries.insert(HostedFlow { flow, leg, queued: false });
         self.keys.insert(flow, key);
+        key
     }
 
-    pub(crate) fn remove(&mut self, flow: FlowId) -> Option<HostSide> {
+    pub(crate) fn remove(&mut self, flow: FlowId) -> Option<HostLeg> {
         let key = self.keys.remove(&flow)?;
-        let side = self.entries.try_remove(key)?.side;
-        self.sockets -= usize::from(side.has_socket());
+        let leg = self.entries.try_remove(key)?.leg;
+        self.sockets -= usize::from(leg.has_socket());
         self.shrink();
-        Some(side)
+        Some(leg)
     }
 
     /// Gives memory back if a flood has left much more of it than flows need; looked at only now
@@ -77,19 +79,19 @@ impl FlowTable {
         }
     }
 
-    pub(crate) fn by_flow(&mut self, flow: FlowId) -> Option<(usize, &mut HostSide)> {
+    pub(crate) fn by_flow(&mut self, flow: FlowId) -> Option<(usize, &mut HostLeg)> {
         let key = *self.keys.get(&flow)?;
-        self.entries.get_mut(key).map(|entry| (key, &mut entry.side))
+        self.entries.get_mut(key).map(|entry| (key, &mut entry.leg))
     }
 
-    pub(crate) fn by_key(&mut self, key: usize) -> Option<(FlowId, &mut HostSide)> {
-        self.entries.get_mut(key).map(|entry| (entry.flow, &mut entry.side))
+    pub(crate) fn by_key(&mut self, key: usize) -> Option<(FlowId, &mut HostLeg)> {
+        self.entries.get_mut(key).map(|entry| (entry.flow, &mut entry.leg))
     }
 
-    /// The flows whose host side is such a one. It looks at all of them.
-    pub(crate) fn matching(&self, is_it: impl Fn(FlowId, &HostSide) -> bool) -> Vec<FlowId> {
+    /// The flows whose host leg is such a one. It looks at all of them.
+    pub(crate) fn matching(&self, is_it: impl Fn(FlowId, &HostLeg) -> bool) -> Vec<FlowId> {
         let entries = self.entries.iter().map(|(_, entry)| entry);
-        entries.filter(|entry| is_it(entry.flow, &entry.side)).map(|entry| entry.flow).collect()
+        entries.filter(|entry| is_it(entry.flow, &entry.leg)).map(|entry| entry.flow).collect()
     }
 
     /// Gives a flow a turn, after those that wait already.

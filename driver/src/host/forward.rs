@@ -9,7 +9,7 @@ use slipwire_core::{Engine, Instant};
 use super::batches::{FAILURES_MAX, ReceivedFrom};
 use super::stream;
 use super::tcp::Connection;
-use super::{Host, HostSide};
+use super::{Host, HostLeg};
 use crate::descriptors;
 use crate::listen::Listener;
 use crate::token::Origin;
@@ -53,7 +53,9 @@ impl Host {
         log::debug!("{flow:?}: tcp from {client} to {to}");
         let token = Origin::Flow(self.flows.next_key()).token();
         match Connection::accepted(stream, self.keepalive, token, &self.registry) {
-            Ok(connection) => self.flows.insert(flow, HostSide::Tcp(connection)),
+            Ok(connection) => {
+                self.flows.insert(flow, HostLeg::Tcp(connection));
+            }
             Err(error) => {
                 log::debug!("{flow:?}: {error}");
                 engine.handle_aborted(flow, now);
@@ -79,7 +81,7 @@ impl Host {
                     let flow = engine.open_udp(to, now).map_err(io::Error::other)?;
                     log::debug!("{flow:?}: udp from {client} to {to}");
                     clients.add(client, flow);
-                    flows.insert(flow, HostSide::Client { listener: index, client });
+                    flows.insert(flow, HostLeg::Client { listener: index, client });
                     // A flow that is over already has an action on the way that says so.
                     let _ = engine.send_marked_datagram(flow, to, class, payload, now);
                     Ok(())

@@ -1,21 +1,22 @@
 //! The host side of flows: carries out core's actions on sockets of this host.
 //!
 //! ```text
-//!   flow_table.rs     the host sides of all flows, and whose turn it is
+//!   flow_table.rs     the host legs of all flows, and whose turn it is
 //!   work.rs           what a turn came to
 //!   connect_queue.rs  peers' connections that wait to be begun
 //!   guard.rs          whether its target is this host itself
 //!   route_cache.rs    what the kernel has said of that
-//!   open.rs           a peer's flow gets its host side
+//!   open.rs           a peer's flow gets its host leg
 //!   forward.rs        a local client gets its flow
 //!   dial.rs           connects, from which port
 //!   tcp.rs            a flow of bytes, over a socket of stream.rs
 //!   keepalive.rs      whether its other end is still there
 //!   proxy.rs          what a host is told of the peer first
-//!   page.rs           a flow that is answered from here, without a socket
+//!   serve.rs          a flow that the embedder answers, by one of the services of service/
 //!   datagram.rs       a flow of datagrams, over the sockets of udp.rs and icmp.rs
 //!   source_ports.rs   which ports flows may have
-//!   train.rs          datagrams that leave together
+//!   send.rs           datagrams on their way to hosts
+//!   train.rs          those that leave together
 //!   batches.rs        many datagrams in one system call
 //!   ttl_and_df.rs     how far its datagrams go, whether in pieces, and how they are marked
 //!   error_queue.rs    which of them did not arrive
@@ -38,9 +39,11 @@ pub(crate) mod guard;
 mod icmp;
 pub(crate) mod keepalive;
 mod open;
-mod page;
 pub(crate) mod proxy;
 mod route_cache;
+pub(crate) mod send;
+mod serve;
+pub(crate) mod service;
 mod source_ports;
 mod stream;
 mod tcp;
@@ -54,44 +57,57 @@ use std::net::{IpAddr, SocketAddr};
 use log::Level;
 use mio::Registry;
 use mio::event::Event;
-use slipwire_core::{Abort, Datagram, Engine, FlowId, Instant, Loss, Refusal, Target, Undelivered};
+use slipwire_core::{Abort, Engine, FlowId, Instant, Undelivered};
 
 use self::batches::Batches;
 use self::connect_queue::ConnectQueue;
 use self::datagram::DatagramSocket;
 use self::dial::Dialer;
 use self::flow_table::FlowTable;
-use self::guard::{Barrier, Guard};
+use self::guard::Guard;
 use self::icmp::PingSockets;
 use self::keepalive::HostKeepalive;
-use self::page::Exchange;
+use self::service::Services;
+use self::service::datagrams::ServedDatagrams;
+use self::service::stream::{ServedStream, StreamEnd};
 use self::source_ports::SourcePorts;
 use self::tcp::Connection;
 use self::train::TrainBuilder;
 use self::work::Work;
 use crate::incidents::Incidents;
 use crate::listen::Listener;
-use crate::refusal::datagram_refusal;
-use crate::settings::Page;
 
 /// The host's end of one flow.
 #[derive(Debug)]
-pub(crate) enum HostSide {
+pub(crate) enum HostLeg {
     /// A connection, to a host or from a local client.
     Tcp(Connection),
     /// A socket for the datagrams of a mapping.
     Datagrams(DatagramSocket),
     /// One of the clients of a UDP forward, who share its socket.
     Client { listener: usize, client: SocketAddr },
-    /// The embedder itself.
-    Service(Exchange),
+    /// A stream that a service of the embedder has.
+    ServedStream(ServedStream),
+    /// Datagrams that a service of the embedder has.
+    ServedDatagrams(ServedDatagrams),
 }
 
-impl HostSide {
+impl HostLeg {
     const fn has_socket(&self) -> bool {
         match self {
             Self::Tcp(_) | Self::Datagrams(_) => true,
-            Self::Client { .. } | Self::Service(_) => false,
+            Self::Client { .. } | Self::ServedStream(_) | Self::ServedDatagrams(_) => false,
+        }
+    }
+
+    /// The connection over a socket, if it is one.
+    const fn connection(&self) -> Option<&Connection> {
+        match self {
+            Self::Tcp(connection) => Some(connection),
+            Self::Datagrams(_)
+            | Self::Client { .. }
+            | Self::ServedStream(_)
+            | Self::ServedDatagrams(_) => None,
         }
     }
 }
@@ -105,7 +121,7 @@ pub(crate) struct Host {
     connects: ConnectQueue,
     dialer: Dialer,
     listeners: Vec<Listener>,
-    services: Vec<(u16, Page)>,
+    services: Services,
     ping: PingSockets,
     source_ports: SourcePorts,
     /// How many flows may have a socket of their own.
@@ -113,6 +129,8 @@ pub(crate) struct Host {
     keepalive: HostKeepalive,
     batches: Batches,
     outgoing: TrainBuilder,
+    /// The datagram that a service gets.
+    served: Vec<u8>,
     /// What peers are to be told of datagrams that could not be sent.
     undelivered: Vec<(FlowId, Undelivered)>,
     lost_datagrams: Incidents,
@@ -137,7 +155,6 @@ impl Host {
         registry: Registry,
         guard: Option<Guard>,
         listeners: Vec<Listener>,
-        services: Vec<(u16, Page)>,
         sockets_max: usize,
         keepalive: HostKeepalive,
         batches: Batches,
@@ -149,13 +166,14 @@ impl Host {
             connects: ConnectQueue::default(),
             dialer: Dialer::default(),
             listeners,
-            services,
+            services: Services::default(),
             ping: PingSockets::probe(),
             source_ports: SourcePorts::read(),
             sockets_max,
             keepalive,
             batches,
             outgoing: TrainBuilder::default(),
+            served: Vec::new(),
             undelivered: Vec::new(),
             lost_datagrams: Incidents::new("datagrams lost at the host", Level::Debug),
             lost_clients: Incidents::new("clients of a forward have to wait", Level::Warn),
@@ -171,7 +189,7 @@ impl Host {
         &self.ping
     }
 
-    /// How many flows have a host side.
+    /// How many flows have a host leg.
     pub(crate) fn flows(&self) -> usize {
         self.flows.len()
     }
@@ -187,9 +205,13 @@ impl Host {
 
     pub(crate) fn note_flow(&mut self, key: usize, event: &Event) {
         match self.flows.by_key(key) {
-            Some((_, HostSide::Tcp(connection))) => connection.note(event),
-            Some((_, HostSide::Datagrams(socket))) => socket.note(event),
-            Some((_, HostSide::Client { .. } | HostSide::Service(_))) | None => return,
+            Some((_, HostLeg::Tcp(connection))) => connection.note(event),
+            Some((_, HostLeg::Datagrams(socket))) => socket.note(event),
+            Some((
+                _,
+                HostLeg::Client { .. } | HostLeg::ServedStream(_) | HostLeg::ServedDatagrams(_),
+            ))
+            | None => return,
         }
         self.flows.wake(key);
     }
@@ -198,127 +220,74 @@ impl Host {
 /// Actions.
 impl Host {
     pub(crate) fn established(&mut self, flow: FlowId) {
-        if let Some((key, HostSide::Tcp(connection))) = self.flows.by_flow(flow) {
+        if let Some((key, HostLeg::Tcp(connection))) = self.flows.by_flow(flow) {
             connection.handle_established();
             self.flows.wake(key);
         }
     }
 
     pub(crate) fn readable(&mut self, flow: FlowId) {
-        let Some((key, side)) = self.flows.by_flow(flow) else { return };
-        match side {
-            HostSide::Tcp(connection) => connection.handle_readable(),
-            HostSide::Service(_) => {}
-            HostSide::Datagrams(_) | HostSide::Client { .. } => return,
+        let Some((key, leg)) = self.flows.by_flow(flow) else { return };
+        match leg {
+            HostLeg::Tcp(connection) => connection.handle_readable(),
+            HostLeg::ServedStream(stream) => stream.handle_readable(),
+            HostLeg::Datagrams(_) | HostLeg::Client { .. } | HostLeg::ServedDatagrams(_) => {
+                return;
+            }
         }
         self.flows.wake(key);
     }
 
     pub(crate) fn writable(&mut self, flow: FlowId) {
-        let Some((key, side)) = self.flows.by_flow(flow) else { return };
-        match side {
-            HostSide::Tcp(connection) => connection.handle_writable(),
-            HostSide::Service(_) => {}
-            HostSide::Datagrams(_) | HostSide::Client { .. } => return,
+        let Some((key, leg)) = self.flows.by_flow(flow) else { return };
+        match leg {
+            HostLeg::Tcp(connection) => connection.handle_writable(),
+            HostLeg::ServedStream(_) => {}
+            HostLeg::Datagrams(_) | HostLeg::Client { .. } | HostLeg::ServedDatagrams(_) => {
+                return;
+            }
         }
         self.flows.wake(key);
     }
 
-    pub(crate) fn shut_down(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
-        match self.flows.by_flow(flow) {
-            Some((_, HostSide::Tcp(connection))) => connection.shut_down(),
-            Some((_, HostSide::Service(exchange))) => exchange.handle_end(flow, engine, now),
-            Some((_, HostSide::Datagrams(_) | HostSide::Client { .. })) | None => {}
+    pub(crate) fn shut_down(&mut self, flow: FlowId) {
+        let Some((key, leg)) = self.flows.by_flow(flow) else { return };
+        match leg {
+            HostLeg::Tcp(connection) => connection.shut_down(),
+            HostLeg::ServedStream(stream) => {
+                stream.handle_end();
+                self.flows.wake(key);
+            }
+            HostLeg::Datagrams(_) | HostLeg::Client { .. } | HostLeg::ServedDatagrams(_) => {}
         }
     }
 
     pub(crate) fn close(&mut self, flow: FlowId) {
         log::debug!("{flow:?}: closed");
         // Whatever socket there is closes in good order by being dropped.
-        self.remove(flow);
+        if let Some(leg) = self.remove(flow) {
+            self.services.handle_ended(flow, &leg, StreamEnd::Complete);
+        }
     }
 
     pub(crate) fn abort(&mut self, flow: FlowId, why: Abort) {
         log::debug!("{flow:?}: aborted, {why}");
-        if let Some(HostSide::Tcp(connection)) = self.remove(flow) {
-            connection.reset();
+        match self.remove(flow) {
+            Some(HostLeg::Tcp(connection)) => connection.reset(),
+            Some(leg) => self.services.handle_ended(flow, &leg, StreamEnd::Aborted(why)),
+            None => {}
         }
     }
 
     /// Forgets a flow. Its socket leaves epoll by being closed.
-    fn remove(&mut self, flow: FlowId) -> Option<HostSide> {
-        let side = self.flows.remove(flow)?;
-        if let HostSide::Client { listener, client } = side
+    fn remove(&mut self, flow: FlowId) -> Option<HostLeg> {
+        let leg = self.flows.remove(flow)?;
+        if let HostLeg::Client { listener, client } = leg
             && let Some(Listener::Udp(forward)) = self.listeners.get_mut(listener)
         {
             forward.clients_mut().remove(client, flow);
         }
-        Some(side)
-    }
-
-    /// What bars a flow's datagram from where it goes, if anything does.
-    pub(crate) fn barrier(
-        &mut self,
-        flow: FlowId,
-        remote: SocketAddr,
-        engine: &Engine,
-    ) -> Option<Barrier> {
-        let guard = self.guard.as_mut().filter(|guard| !guard.has_just_passed(flow, remote))?;
-        let meta = engine.meta(flow)?;
-        match meta.target {
-            Target::Host(_) => guard.admit_datagram(flow, meta.protocol, remote, engine).err(),
-            Target::Unix(_) | Target::Embedder | Target::Client => None,
-        }
-    }
-
-    /// Does not send a datagram, and says so to its peer.
-    pub(crate) fn hold_back(&mut self, datagram: &Datagram<'_>, barrier: Barrier, now: Instant) {
-        let refusal = match barrier {
-            Barrier::Host => Some(Refusal::Protected),
-            Barrier::NoRoute(error) => {
-                self.lost_datagrams.report(&error, now);
-                datagram_refusal(&error)
-            }
-        };
-        if let Some(refusal) = refusal {
-            let Datagram { flow, remote, payload, .. } = *datagram;
-            let echo_sequence = echo::sequence(payload);
-            let loss = Loss::Refused(refusal);
-            self.undelivered.push((flow, Undelivered { remote, echo_sequence, loss }));
-        }
-    }
-
-    /// Sends a datagram to the host, at the latest with [`flush`](Self::flush).
-    pub(crate) fn send_datagram(&mut self, datagram: &Datagram<'_>, now: Instant) {
-        if !self.outgoing.takes(datagram) {
-            self.flush(now);
-        }
-        self.outgoing.push(datagram);
-    }
-
-    /// Sends the datagrams that wait for others.
-    pub(crate) fn flush(&mut self, now: Instant) {
-        let Self { flows, listeners, batches, outgoing, undelivered, lost_datagrams, .. } = self;
-        let Some(train) = outgoing.train() else { return };
-        let flow = train.heading.flow;
-        match flows.by_flow(flow) {
-            Some((_, HostSide::Datagrams(socket))) => {
-                let undelivered = |what| undelivered.push((flow, what));
-                socket.send(&train, batches, undelivered, lost_datagrams, now);
-            }
-            Some((_, HostSide::Client { listener, client })) => {
-                if let Some(Listener::Udp(forward)) = listeners.get_mut(*listener) {
-                    forward.reply(*client, &train, batches, lost_datagrams, now);
-                }
-            }
-            Some((_, HostSide::Tcp(_) | HostSide::Service(_))) | None => {}
-        }
-        outgoing.clear();
-    }
-
-    /// What a peer is to be told of a datagram that could not be sent.
-    pub(crate) fn pop_undelivered(&mut self) -> Option<(FlowId, Undelivered)> {
-        self.undelivered.pop()
+        Some(leg)
     }
 }
 
@@ -339,12 +308,12 @@ impl Host {
         engine: &mut Engine,
         now: Instant,
     ) {
-        let is_bound = |side: &HostSide| match side {
-            HostSide::Tcp(connection) => connection.local_ip().is_some_and(|ip| gone.contains(&ip)),
-            HostSide::Datagrams(_) | HostSide::Client { .. } | HostSide::Service(_) => false,
+        let is_bound = |leg: &HostLeg| {
+            let local = leg.connection().and_then(Connection::local_ip);
+            local.is_some_and(|ip| gone.contains(&ip))
         };
         if !gone.is_empty() {
-            let flows = self.flows.matching(|_, side| is_bound(side));
+            let flows = self.flows.matching(|_, leg| is_bound(leg));
             self.end(&flows, "its address at this host is gone", engine, now);
         }
     }
@@ -353,11 +322,9 @@ impl Host {
     /// not know that they are that where a route alone makes them so.
     pub(crate) fn handle_rules_changed(&mut self, engine: &mut Engine, now: Instant) {
         self.forget_routes();
-        let is_barred = |flow, side: &HostSide| match side {
-            HostSide::Tcp(connection) => connection
-                .target_at_this_host()
-                .is_some_and(|target| !engine.may_reach_host(flow, target)),
-            HostSide::Datagrams(_) | HostSide::Client { .. } | HostSide::Service(_) => false,
+        let is_barred = |flow, leg: &HostLeg| {
+            let target = leg.connection().and_then(Connection::target_at_this_host);
+            target.is_some_and(|target| !engine.may_reach_host(flow, target))
         };
         let flows = self.flows.matching(is_barred);
         self.end(&flows, "the rules keep it from this host", engine, now);
@@ -367,7 +334,7 @@ impl Host {
         for flow in flows {
             log::debug!("{flow:?}: {why}");
             engine.handle_aborted(*flow, now);
-            if let Some(HostSide::Tcp(connection)) = self.remove(*flow) {
+            if let Some(HostLeg::Tcp(connection)) = self.remove(*flow) {
                 connection.reset();
             }
         }
@@ -388,7 +355,7 @@ impl Host {
     /// Whether a flow's turn makes datagrams for the tunnel, which are lost when it has no room.
     /// Bytes are not: they wait in their ring.
     pub(crate) fn needs_room(&mut self, key: usize) -> bool {
-        matches!(self.flows.by_key(key), Some((_, HostSide::Datagrams(_))))
+        matches!(self.flows.by_key(key), Some((_, HostLeg::Datagrams(_))))
     }
 
     pub(crate) fn stall(&mut self, key: usize) {
@@ -401,14 +368,14 @@ impl Host {
 
     /// Gives a flow its turn. Returns how many bytes it moved.
     pub(crate) fn work(&mut self, key: usize, engine: &mut Engine, now: Instant) -> usize {
-        let Some((flow, side)) = self.flows.by_key(key) else { return 0 };
-        let work = match side {
-            HostSide::Tcp(connection) => connection.work(flow, self.guard.as_mut(), engine, now),
-            HostSide::Datagrams(socket) => {
+        let Some((flow, leg)) = self.flows.by_key(key) else { return 0 };
+        let work = match leg {
+            HostLeg::Tcp(connection) => connection.work(flow, self.guard.as_mut(), engine, now),
+            HostLeg::Datagrams(socket) => {
                 socket.work(flow, &mut self.batches, &mut self.lost_datagrams, engine, now)
             }
-            HostSide::Service(exchange) => exchange.work(flow, &self.services, engine, now),
-            HostSide::Client { .. } => Work::NOTHING,
+            HostLeg::ServedStream(stream) => stream.work(flow, &mut self.services, engine, now),
+            HostLeg::Client { .. } | HostLeg::ServedDatagrams(_) => Work::NOTHING,
         };
         match work {
             Work::Done { moved } => moved,

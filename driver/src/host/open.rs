@@ -1,4 +1,4 @@
-//! A peer wants a new flow: finds it a host side, or says why there is none.
+//! A peer wants a new flow: finds it a host leg, or says why there is none.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,10 +8,9 @@ use slipwire_core::{Engine, FlowId, FlowMeta, Instant, Protocol, Refusal, Target
 use super::datagram::DatagramSocket;
 use super::family::Family;
 use super::guard::Pass;
-use super::page::Exchange;
 use super::stream::Stream;
 use super::tcp::Connection;
-use super::{Host, HostSide, connect_queue, icmp, proxy, udp};
+use super::{Host, HostLeg, connect_queue, icmp, proxy, udp};
 
 use crate::refusal::refusal;
 use crate::token::Origin;
@@ -47,25 +46,27 @@ impl Host {
         }
     }
 
-    /// Finds a flow its host side, and says so at once but for a connect, whose result comes as an
+    /// Finds a flow its host leg, and says so at once but for a connect, whose result comes as an
     /// event.
     fn open(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
         let asked: &Engine = engine;
         let Some(meta) = asked.meta(flow) else { return };
         let FlowMeta { protocol, source, destination, .. } = meta;
         log::debug!("{flow:?}: {protocol} of {}, {source} to {destination}", meta.peer.name);
-        match self.host_side(flow, meta, asked, now) {
-            Ok(side) => {
-                let is_connecting = matches!(side, HostSide::Tcp(_));
-                if let HostSide::Datagrams(socket) = &side
+        match self.host_leg(flow, meta, asked, now) {
+            Ok(leg) => {
+                let is_connecting = matches!(leg, HostLeg::Tcp(_));
+                if let HostLeg::Datagrams(socket) = &leg
                     && *protocol == Protocol::Udp
                     && let Some(port) = socket.port()
                 {
                     engine.handle_bound(flow, port, now);
                 }
-                self.flows.insert(flow, side);
+                let key = self.flows.insert(flow, leg);
                 if !is_connecting {
                     engine.handle_opened(flow, now);
+                    // A service may be the first to speak.
+                    self.flows.wake(key);
                 }
             }
             Err(refusal) => {
@@ -75,21 +76,18 @@ impl Host {
         }
     }
 
-    fn host_side(
+    fn host_leg(
         &mut self,
         flow: FlowId,
         meta: &FlowMeta,
         engine: &Engine,
         now: Instant,
-    ) -> Result<HostSide, Refusal> {
+    ) -> Result<HostLeg, Refusal> {
         // The last descriptors are for the program itself.
         let is_full = self.flows.sockets() >= self.sockets_max;
-        let side = match (&meta.target, meta.protocol) {
-            (Target::Embedder, Protocol::Tcp) if self.serves(meta.destination.port()) => {
-                return Ok(HostSide::Service(Exchange::new(meta.destination.port())));
-            }
-            (Target::Embedder, _) => return Err(Refusal::Refused),
-            // A flow that was opened here has its host side, and a Unix socket is a stream.
+        let leg = match (&meta.target, meta.protocol) {
+            (Target::Embedder, _) => return self.services.accept(flow, meta),
+            // A flow that was opened here has its host leg, and a Unix socket is a stream.
             (Target::Client, _) | (Target::Unix(_), Protocol::Udp | Protocol::Icmp) => {
                 return Err(Refusal::Prohibited);
             }
@@ -107,7 +105,7 @@ impl Host {
                 self.datagram_socket(meta, *target)
             }
         };
-        side.map_err(|error| {
+        leg.map_err(|error| {
             let refusal = refusal(&error);
             if refusal == Refusal::Exhausted {
                 self.lost_flows.report(&error, now);
@@ -134,14 +132,14 @@ impl Host {
         stream: Stream,
         pass: Option<Pass>,
         meta: &FlowMeta,
-    ) -> io::Result<HostSide> {
+    ) -> io::Result<HostLeg> {
         let token = Origin::Flow(self.flows.next_key()).token();
         let header = proxy::header(meta)?;
         Connection::connecting(stream, pass, header, self.keepalive, token, &self.registry)
-            .map(HostSide::Tcp)
+            .map(HostLeg::Tcp)
     }
 
-    fn datagram_socket(&mut self, meta: &FlowMeta, target: SocketAddr) -> io::Result<HostSide> {
+    fn datagram_socket(&mut self, meta: &FlowMeta, target: SocketAddr) -> io::Result<HostLeg> {
         let token = Origin::Flow(self.flows.next_key()).token();
         let family = Family::of(target);
         let socket = match meta.protocol {
@@ -154,10 +152,6 @@ impl Host {
         };
         let takes_trains = meta.protocol == Protocol::Udp;
         DatagramSocket::register(socket, family, takes_trains, token, &self.registry)
-            .map(HostSide::Datagrams)
-    }
-
-    fn serves(&self, port: u16) -> bool {
-        self.services.iter().any(|(served, _)| *served == port)
+            .map(HostLeg::Datagrams)
     }
 }

@@ -1,4 +1,4 @@
-//! A stream socket, TCP or Unix, as the host side of a TCP flow has it.
+//! A stream socket, TCP or Unix, as the host leg of a TCP flow has it.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown};

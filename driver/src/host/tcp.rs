@@ -1,4 +1,4 @@
-//! The host side of a TCP flow: a connection to a host, or from a local client.
+//! The host leg of a TCP flow: a connection to a host, or from a local client.
 //!
 //! ```text
 //!   host socket  -- read -->   engine.send       send ring     -->  tunnel

@@ -7,7 +7,7 @@ pub(crate) enum Work {
     Done { moved: usize },
     /// The budget ended first.
     More { moved: usize },
-    /// The host side is at its end, and core knows.
+    /// The host leg is at its end, and core knows.
     Over,
 }
 
