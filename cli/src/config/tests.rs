@@ -1,20 +1,19 @@
-use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use slipwire_core::config::{DefaultAction, Endpoint, Filtering, RefusedAnswer};
+use slipwire_core::config::{DefaultAction, Filtering, RefusedAnswer};
 use slipwire_core::rules::{ProxyProtocol, RedirectTarget, RuleAction, Source};
-use slipwire_driver::{CaptureFile, ForwardProtocol};
+use slipwire_driver::CaptureFile;
 use tempfile::TempDir;
 
 use super::*;
 
+mod contradictions;
+mod example;
 mod foreign;
 mod warnings;
-
-const EXAMPLE: &str = include_str!("../../../config.example.toml");
 
 /// The key pairs of RFC 7748, section 6.1.
 const OUR_PRIVATE: &str = "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=";
@@ -48,67 +47,6 @@ const INTERFACE: &str =
 
 fn peer(rest: &str) -> String {
     format!("[[peer]]\npublic_key = \"{PEER_PUBLIC}\"\n{rest}\n")
-}
-
-#[test]
-fn the_example_is_valid() {
-    let configuration = load_text(EXAMPLE).unwrap();
-    let parts = configuration.engine.parts();
-    assert_eq!(configuration.interface_name, "slip0");
-    assert_eq!(configuration.settings.port, Some(51820));
-    assert_eq!(parts.interface.private_key.public_key().to_string(), OUR_PUBLIC);
-    assert_eq!(parts.peers.len(), 2);
-    assert!(parts.peers[0].preshared_key.is_some());
-    let endpoint = Endpoint::Name { host: "vpn.example.com".into(), port: 51820 };
-    assert_eq!(parts.peers[1].endpoint, Some(endpoint));
-    assert_eq!(configuration.settings.forwards[0].name, "web");
-    assert_eq!(configuration.settings.forwards[1].protocol, ForwardProtocol::Udp);
-    assert_eq!(configuration.origin.listen_line, line_of("listen_port ="));
-    assert_eq!(configuration.origin.forward_lines[0], line_of("listen = \"127.0.0.1:8080\""));
-}
-
-fn line_of(start: &str) -> usize {
-    1 + EXAMPLE.lines().position(|line| line.starts_with(start)).unwrap()
-}
-
-/// What the example sets to defaults must be what is there without it.
-#[test]
-fn the_example_shows_the_defaults() {
-    let with = load_text(EXAMPLE).unwrap();
-    let without = load_text(&format!("{INTERFACE}[gateway]\n")).unwrap();
-    let (with, without) = (with.engine.parts(), without.engine.parts());
-    assert_eq!(with.interface.mtu, without.interface.mtu);
-    assert_eq!(format!("{:?}", with.tcp), format!("{:?}", without.tcp));
-    assert_eq!(format!("{:?}", with.mappings), format!("{:?}", without.mappings));
-    assert_eq!(format!("{:?}", with.limits), format!("{:?}", without.limits));
-    // There are no rules by default.
-    let mut gateway = with.gateway.clone();
-    gateway.iter_mut().for_each(|gateway| gateway.rules.clear());
-    assert_eq!(format!("{gateway:?}"), format!("{:?}", without.gateway));
-}
-
-/// The keys that a file sets or shows behind `# `, each with its table.
-fn keys_of(text: &str) -> BTreeSet<String> {
-    let mut keys = BTreeSet::new();
-    let mut table = String::new();
-    for line in text.lines().map(|line| line.trim_start_matches("# ")) {
-        if line.starts_with('[') {
-            table = line.trim_matches(['[', ']']).to_owned();
-        } else if let Some((key, _)) = line.split_once(" = ")
-            && !key.contains(' ')
-        {
-            keys.insert(format!("{table}.{key}"));
-        }
-    }
-    keys
-}
-
-#[test]
-fn the_example_lists_every_key_and_no_other() {
-    let known = schema::ALL
-        .iter()
-        .flat_map(|schema| schema.keys.iter().map(move |key| format!("{}.{key}", schema.name)));
-    assert_eq!(keys_of(EXAMPLE), known.collect());
 }
 
 /// A date is a value that no key takes: if its fault is missing, nobody reads the key.

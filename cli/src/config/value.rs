@@ -72,7 +72,7 @@ impl Value for Port {
 }
 
 /// The largest MTU that a file may ask for, which is more than core's tunnels have.
-const MTU_WRITTEN_MAX: u16 = 65_500;
+pub(super) const MTU_WRITTEN_MAX: u16 = 65_500;
 
 /// The MTU of a tunnel as it is written.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +118,7 @@ impl From<Count> for usize {
 }
 
 /// More tapes than anybody keeps: each start renames them all.
-const SEGMENTS_MAX: u16 = 1_000;
+pub(super) const SEGMENTS_MAX: u16 = 1_000;
 
 /// How many tapes are kept, never 0.
 #[derive(Clone, Copy, Debug)]
