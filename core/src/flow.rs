@@ -91,7 +91,8 @@ pub enum Abort {
     Idle,
     /// The rules do not allow it any more.
     Forbidden,
-    /// Its peer was removed, or one that was added owns an end of it now.
+    /// Its peer was removed or does not own its inner address any more, or another peer owns its
+    /// other end now.
     NoPeer,
     /// A limit was reached and this flow had to go.
     Limit,
@@ -107,7 +108,7 @@ impl fmt::Display for Abort {
             Self::Unreachable => "unreachable",
             Self::Idle => "idle for too long",
             Self::Forbidden => "forbidden by the rules",
-            Self::NoPeer => "its peer is gone",
+            Self::NoPeer => "its peer is gone, or an address of it is another's now",
             Self::Limit => "a limit was reached",
             Self::ShutDown => "shut down",
         })

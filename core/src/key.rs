@@ -151,7 +151,7 @@ impl fmt::Debug for PublicKey {
 }
 
 /// A symmetric key mixed into the handshake with one peer.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct PresharedKey([u8; KEY_LEN]);
 
 impl PresharedKey {

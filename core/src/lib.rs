@@ -17,7 +17,8 @@
 //!    [`send_datagram`](Engine::send_datagram), [`handle_shutdown`](Engine::handle_shutdown) ...),
 //!    and what local clients want ([`open_tcp`](Engine::open_tcp), [`open_udp`](Engine::open_udp)).
 //!    Peers and rules may change here, too ([`add_peer`](Engine::add_peer),
-//!    [`remove_peer`](Engine::remove_peer), [`set_rules`](Engine::set_rules)).
+//!    [`set_peer`](Engine::set_peer), [`remove_peer`](Engine::remove_peer),
+//!    [`set_rules`](Engine::set_rules)).
 //! 4. Drain [`poll_action`](Engine::poll_action): open and close host sockets, move bytes. What
 //!    leads to the host itself is refused ([`may_reach_host`](Engine::may_reach_host)).
 //! 5. Drain [`poll_datagram`](Engine::poll_datagram): send datagrams of UDP and ICMP flows, and
@@ -145,7 +146,7 @@ mod tunnel;
 pub use action::{Action, IdleRings};
 pub use address::readings;
 pub use arrival::Arrival;
-pub use config::{Config, ConfigErrors, PeerConflict, PeerConflicts};
+pub use config::{ChangeConflicts, Config, ConfigErrors, PeerChange, PeerConflict, PeerConflicts};
 pub use datagram::{Datagram, Fragmenting, Loss, TrafficClass, Travel, Undelivered};
 pub use ecn::Ecn;
 pub use egress::Transmit;

@@ -7,6 +7,8 @@
 mod changes;
 #[path = "two_ends/events.rs"]
 mod events;
+#[path = "two_ends/peer_changes.rs"]
+mod peer_changes;
 #[path = "two_ends/state.rs"]
 mod state;
 #[path = "two_ends/tapes.rs"]

@@ -168,6 +168,8 @@ impl PeerTables {
                 conflict.to_string(),
                 "write the peer's address, which is another one".to_owned(),
             ),
+            // Of a change only: what is configured is there.
+            PeerConflict::NoPeer => return,
         };
         report.fault(offset, format!("peer.{key}"), Problem::new(what, mend));
     }

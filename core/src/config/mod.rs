@@ -22,6 +22,7 @@
 pub(crate) mod check;
 mod error;
 pub(crate) mod peer;
+pub(crate) mod peer_change;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub use crate::limits::{
 };
 pub use error::{Buffer, ConfigError, ConfigErrors, ConfigTimer, Limit};
 pub use peer::{Endpoint, ParseEndpointError, Peer, PeerConflict, PeerConflicts};
+pub use peer_change::{ChangeConflict, ChangeConflicts, PeerChange};
 
 /// This end of the tunnel.
 #[derive(Clone, Debug)]

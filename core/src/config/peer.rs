@@ -188,6 +188,8 @@ pub enum PeerConflict<Id = PeerId> {
         /// The address.
         address: IpAddr,
     },
+    /// There is no such peer (any more) that could be changed.
+    NoPeer,
 }
 
 impl<Id> fmt::Display for PeerConflict<Id> {
@@ -200,6 +202,7 @@ impl<Id> fmt::Display for PeerConflict<Id> {
                 write!(f, "{prefix} already belongs to another peer")
             }
             Self::OwnAddress { address } => write!(f, "{address} is our own tunnel address"),
+            Self::NoPeer => f.write_str("there is no such peer"),
         }
     }
 }
@@ -239,11 +242,15 @@ pub(crate) fn conflicts<O: Others + ?Sized>(
     for prefix in peer.allowed_ips.iter().map(IpNet::trunc) {
         let other = others.with_prefix(prefix);
         conflicts.extend(other.map(|other| PeerConflict::AllowedIp { other, prefix }));
-        let own = own_addresses.iter().map(IpNet::addr);
-        let claimed = own.filter(|own| IpNet::from(*own) == prefix);
-        conflicts.extend(claimed.map(|address| PeerConflict::OwnAddress { address }));
+        let own = claimed(prefix, own_addresses);
+        conflicts.extend(own.map(|address| PeerConflict::OwnAddress { address }));
     }
     conflicts
+}
+
+/// Those of our own addresses that are exactly this prefix.
+pub(crate) fn claimed(prefix: IpNet, own_addresses: &[IpNet]) -> impl Iterator<Item = IpAddr> {
+    own_addresses.iter().map(IpNet::addr).filter(move |own| IpNet::from(*own) == prefix)
 }
 
 #[cfg(test)]

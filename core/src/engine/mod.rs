@@ -5,6 +5,7 @@
 //! that.
 
 mod host_leg;
+mod peers;
 mod recording;
 mod state;
 mod wire;

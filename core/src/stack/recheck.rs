@@ -29,12 +29,19 @@ impl Stack {
 
     /// A peer has come: it may own addresses now that flows of others lead to.
     pub(crate) fn handle_peer_added(&mut self, outlet: &mut dyn Outlet) {
-        self.conversations.retain_owners(|address| outlet.route(address).map(|route| route.peer));
+        self.recheck_owners(outlet);
+    }
+
+    /// Peers have changed: they may own other addresses now, and be called something else.
+    pub(crate) fn handle_peers_changed(&mut self, outlet: &mut dyn Outlet) {
         for id in self.flows.ids() {
-            if !self.keeps_its_way(id, outlet) {
-                self.abort(id, Abort::NoPeer, outlet);
+            if let Some(flow) = self.flows.get_mut(id)
+                && let Some(identity) = outlet.identity(flow.key.peer)
+            {
+                flow.meta.peer = identity;
             }
         }
+        self.recheck_owners(outlet);
     }
 
     /// A peer is about to go. Connections that have ended are left to be forgotten in their time.
@@ -49,6 +56,16 @@ impl Stack {
         self.fragments.forget_peer(peer);
         if let Some(errors) = self.icmp_errors.get_mut(peer.slot()) {
             *errors = Bucket::default();
+        }
+    }
+
+    /// Addresses may be another peer's now, at either end of a flow.
+    fn recheck_owners(&mut self, outlet: &mut dyn Outlet) {
+        self.conversations.retain_owners(|address| outlet.route(address).map(|route| route.peer));
+        for id in self.flows.ids() {
+            if !self.keeps_its_way(id, outlet) {
+                self.abort(id, Abort::NoPeer, outlet);
+            }
         }
     }
 

@@ -63,6 +63,8 @@ pub(crate) enum Input<'a> {
     HostAddresses(Vec<IpAddr>),
     Rules(Vec<Rule>),
     PeerAdded(Member),
+    /// Those that have another name or other addresses.
+    PeersChanged(Vec<Member>),
     PeerRemoved(PeerId),
     ShutDown,
     Opened(FlowId),

@@ -31,6 +31,24 @@ impl Members {
         true
     }
 
+    /// Peers have other names or addresses. Says whether there are such peers.
+    pub(crate) fn change(&mut self, changed: &[Member]) -> bool {
+        for Member { id, .. } in changed {
+            let Some((_, allowed_ips)) = self.known.get(id) else { return false };
+            for prefix in allowed_ips {
+                self.allowed_ips.remove(*prefix);
+            }
+        }
+        for Member { id, name, public_key, allowed_ips } in changed {
+            for prefix in allowed_ips {
+                self.allowed_ips.insert(*prefix, *id);
+            }
+            let identity = Identity { name: name.clone(), public_key: *public_key };
+            self.known.insert(*id, (Arc::new(identity), allowed_ips.clone()));
+        }
+        true
+    }
+
     pub(crate) fn remove(&mut self, id: PeerId) {
         let Some((_, allowed_ips)) = self.known.remove(&id) else { return };
         for prefix in allowed_ips {

@@ -249,6 +249,7 @@ impl<'a> Replay<'a> {
         let is_known = match input {
             Input::Packet { peer, .. } | Input::PathMtu(peer) => members.identity(*peer).is_some(),
             Input::PeerAdded(member) => members.add(member.clone()),
+            Input::PeersChanged(changed) => members.change(changed),
             Input::Rules(rules) => config::check::rules(rules).is_ok(),
             _ => true,
         };
@@ -276,6 +277,7 @@ impl<'a> Replay<'a> {
             }
             Input::Rules(rules) => stack.set_rules(rules.clone(), &mut stage),
             Input::PeerAdded(_) => stack.handle_peer_added(&mut stage),
+            Input::PeersChanged(_) => stack.handle_peers_changed(&mut stage),
             Input::PeerRemoved(peer) => stack.remove_peer(*peer, &mut stage),
             Input::ShutDown => stack.shut_down(&mut stage),
             Input::Opened(flow) => stack.handle_opened(*flow, &mut stage, now),

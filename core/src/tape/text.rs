@@ -33,6 +33,10 @@ pub(crate) fn input(input: &Input<'_>) -> String {
         Input::HostAddresses(addresses) => format!("the host has the addresses {addresses:?}"),
         Input::Rules(rules) => format!("there are {} new rules", rules.len()),
         Input::PeerAdded(member) => format!("{:?}, {}, is added", member.id, member.name),
+        Input::PeersChanged(members) => {
+            let ids: Vec<_> = members.iter().map(|member| member.id).collect();
+            format!("{ids:?} have changed")
+        }
         Input::PeerRemoved(peer) => format!("{peer:?} is removed"),
         Input::ShutDown => "the engine is shut down".into(),
         Input::Opened(flow) => format!("{flow:?} is connected"),
@@ -73,6 +77,7 @@ pub(crate) const fn flow_of_input(input: &Input<'_>) -> Option<FlowId> {
         | Input::HostAddresses(_)
         | Input::Rules(_)
         | Input::PeerAdded(_)
+        | Input::PeersChanged(_)
         | Input::PeerRemoved(_)
         | Input::ShutDown
         | Input::OpenTcp(_)

@@ -1,8 +1,8 @@
 //! Tells datagrams apart, and finds the peer that one is for.
 //!
 //! Everything but an initiation names its receiver by an index. boringtun numbers the sessions of
-//! a tunnel in the low 8 bits of it, so a peer has one random number of 24 bits, which says
-//! nothing about how many peers there are. An initiation names its sender by a static key, which
+//! a tunnel in the low 8 bits of it, and one more says which [`Side`] of a change they are on, so a
+//! peer has one random number of 23 bits, which says nothing about how many peers there are. An initiation names its sender by a static key, which
 //! only proves something once the peer's own tunnel accepts it.
 
 use std::collections::BTreeMap;
@@ -14,10 +14,39 @@ use rand_chacha::rand_core::RngCore as _;
 use crate::id::PeerId;
 use crate::key::{KEY_LEN, PublicKey};
 
-/// The bits of a receiver index that number the sessions of one peer.
+/// The bits of a receiver index that number the sessions of one `Tunn`.
 const SESSION_BITS: u32 = 8;
-/// The bits of an index that boringtun keeps.
-const INDEX_MASK: u32 = u32::MAX >> SESSION_BITS;
+/// Those that do not say which peer it is.
+const PEER_SHIFT: u32 = SESSION_BITS + 1;
+/// The bits of a peer's index.
+const INDEX_MASK: u32 = u32::MAX >> PEER_SHIFT;
+
+/// Which of the two `Tunn`s of a peer it is, before and after its preshared key changed; they take
+/// turns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Side {
+    First,
+    Second,
+}
+
+impl Side {
+    /// That of a receiver index.
+    pub(super) const fn of(receiver: u32) -> Self {
+        if receiver >> SESSION_BITS & 1 == 0 { Self::First } else { Self::Second }
+    }
+
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+
+    /// What boringtun puts before the numbers of sessions, for the peer with an index.
+    pub(super) const fn tunn_index(self, index: u32) -> u32 {
+        index << 1 | self as u32
+    }
+}
 
 /// A datagram in the shape of a WireGuard message; nothing in it is verified.
 #[derive(Debug)]
@@ -86,7 +115,7 @@ pub(super) struct Demux {
 impl Demux {
     /// Draws an index that no peer has.
     pub(super) fn unused_index(&self, rng: &mut ChaCha20Rng) -> u32 {
-        // Memory ends far below 2^23 peers, so that each draw finds a free index at least every
+        // Memory ends far below 2^22 peers, so that each draw finds a free index at least every
         // other time.
         loop {
             let index = rng.next_u32() & INDEX_MASK;
@@ -111,7 +140,7 @@ impl Demux {
 
     /// The peer that a receiver index belongs to.
     pub(super) fn by_receiver(&self, receiver: u32) -> Option<PeerId> {
-        self.by_index.get(&(receiver >> SESSION_BITS)).copied()
+        self.by_index.get(&(receiver >> PEER_SHIFT)).copied()
     }
 
     /// The peer with a static key.
@@ -142,14 +171,18 @@ mod tests {
     }
 
     #[test]
-    fn indexes_are_unique_and_have_24_bits() {
+    fn indexes_are_unique_and_have_23_bits() {
         let mut rng = ChaCha20Rng::from_seed([7; 32]);
         let mut demux = Demux::default();
         for peer in 0..5000 {
             let index = demux.unused_index(&mut rng);
-            assert!(index < 1 << 24 && demux.by_receiver(index << 8).is_none());
+            assert!(index < 1 << 23 && demux.by_receiver(index << 9).is_none());
             demux.by_index.insert(index, PeerId::first(peer));
-            assert_eq!(demux.by_receiver(index << 8 | 0xff), Some(PeerId::first(peer)));
+            for side in [Side::First, Side::Second] {
+                let last = side.tunn_index(index) << 8 | 0xff;
+                assert_eq!(demux.by_receiver(last), Some(PeerId::first(peer)));
+                assert_eq!(Side::of(last), side);
+            }
         }
         assert_eq!(demux.by_index.len(), 5000);
     }
@@ -161,9 +194,9 @@ mod tests {
         demux.insert(PeerId::first(4), 9, &key(3));
         assert_eq!(demux.by_key(key(3).as_bytes()), Some(PeerId::first(4)));
         assert_eq!(demux.by_key(key(5).as_bytes()), None);
-        assert_eq!(demux.by_receiver(9 << 8), Some(PeerId::first(4)));
+        assert_eq!(demux.by_receiver(9 << 9), Some(PeerId::first(4)));
         demux.remove(&key(3));
         assert_eq!(demux.by_key(key(3).as_bytes()), None);
-        assert_eq!(demux.by_receiver(9 << 8), None);
+        assert_eq!(demux.by_receiver(9 << 9), None);
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct PeerEndpoint {
     tried: Option<SocketAddr>,
     /// Our address that the peer last wrote to.
     local: Option<IpAddr>,
+    /// Whether what is in use is to be left as soon as the name, which is a new one, resolves.
+    is_leaving: bool,
     question: ResolveQuestion,
     retry: Duration,
 }
@@ -69,7 +71,22 @@ impl PeerEndpoint {
             heard: None,
             tried: address,
             local: None,
+            is_leaving: false,
             retry: RETRY_MIN,
+        }
+    }
+
+    /// Has the peer be found elsewhere from now on, and with a name as soon as it is resolved. Without
+    /// any it stays where it was heard.
+    pub(super) fn change(&mut self, endpoint: Option<&config::Endpoint>) {
+        let last = std::mem::replace(self, Self::new(endpoint));
+        match endpoint {
+            Some(config::Endpoint::Address(_)) => {}
+            Some(config::Endpoint::Name { .. }) => {
+                (self.heard, self.local) = (last.in_use(), last.local);
+                self.is_leaving = true;
+            }
+            None => (self.heard, self.local) = (last.heard, last.local),
         }
     }
 
@@ -138,20 +155,21 @@ impl PeerEndpoint {
     }
 
     /// Takes the addresses that the name resolved to. An address in use stays in use, as the
-    /// peer may well be there.
+    /// peer may well be there, unless it is of an endpoint before this one.
     pub(super) fn handle_resolved(&mut self, addresses: &[SocketAddr], now: Instant) -> Resolution {
         if self.name.is_none() {
             return Resolution::Unchanged;
         }
-        let was_known = self.in_use().is_some();
-        if !addresses.is_empty() {
+        let was_known = self.in_use().is_some() && !self.is_leaving;
+        if let Some(first) = addresses.first() {
             self.configured.clear();
             self.configured.extend(addresses.iter().take(ENDPOINT_ADDRESSES_MAX));
             if !was_known {
-                self.tried = addresses.first().copied();
+                (self.heard, self.local, self.tried) = (None, None, Some(*first));
+                self.is_leaving = false;
             }
         }
-        if self.in_use().is_some() {
+        if self.in_use().is_some() && !self.is_leaving {
             // Whoever finds it silent asks again.
             self.question = ResolveQuestion::None;
             self.retry = RETRY_MIN;
@@ -266,6 +284,50 @@ mod tests {
         assert_eq!(endpoint.in_use(), Some(address(V6)));
         endpoint.try_next();
         assert_eq!(endpoint.in_use(), Some(address(V4)));
+    }
+
+    #[test]
+    fn another_address_is_used_at_once() {
+        let mut endpoint = named();
+        endpoint.handle_resolved(&[address(V6)], Instant::ZERO);
+        endpoint.roam(address(ROAMED), Some("10.0.0.1".parse().unwrap()));
+        endpoint.change(Some(&config::Endpoint::Address(address(V4))));
+        assert_eq!(endpoint.way(), Some(DatagramWay::from(address(V4))));
+        assert!(endpoint.name().is_none() && !endpoint.take_question());
+        let late = endpoint.handle_resolved(&[address(V6)], Instant::ZERO);
+        assert_eq!((late, endpoint.in_use()), (Resolution::Unchanged, Some(address(V4))));
+    }
+
+    #[test]
+    fn another_name_is_used_once_it_resolves() {
+        let mut endpoint = PeerEndpoint::new(Some(&config::Endpoint::Address(address(V4))));
+        endpoint.roam(address(ROAMED), None);
+        let name = config::Endpoint::Name { host: "new.example.com".into(), port: 51820 };
+        endpoint.change(Some(&name));
+        assert_eq!(endpoint.in_use(), Some(address(ROAMED)), "there is no better place yet");
+        assert!(endpoint.take_question());
+        assert_eq!(endpoint.handle_resolved(&[], Instant::ZERO), Resolution::Failed);
+        assert_eq!(endpoint.in_use(), Some(address(ROAMED)));
+        let due = endpoint.deadline().unwrap();
+        endpoint.handle_timeout(due);
+        assert!(endpoint.take_question(), "it is asked for until it resolves");
+        let resolved = endpoint.handle_resolved(&[address(V6), address(V4)], Instant::ZERO);
+        assert_eq!((resolved, endpoint.in_use()), (Resolution::Found, Some(address(V6))));
+        endpoint.roam(address(ROAMED), None);
+        let again = endpoint.handle_resolved(&[address(V4)], Instant::ZERO);
+        assert_eq!((again, endpoint.in_use()), (Resolution::Unchanged, Some(address(ROAMED))));
+    }
+
+    #[test]
+    fn a_peer_whose_endpoint_is_not_known_any_more_stays_where_it_was_heard() {
+        let mut endpoint = named();
+        endpoint.handle_resolved(&[address(V6)], Instant::ZERO);
+        endpoint.roam(address(ROAMED), None);
+        endpoint.change(None);
+        assert_eq!((endpoint.in_use(), endpoint.is_configured()), (Some(address(ROAMED)), false));
+        let mut unheard = PeerEndpoint::new(Some(&config::Endpoint::Address(address(V4))));
+        unheard.change(None);
+        assert_eq!(unheard.in_use(), None);
     }
 
     #[test]

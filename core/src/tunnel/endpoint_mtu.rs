@@ -88,6 +88,17 @@ impl Carriage {
         }
     }
 
+    /// Its peer is called something else from now on.
+    pub(super) fn rename(&mut self, peer: Arc<Identity>) {
+        self.peer = peer;
+    }
+
+    /// The peer is to be found elsewhere: nothing is known of that path, which is to be measured.
+    pub(super) fn begin_anew(&mut self) {
+        self.address = None;
+        self.ask();
+    }
+
     /// Asks for the path to be measured, now or as soon as there is an endpoint.
     pub(super) fn ask(&mut self) {
         if self.question == MtuQuestion::None {
@@ -295,6 +306,17 @@ mod tests {
         assert_eq!(carriage.handle_measured(V4, 1339, at(0)), News::TooNarrow);
         assert_eq!(carriage.handle_measured(V4, 0, at(0)), News::TooNarrow);
         assert_eq!(carriage.limit(Some(V4), at(0)), MTU_MIN);
+    }
+
+    #[test]
+    fn a_path_that_begins_anew_is_measured_even_to_the_same_address() {
+        let mut carriage = carriage();
+        carriage.handle_measured(V4, 1380, at(0));
+        assert!(carriage.open_question());
+        carriage.take_question();
+        carriage.begin_anew();
+        assert_eq!(carriage.limit(Some(V4), at(0)), 1420);
+        assert!(carriage.open_question());
     }
 
     #[test]

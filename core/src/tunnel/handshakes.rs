@@ -87,7 +87,7 @@ impl Tunnel {
         let Some(proof) = self.admit(kind, arrival, datagram, egress, monitor, now) else { return };
         // Names a peer without proof: anybody who knows both public keys can make this much.
         let own_key = self.public_key.point();
-        let claimed = parse_handshake_anon(&self.private_key, &own_key, initiation);
+        let claimed = parse_handshake_anon(&self.own.private_key, &own_key, initiation);
         let key = claimed.ok().map(|claim| claim.peer_static_public);
         let effort = match key.and_then(|key| self.demux.by_key(&key)) {
             Some(id) => self.enter(id, egress, monitor, now, |peer, wire| {

@@ -36,7 +36,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boringtun::noise::rate_limiter::RateLimiter;
-use boringtun::x25519;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
@@ -57,7 +56,7 @@ use crate::tunnel::demux::{Demux, WireGuardMessage};
 use crate::tunnel::endpoint_mtu::{Carriage, News};
 use crate::tunnel::handshake_gate::Gate;
 use crate::tunnel::handshakes::Notices;
-use crate::tunnel::peer::TunnelPeer;
+use crate::tunnel::peer::{OwnEnd, TunnelPeer};
 use crate::tunnel::roster::Roster;
 use crate::tunnel::wire::PeerWire;
 
@@ -75,15 +74,13 @@ const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 /// afterwards [`poll_resolve`](Self::poll_resolve) has to be drained and
 /// [`poll_timeout`](Self::poll_timeout) asked for the next deadline.
 pub(crate) struct Tunnel {
-    private_key: x25519::StaticSecret,
+    own: OwnEnd,
     public_key: PublicKey,
     mtu: u16,
     rng: ChaCha20Rng,
     clock: Clock,
     gate: Gate,
     notices: Notices,
-    /// For boringtun, which wants one for each tunnel: the gate has limited everything before.
-    no_limit: Arc<RateLimiter>,
     peers: Roster,
     demux: Demux,
     /// Bytes of packets that wait for handshakes, of all peers.
@@ -113,8 +110,7 @@ impl Tunnel {
             mtu: interface.mtu,
             gate: Gate::new(&point, &mut rng),
             notices: Notices::default(),
-            no_limit: Arc::new(RateLimiter::new(&point, u64::MAX)),
-            private_key,
+            own: OwnEnd { private_key, no_limit: Arc::new(RateLimiter::new(&point, u64::MAX)) },
             public_key,
             rng,
             clock,

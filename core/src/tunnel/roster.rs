@@ -10,6 +10,8 @@ use slab::Slab;
 
 use crate::config;
 use crate::config::peer::Others;
+use crate::config::peer_change::PeerChange;
+use crate::egress::Egress;
 use crate::event::Event;
 use crate::id::{Identity, PeerId};
 use crate::key::PublicKey;
@@ -78,6 +80,13 @@ impl Roster {
         self.seat_mut(id).map(|seat| &mut seat.stats)
     }
 
+    fn allowed_ips_mut(&mut self, id: PeerId) -> Option<&mut Vec<IpNet>> {
+        if !self.is_current(id) {
+            return None;
+        }
+        self.slots.get_mut(id.slot()).map(|seat| &mut seat.allowed_ips)
+    }
+
     /// The id of the peer in a slot.
     pub(super) fn current(&self, slot: usize) -> Option<PeerId> {
         self.slots.contains(slot).then(|| self.id_of(slot))
@@ -138,9 +147,8 @@ impl Tunnel {
     pub(crate) fn add_peer(&mut self, peer: &config::Peer, now: Instant) -> PeerId {
         let now = self.clock.set(now);
         let index = self.demux.unused_index(&mut self.rng);
-        let limiter = Arc::clone(&self.no_limit);
         let id = self.peers.insert(Seat {
-            peer: TunnelPeer::new(&self.private_key, peer, self.mtu, index, limiter, now),
+            peer: TunnelPeer::new(&self.own, peer, self.mtu, index, now),
             allowed_ips: peer.allowed_ips.clone(),
             stats: Stats::new(),
         });
@@ -150,6 +158,35 @@ impl Tunnel {
         }
         self.arm(id);
         id
+    }
+
+    /// Changes peers, against which nothing stands. Prefixes may move from one to another.
+    pub(crate) fn change_peers(
+        &mut self,
+        changes: &[(PeerId, PeerChange)],
+        egress: &mut Egress,
+        monitor: &mut Monitor,
+        now: Instant,
+    ) {
+        let now = self.clock.set(now);
+        for (id, change) in changes {
+            let Some(prefixes) = &change.allowed_ips else { continue };
+            let Some(allowed_ips) = self.peers.allowed_ips_mut(*id) else { continue };
+            for given_up in std::mem::replace(allowed_ips, prefixes.clone()) {
+                self.allowed_ips.remove(given_up);
+            }
+        }
+        for (id, change) in changes {
+            if change.allowed_ips.is_some()
+                && let Some(allowed_ips) = self.peers.allowed_ips_mut(*id)
+            {
+                for prefix in allowed_ips.iter() {
+                    self.allowed_ips.insert(*prefix, *id);
+                }
+            }
+            let own = self.own.clone();
+            self.enter(*id, egress, monitor, now, |peer, wire| peer.change(change, &own, wire));
+        }
     }
 
     /// Removes a peer with its sessions, whatever they still had to say. Returns who it was.

@@ -9,7 +9,13 @@ use slipwire_core::{Action, Counter, Refusal};
 use crate::world::{CLIENT_ADDRESS, World, socket};
 
 #[derive(Clone, Debug, Default)]
-struct Tape(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Tape(Arc<Mutex<Vec<u8>>>);
+
+impl Tape {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 impl TapeSink for Tape {
     fn append(&mut self, bytes: &[u8]) -> ControlFlow<()> {
@@ -50,7 +56,7 @@ fn a_replay_knows_nothing_of_datagrams_whose_flows_were_refused() {
     }
     assert_eq!(gateway.stats().value(Counter::OpenRefused), 2_000);
     gateway.flush_tape();
-    let tape = tape.0.lock().unwrap();
+    let tape = tape.bytes();
     let mut replay = Replay::new(&tape).unwrap();
     loop {
         match replay.step() {

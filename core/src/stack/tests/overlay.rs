@@ -298,6 +298,18 @@ fn a_peer_that_comes_or_goes_ends_no_conversation_of_others() {
     assert!(passes(&mut world, BOB, &udp(BOBS, ALICES, b"answer")));
 }
 
+#[test]
+fn a_conversation_ends_when_an_end_of_it_becomes_another_peers() {
+    let mut world = world(bob_is_stopped());
+    assert!(passes(&mut world, ALICE, &udp(ALICES, BOBS, b"question")));
+    world.stack.handle_peers_changed(&mut world.wire);
+    assert!(passes(&mut world, BOB, &udp(BOBS, ALICES, b"answer")));
+    world.wire.taken = Some(socket(ALICES).ip());
+    world.stack.handle_peers_changed(&mut world.wire);
+    world.wire.taken = None;
+    assert!(!passes(&mut world, BOB, &udp(BOBS, ALICES, b"answer")));
+}
+
 /// As a kernel's WireGuard says it, to those who would connect too.
 #[test]
 fn addresses_of_the_tunnels_network_that_nobody_has_are_unreachable() {

@@ -119,6 +119,20 @@ fn a_peer_that_loses_its_address_loses_the_flows_from_there() {
 }
 
 #[test]
+fn flows_of_a_peer_that_is_changed_go_on_as_long_as_their_address_is_its_own() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    world.stack.handle_peers_changed(&mut world.wire);
+    assert!(world.actions().is_empty() && world.sent().is_empty());
+    client.send(&mut world, Ack, b"still here");
+    assert_eq!(world.actions(), [Action::Readable(flow)]);
+    world.wire.taken = Some(ALICE_IP.parse().unwrap());
+    world.stack.handle_peers_changed(&mut world.wire);
+    assert_eq!(world.actions(), [Action::Aborted(flow, Abort::NoPeer)]);
+    assert_eq!(world.only_sent().0, ALICE, "whose it was hears of it");
+}
+
+#[test]
 fn the_next_owner_of_an_address_is_asked_again() {
     let next = PeerId::first(5);
     let next_key = World::new().wire.identity(next).unwrap().public_key;

@@ -7,6 +7,7 @@ use boringtun::noise::errors::WireGuardError;
 
 use crate::arrival::Arrival;
 use crate::bucket::Rate;
+use crate::egress::DatagramWay;
 use crate::event::Event;
 use crate::limits::{PEER_INITIATIONS_BURST, PEER_INITIATIONS_RATE};
 use crate::outcome::HandshakeFault;
@@ -15,15 +16,12 @@ use crate::tunnel::demux::{receiver_index, sender_index};
 use crate::tunnel::handshake_gate::Effort;
 use crate::tunnel::handshakes::NOTICES;
 use crate::tunnel::inner::holds_its_header;
-use crate::tunnel::peer::{TunnelPeer, written};
+use crate::tunnel::peer::TunnelPeer;
 use crate::tunnel::supervisor::Rise;
 use crate::tunnel::wire::PeerWire;
 
 /// Sessions that the peer may ask for.
 const INITIATIONS: Rate = Rate::per_second(PEER_INITIATIONS_BURST, PEER_INITIATIONS_RATE);
-/// Sessions that boringtun keeps of one peer: one that is new takes the place of the one with the
-/// same index modulo this.
-const SESSIONS_KEPT: u32 = 8;
 
 /// A decrypted packet, at the start of [`PeerWire::plaintext`].
 pub(in crate::tunnel) struct Inner {
@@ -54,17 +52,22 @@ impl TunnelPeer {
         }
         self.refresh(wire);
         self.spare_session(wire);
-        match self.tunn.decapsulate(Some(arrival.source.ip()), datagram, wire.scratch) {
+        match self.noise.take_handshake(arrival.source.ip(), datagram, wire.scratch) {
             TunnResult::WriteToNetwork(response) => {
                 let len = response.len();
                 let index = sender_index(response).unwrap_or_default();
                 wire.monitor.handle_authentic(datagram);
                 // Taken only now, so that nobody else uses up the peer's share.
                 self.initiations.take(INITIATIONS, wire.now);
-                self.newest_index = index;
+                self.noise.numbered(index);
                 self.supervisor.granted(index, wire.now);
-                self.follow(arrival);
-                self.emit(len, self.endpoint.way(), wire);
+                let way = if self.noise.takes_replays() {
+                    Some(DatagramWay { from: arrival.local, ..DatagramWay::from(arrival.source) })
+                } else {
+                    self.follow(arrival);
+                    self.endpoint.way()
+                };
+                self.emit(len, way, wire);
                 Effort::Due
             }
             TunnResult::Err(error) => {
@@ -86,11 +89,9 @@ impl TunnelPeer {
     /// Keeps the session in use from being pushed out by one that the peer asks for, and may never
     /// use, as when our answers are lost: asks the peer itself, which takes the number in question.
     fn spare_session(&mut self, wire: &mut PeerWire<'_>) {
-        let next = self.newest_index.wrapping_add(1);
         let in_use = self.supervisor.session_index();
-        if in_use.is_some_and(|index| index % SESSIONS_KEPT == next % SESSIONS_KEPT) {
-            let result = self.tunn.format_handshake_initiation(wire.scratch, true);
-            self.say(written(&result), wire);
+        if in_use.is_some_and(|index| self.noise.next_replaces(index)) {
+            self.initiate(wire);
         }
     }
 
@@ -102,7 +103,7 @@ impl TunnelPeer {
         wire: &mut PeerWire<'_>,
     ) -> Effort {
         self.refresh(wire);
-        match self.tunn.decapsulate(Some(arrival.source.ip()), datagram, wire.scratch) {
+        match self.noise.take_handshake(arrival.source.ip(), datagram, wire.scratch) {
             TunnResult::WriteToNetwork(keepalive) => {
                 let len = keepalive.len();
                 let index = receiver_index(datagram).unwrap_or_default();
@@ -141,7 +142,7 @@ impl TunnelPeer {
         wire: &mut PeerWire<'_>,
     ) {
         self.refresh(wire);
-        let result = self.tunn.decapsulate(Some(arrival.source.ip()), datagram, wire.scratch);
+        let result = self.noise.take_handshake(arrival.source.ip(), datagram, wire.scratch);
         if let TunnResult::Err(error) = result {
             let fault = match error {
                 WireGuardError::UnexpectedPacket | WireGuardError::WrongIndex => {
@@ -169,8 +170,7 @@ impl TunnelPeer {
         wire: &mut PeerWire<'_>,
     ) -> Option<Inner> {
         self.refresh(wire);
-        let inner = match self.tunn.decapsulate(Some(arrival.source.ip()), datagram, wire.plaintext)
-        {
+        let inner = match self.noise.take_data(index, datagram, wire.plaintext) {
             TunnResult::Done => None,
             TunnResult::WriteToTunnelV4(packet, source) => Some((packet, IpAddr::V4(source))),
             TunnResult::WriteToTunnelV6(packet, source) => Some((packet, IpAddr::V6(source))),
@@ -195,6 +195,7 @@ impl TunnelPeer {
         });
         self.follow(arrival);
         if self.supervisor.received(index, wire.now) {
+            self.noise.confirmed(index);
             self.use_new_session(wire);
         } else {
             self.hear();

@@ -3,21 +3,27 @@
 //! Every entry first lets boringtun look at its timers, if its idea of the time is old, so that no
 //! session outlives its end. What boringtun wants to say goes out here, and nothing but what it
 //! has authenticated moves the endpoint or counts as a sign of life. When handshakes are due is the
-//! [`Supervisor`]'s to say, where they go the [`PeerEndpoint`]'s. Here is what goes to the peer;
-//! [`incoming`] has what comes from it.
+//! [`Supervisor`]'s to say, where they go the [`PeerEndpoint`]'s. Here is what goes to the peer:
+//!
+//! - [`incoming`]: what comes from it,
+//! - [`noise`]: boringtun's handshakes and sessions,
+//! - [`change`]: what may be configured anew.
 
+mod change;
 mod incoming;
+mod noise;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
+use boringtun::noise::TunnResult;
 use boringtun::noise::errors::WireGuardError;
-use boringtun::noise::rate_limiter::RateLimiter;
-use boringtun::noise::{Tunn, TunnResult};
-use boringtun::x25519;
 use ipnet::IpNet;
 
+pub(super) use self::noise::OwnEnd;
+use self::noise::{Noise, OtherEnd};
 use crate::bucket::Bucket;
 use crate::config;
 use crate::ecn::Ecn;
@@ -27,7 +33,7 @@ use crate::id::{Identity, PeerId};
 use crate::limits::QUEUED_PACKETS_MAX;
 use crate::state::{PeerState, Transfer, Usage};
 use crate::stats::{Counter, Stats};
-use crate::time::{Instant, earlier};
+use crate::time::Instant;
 use crate::tunnel::demux::{is_initiation, sender_index};
 use crate::tunnel::endpoint::{PeerEndpoint, Resolution};
 use crate::tunnel::endpoint_mtu::{Carriage, DATA_OVERHEAD};
@@ -38,18 +44,22 @@ use crate::tunnel::wire::{PeerWire, deliver};
 const UNANSWERED_ASK: u32 = 3;
 /// The peer counts as lost after so many.
 const UNANSWERED_LOST: u32 = 3;
+
+/// The interval of persistent keepalive.
+fn interval(seconds: NonZeroU16) -> Duration {
+    Duration::from_secs(seconds.get().into())
+}
+
 /// A peer.
 pub(super) struct TunnelPeer {
     identity: Arc<Identity>,
-    tunn: Tunn,
+    noise: Noise,
     endpoint: PeerEndpoint,
     carriage: Carriage,
     supervisor: Supervisor,
     initiations: Bucket,
     /// Whether it was logged a short while ago that there are too many of them.
     notice: Bucket,
-    /// The last session that boringtun has numbered.
-    newest_index: u32,
     last_handshake: Option<Instant>,
     /// Whether it was up when whoever listens last heard of that.
     told_up: bool,
@@ -61,35 +71,27 @@ pub(super) struct TunnelPeer {
 
 /// Getters.
 impl TunnelPeer {
-    /// A peer of the end with this private key. boringtun's clock must have been set.
+    /// A peer of this end. boringtun's clock must have been set.
     pub(super) fn new(
-        private_key: &x25519::StaticSecret,
+        own: &OwnEnd,
         peer: &config::Peer,
         mtu: u16,
         index: u32,
-        limiter: Arc<RateLimiter>,
         now: Instant,
     ) -> Self {
-        let preshared_key = peer.preshared_key.as_ref().map(|key| key.bytes());
-        let keepalive = peer.persistent_keepalive.map(|s| Duration::from_secs(s.get().into()));
+        let keepalive = peer.persistent_keepalive.map(interval);
         let (name, public_key) = (peer.name.clone(), peer.public_key);
         let identity = Arc::new(Identity { name, public_key });
+        let preshared_key = peer.preshared_key.as_ref();
+        let other = OtherEnd { public_key: &peer.public_key, preshared_key };
         Self {
-            tunn: Tunn::new(
-                private_key.clone(),
-                peer.public_key.point(),
-                preshared_key,
-                None,
-                index,
-                Some(limiter),
-            ),
+            noise: Noise::new(own, other, index),
             endpoint: PeerEndpoint::new(peer.endpoint.as_ref()),
             carriage: Carriage::new(Arc::clone(&identity), mtu),
             identity,
             supervisor: Supervisor::new(keepalive, now),
             initiations: Bucket::default(),
             notice: Bucket::default(),
-            newest_index: 0,
             last_handshake: None,
             told_up: false,
             queued: 0,
@@ -152,7 +154,13 @@ impl TunnelPeer {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let start = self.endpoint.in_use().and(self.supervisor.handshake_start());
-        earlier(earlier(self.supervisor.deadline(), self.endpoint.deadline()), start)
+        let deadlines = [
+            self.supervisor.deadline(),
+            self.endpoint.deadline(),
+            self.noise.retired_until(),
+            start,
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Where the peer is believed to be, for logs.
@@ -162,11 +170,6 @@ impl TunnelPeer {
 
     fn name(&self) -> &str {
         &self.identity.name
-    }
-
-    /// Whether boringtun has a session to encrypt with. Its clock must have been set.
-    fn has_session(&self) -> bool {
-        self.tunn.time_since_last_handshake().is_some()
     }
 }
 
@@ -181,7 +184,7 @@ impl TunnelPeer {
             self.endpoint.ask();
             return;
         };
-        if !self.has_session() {
+        if !self.noise.has_session() {
             self.queue(packet, wire);
             return;
         }
@@ -192,7 +195,7 @@ impl TunnelPeer {
             return;
         };
         if let TunnResult::WriteToNetwork(datagram) =
-            self.tunn.encapsulate(packet, reservation.buffer())
+            self.noise.encapsulate(packet, reservation.buffer())
         {
             let len = datagram.len();
             reservation.commit(len);
@@ -215,17 +218,14 @@ impl TunnelPeer {
         }
         (self.queued, self.queued_len) = (self.queued + 1, queued_len);
         wire.monitor.count(Counter::PacketsOut);
-        let result = self.tunn.encapsulate(packet, wire.scratch);
+        let result = self.noise.encapsulate(packet, wire.scratch);
         self.say(written(&result), wire);
     }
 
-    /// Sends what boringtun has queued, which it does only on request. There must be a session,
-    /// without which it would queue again: there is, after whatever proves one.
+    /// Sends what boringtun has queued, which it does only on request.
     fn flush(&mut self, wire: &mut PeerWire<'_>) {
         let Some(way) = self.endpoint.way() else { return };
-        while let TunnResult::WriteToNetwork(datagram) =
-            self.tunn.decapsulate(None, &[], wire.scratch)
-        {
+        while let Some(datagram) = self.noise.next_queued(wire.scratch) {
             let room = wire.egress.reserve(way, datagram.len());
             deliver(datagram, room, |counter, amount| wire.monitor.add(counter, amount));
             self.supervisor.moved_data(wire.now);
@@ -266,18 +266,26 @@ impl TunnelPeer {
             return;
         }
         let wants_session = if self.supervisor.is_keepalive_due(wire.now) {
-            let result = self.tunn.encapsulate(&[], wire.scratch);
-            self.supervisor.sent_keepalive(wire.now);
-            self.say(written(&result), wire);
+            self.send_keepalive(wire);
             self.supervisor.is_rekey_due(wire.now)
         } else {
             self.supervisor.is_handshake_due(wire.now)
         };
         if wants_session {
-            // Forced, so that what the supervisor believes to be under way is under way.
-            let result = self.tunn.format_handshake_initiation(wire.scratch, true);
-            self.say(written(&result), wire);
+            self.initiate(wire);
         }
+    }
+
+    fn send_keepalive(&mut self, wire: &mut PeerWire<'_>) {
+        let result = self.noise.encapsulate(&[], wire.scratch);
+        self.supervisor.sent_keepalive(wire.now);
+        self.say(written(&result), wire);
+    }
+
+    /// Begins a handshake: in any case, so that what the supervisor believes to be under way is.
+    fn initiate(&mut self, wire: &mut PeerWire<'_>) {
+        let result = self.noise.initiate(wire.scratch);
+        self.say(written(&result), wire);
     }
 
     /// Lets boringtun look at its timers if it has not done so for a while.
@@ -289,7 +297,10 @@ impl TunnelPeer {
 
     fn look_at_timers(&mut self, wire: &mut PeerWire<'_>) {
         self.supervisor.looked(wire.now);
-        let result = self.tunn.update_timers(wire.scratch);
+        if let Some(len) = self.noise.update_retired(wire.scratch, wire.now) {
+            self.emit(len, self.endpoint.way(), wire);
+        }
+        let result = self.noise.update_timers(wire.scratch);
         if let TunnResult::Err(WireGuardError::ConnectionExpired) = result {
             (self.queued, self.queued_len) = (0, 0);
             self.supervisor.expired(wire.now);
@@ -331,7 +342,7 @@ impl TunnelPeer {
         let Some(len) = written else { return };
         let way = if is_initiation(&wire.scratch[..len]) {
             self.prepare_initiation(wire);
-            self.newest_index = sender_index(&wire.scratch[..len]).unwrap_or_default();
+            self.noise.numbered(sender_index(&wire.scratch[..len]).unwrap_or_default());
             self.supervisor.initiated(wire.rng, wire.now);
             self.endpoint.handshake_way()
         } else {

@@ -1,6 +1,7 @@
 //! Live tunnels over a simulated link in virtual time. This file is the simulation; the promises
 //! are in the files beside it.
 
+mod changes;
 mod congestion;
 mod crowd;
 mod data;
