@@ -131,7 +131,7 @@ impl FlowOutcome {
         }
     }
 
-    /// Whether it is a refusal, so that no byte has moved.
+    /// Whether it is a refusal: there was no host leg.
     pub const fn is_refusal(self) -> bool {
         self.counter().is_some()
     }

@@ -61,7 +61,7 @@ use crate::stack::packet::icmp::Version;
 use crate::stack::packet::reassembly::Fragments;
 use crate::stack::ports::Ports;
 pub(crate) use crate::stack::setup::Setup;
-use crate::stack::table::{FlowKind, FlowTable};
+use crate::stack::table::{Flow, FlowKind, FlowTable};
 use crate::stack::tcp::{FlowStage, NextTurn, SequenceNumbers, TcpFlow, TimeWaits};
 use crate::stats::Counter;
 use crate::time::Instant;
@@ -351,7 +351,12 @@ impl Stack {
     pub(crate) fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
         self.drop_orphans();
         self.datagrams.rest();
-        self.datagrams.pop()
+        let Self { flows, datagrams, .. } = self;
+        let datagram = datagrams.pop()?;
+        if let Some(mapping) = flows.get_mut(datagram.flow).and_then(Flow::mapping_mut) {
+            mapping.transfer.bytes_in += datagram.payload.len() as u64;
+        }
+        Some(datagram)
     }
 
     /// Whose that is, and where it goes.

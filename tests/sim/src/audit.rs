@@ -46,7 +46,8 @@ impl Host {
         ensure!(census.udp <= limits.udp_flows, "host {name} has {census:?}");
         ensure!(census.waiting <= limits.half_open, "host {name} has {census:?}");
         self.audit_limits(census, limits, scene)?;
-        self.audit_counters()
+        self.audit_counters()?;
+        self.audit_witness()
     }
 
     fn take_census(&self) -> Result<Census, Violation> {

@@ -18,6 +18,7 @@ use super::plan::{HostPlan, Plan};
 use super::scene::{LegId, Occurrence, Scene};
 use super::setup;
 use super::tape::Tape;
+use super::witness::Witness;
 use slipwire_worlds::dice::Dice;
 
 /// Rounds of outputs that one turn may take.
@@ -58,6 +59,7 @@ pub(super) struct Host {
     pub(super) plan: HostPlan,
     config: Config,
     pub(super) engine: Engine,
+    pub(super) witness: Witness,
     /// What is recorded of it, if anything.
     tape: Option<Tape>,
     /// How often the engine was replaced.
@@ -89,9 +91,11 @@ impl Host {
         let skew = dice.time(Duration::ZERO, Duration::from_secs(1_000_000));
         let mut engine = setup::engine(&config, dice);
         let tape = (taping == Taping::On).then(|| Tape::start(&mut engine));
+        let witness = Witness::of(&mut engine);
         Self {
             index,
             engine,
+            witness,
             tape,
             config,
             life: 0,
@@ -183,6 +187,7 @@ impl Host {
         self.tally = Tally::default();
         self.check_tape()?;
         self.engine = setup::engine(&self.config, &mut scene.dice);
+        self.witness = Witness::of(&mut self.engine);
         self.tape = self.tape.take().map(|_| Tape::start(&mut self.engine));
         self.wake(scene);
         Ok(())

@@ -22,7 +22,7 @@ pub(super) enum Stage {
 pub(super) struct StreamLeg {
     pub(super) id: EndId,
     pub(super) stage: Stage,
-    socket: Socket,
+    pub(super) socket: Socket,
     flow_readable: bool,
     flow_writable: bool,
     /// Bytes were announced, and have not all been taken.

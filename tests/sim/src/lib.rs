@@ -35,6 +35,7 @@ mod socket;
 mod tamper;
 mod tape;
 mod weather;
+mod witness;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

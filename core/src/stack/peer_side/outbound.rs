@@ -16,7 +16,6 @@ use crate::stack::Stack;
 use crate::stack::key::FlowKey;
 use crate::stack::limit::room::Full;
 use crate::stack::mapping::Mapping;
-use crate::stack::mapping::queue::QueueFull;
 use crate::stack::outlet::Outlet;
 use crate::stack::packet::Packet;
 use crate::stack::packet::icmp::Reason;
@@ -119,7 +118,7 @@ impl Stack {
         // What they took is free, whether anybody has looked or not.
         self.drop_orphans();
         let Outbound { key, destination, packet, payload, .. } = datagram;
-        let Self { flows, contacts, mappings, datagrams, .. } = self;
+        let Self { flows, contacts, mappings, .. } = self;
         let per_peer = flows.limits().per_peer;
         let mapping = flows.get_mut(id).and_then(|flow| flow.mapping_mut());
         let Some(mapping) = mapping else { return };
@@ -135,9 +134,8 @@ impl Stack {
         }
         contacts.take(key.peer, before.saturating_sub(after));
         contacts.add(key.peer, after.saturating_sub(before));
-        match datagrams.push(key.peer, id, remote, packet.onward(), payload) {
-            Ok(()) => mapping.transfer.bytes_in += payload.len() as u64,
-            Err(QueueFull) => outlet.count(key.peer, Counter::DropQueueFull),
+        if self.datagrams.push(key.peer, id, remote, packet.onward(), payload).is_err() {
+            outlet.count(key.peer, Counter::DropQueueFull);
         }
     }
 

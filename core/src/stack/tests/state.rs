@@ -82,6 +82,8 @@ fn payload_of_datagrams_counts_unless_it_is_dropped() {
     let mut world = World::new();
     world.receive(ALICE, &udp(CLIENT, RESOLVER, b"question"));
     let flow = world.offered();
+    assert_eq!(transfer(&world, flow), (0, 0), "it waits for the embedder");
+    world.datagrams();
     let World { stack, wire, now, .. } = &mut world;
     stack.send_datagram(flow, socket(RESOLVER), b"longer answer", wire, *now).unwrap();
     stack.send_datagram(flow, socket("192.0.2.99:53"), b"of a stranger", wire, *now).unwrap();
@@ -92,6 +94,7 @@ fn payload_of_datagrams_counts_unless_it_is_dropped() {
         world.receive(ALICE, &udp(CLIENT, RESOLVER, &large));
     }
     let queued = 100 - (world.count(Counter::DropQueueFull) - before);
+    world.datagrams();
     assert_eq!(transfer(&world, flow), (8 + queued * 60_000, 13));
     assert_eq!(status(&world, flow), FlowStatus::Active);
 }
