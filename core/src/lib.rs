@@ -92,6 +92,11 @@
 //!
 //! What happens can be recorded ([`start_tape`](Engine::start_tape)) and run again ([`tape`]).
 //!
+//! What there is can be read at any time, without a copy: [`Engine::peers`] and [`Engine::flows`] with
+//! what each has moved, [`Engine::stats`] and [`Engine::usage`]. Who would rather be told sets an
+//! [`Observer`]: peers that come up and go down, flows that open and end, and what was refused and
+//! why, each by the one word of a [`FlowOutcome`] or [`HandshakeFault`].
+//!
 //! # What holds
 //!
 //! - Time never runs backwards: an older `now` is taken as the latest seen.

@@ -2,6 +2,7 @@
 
 mod changes;
 mod services;
+mod state;
 
 use std::io;
 use std::net::SocketAddr;
@@ -187,11 +188,6 @@ impl Driver {
     /// Why the system gave us no ping socket, when it was asked at the start.
     pub fn ping_v6(&self) -> Result<(), &io::Error> {
         self.host.ping().v6.as_ref().copied()
-    }
-
-    /// How many flows there are.
-    pub fn flows(&self) -> usize {
-        self.host.flows()
     }
 
     /// Errors of the WireGuard sockets so far. None of them is the end of anything.

@@ -42,7 +42,7 @@ impl End {
             while !over.load(Ordering::Relaxed) {
                 driver.turn(Some(Duration::from_millis(100))).unwrap();
                 turn_count.fetch_add(1, Ordering::Relaxed);
-                flow_count.store(driver.flows(), Ordering::Relaxed);
+                flow_count.store(driver.flow_count(), Ordering::Relaxed);
             }
             driver.shut_down();
         });

@@ -46,7 +46,7 @@ pub(super) fn main(parser: Parser) -> Result<(), Failure> {
     let mut ebb = Ebb::default();
     while !ending.requested() {
         driver.turn(None).map_err(Failure::system("can't wait for events"))?;
-        ebb.note(driver.flows());
+        ebb.note(driver.flow_count());
     }
     log::info!("ending");
     driver.shut_down();

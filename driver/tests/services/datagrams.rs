@@ -70,5 +70,5 @@ fn a_flow_of_datagrams_that_is_refused_is_not_delivered() {
     let socket = world.socket(1);
     socket.send(b"behind it").unwrap();
     assert_eq!(world.receive(&socket), b"behind it");
-    assert_eq!(world.server.flows(), 1);
+    assert_eq!(world.server.flow_count(), 1);
 }
