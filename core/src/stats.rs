@@ -22,6 +22,7 @@ macro_rules! counters {
 }
 
 counters! {
+    // What is counted of each packet comes first, in one cache line.
     /// WireGuard datagrams received.
     DatagramsIn => "datagrams_in",
     /// Bytes of those.
@@ -30,6 +31,12 @@ counters! {
     DatagramsOut => "datagrams_out",
     /// Bytes of those.
     BytesOut => "bytes_out",
+    /// Packets of peers handed to the stack.
+    PacketsIn => "packets_in",
+    /// Packets sent to peers.
+    PacketsOut => "packets_out",
+    /// Packets handed from peer to peer.
+    PacketsOverlay => "packets_overlay",
     /// Handshakes completed, in either role.
     Handshakes => "handshakes",
     /// Cookie replies sent under load, when too many handshakes came to nothing.
@@ -58,12 +65,6 @@ counters! {
     /// The embedder takes datagrams too slowly.
     DropEgressFull => "drop_egress_full",
 
-    /// Packets of peers handed to the stack.
-    PacketsIn => "packets_in",
-    /// Packets sent to peers.
-    PacketsOut => "packets_out",
-    /// Packets handed from peer to peer.
-    PacketsOverlay => "packets_overlay",
     /// Neither IPv4 nor IPv6, or with a header that lies.
     DropIpHeader => "drop_ip_header",
     /// A wrong IPv4, TCP, UDP or ICMP checksum.

@@ -19,7 +19,7 @@ fn from_attacker(bytes: Vec<u8>) -> Datagram {
 }
 
 /// The last datagram that end 0 sent, of a kind.
-fn last_sent(net: &Net, kind: u8) -> Datagram {
+pub(super) fn last_sent(net: &Net, kind: u8) -> Datagram {
     let is_it = |datagram: &Datagram| datagram.source == outer(0) && datagram.bytes[0] == kind;
     net.sent.iter().rev().map(|(_, datagram)| datagram).find(|d| is_it(d)).unwrap().clone()
 }
@@ -160,7 +160,7 @@ fn a_flood_from_one_source_does_not_hinder_another() {
 
 /// An initiation that anybody can make who knows both public keys: it names end 0, and its first MAC
 /// is right, but it does not prove to come from there.
-fn forged_initiation() -> Vec<u8> {
+pub(super) fn forged_initiation() -> Vec<u8> {
     let mut net = Net::pair();
     net.send(0, 1, 1);
     let mut bytes = last_sent(&net, 1).bytes;
@@ -292,6 +292,7 @@ fn initiations_without_data_do_not_evict_the_session_in_use() {
     let granted = net.sent.iter().filter(|(_, d)| d.is_response()).count() - granted;
     assert!((1..8).contains(&granted), "{granted}");
     assert!(net.ends[1].count(Counter::DropHandshakeRate) > 0);
+    assert!(net.ends[1].faults.0.lock().unwrap().contains(&HandshakeFault::PeerRate));
     net.clear_received();
     net.send(0, 1, 42);
     net.run(seconds(1));

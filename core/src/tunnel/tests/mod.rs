@@ -5,21 +5,25 @@ mod changes;
 mod congestion;
 mod crowd;
 mod data;
+mod faults;
 mod hostile;
 mod recovery;
 mod resolving;
 mod roster;
 mod sessions;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::config::{Endpoint, Interface, Parts};
 use crate::ecn::Ecn;
 use crate::egress::Transmit;
+use crate::event::{Event, Observer};
 use crate::key::{PresharedKey, PrivateKey};
+use crate::outcome::HandshakeFault;
 use crate::tunnel::endpoint_mtu::DATA_OVERHEAD;
 use crate::tunnel::*;
 
@@ -114,10 +118,23 @@ impl Datagram {
 
 type Loss = dyn FnMut(Instant, &Datagram) -> bool;
 
+/// Why handshakes came to nothing, as an observer hears it.
+#[derive(Clone, Default, Debug)]
+struct Faults(Arc<Mutex<BTreeSet<HandshakeFault>>>);
+
+impl Observer for Faults {
+    fn event(&mut self, event: Event<'_>, _: Instant) {
+        if let Event::HandshakeRefused { fault, .. } = event {
+            self.0.lock().unwrap().insert(fault);
+        }
+    }
+}
+
 struct End {
     tunnel: Tunnel,
     egress: Egress,
     monitor: Monitor,
+    faults: Faults,
     address: SocketAddr,
     /// How far this end's epoch lies before that of the simulation.
     epoch: Duration,
@@ -126,10 +143,13 @@ struct End {
 
 impl End {
     fn new(index: usize, config: &Config, epoch: Duration) -> Self {
+        let (faults, mut monitor) = (Faults::default(), Monitor::new());
+        monitor.set_observer(Some(Box::new(faults.clone())));
         Self {
             tunnel: Tunnel::new(config, seed(index), Instant::ZERO + epoch),
             egress: Egress::new(),
-            monitor: Monitor::new(),
+            monitor,
+            faults,
             address: outer(index),
             epoch,
             received: Vec::new(),
