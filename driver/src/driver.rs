@@ -15,10 +15,10 @@ use slipwire_core::{Action, Config, Engine, IdleRings, Instant};
 
 use crate::addresses::{HostAddresses, know_this_host};
 use crate::capture::Capture;
+use crate::datagrams::batches::Batches;
 use crate::descriptors::{self, OpenFiles};
 use crate::error::{self, StartError, StartErrors};
 use crate::host::Host;
-use crate::host::batches::Batches;
 use crate::host::keepalive::HostKeepalive;
 use crate::host::send::Fate;
 use crate::listen::{self, Listener};

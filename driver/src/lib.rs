@@ -78,6 +78,7 @@ mod addresses;
 mod batch;
 mod capture;
 mod clock;
+mod datagrams;
 mod descriptors;
 mod driver;
 mod error;

@@ -10,13 +10,13 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use slipwire_core::{Engine, FlowId, Instant, Loss, NoFlow, Travel, Undelivered};
 
-use super::batches::{Batches, FAILURES_MAX, ReceivedFrom, Trains};
 use super::echo;
 use super::error_queue::{self, QueuedError};
-use super::family::Family;
-use super::train::{Heading, Train};
-use super::ttl_and_df;
 use super::work::Work;
+use crate::datagrams::batches::{Batches, FAILURES_MAX, ReceivedFrom, Trains};
+use crate::datagrams::family::Family;
+use crate::datagrams::train::{Heading, Train};
+use crate::datagrams::ttl_and_df;
 use crate::incidents::Incidents;
 use crate::refusal::datagram_refusal;
 
@@ -222,8 +222,8 @@ mod tests {
     use slipwire_core::{Datagram, Fragmenting, Refusal, TrafficClass};
 
     use super::*;
+    use crate::datagrams::train::TrainBuilder;
     use crate::host::source_ports::SourcePorts;
-    use crate::host::train::TrainBuilder;
     use crate::host::udp;
 
     const PATIENCE: Duration = Duration::from_secs(5);

@@ -19,7 +19,7 @@ use nix::sys::socket::{
 use slipwire_core::{Loss, Refusal, Undelivered};
 
 use super::echo;
-use super::family::Family;
+use crate::datagrams::family::Family;
 
 /// One entry of a queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 use slipwire_core::{Engine, Instant};
 
-use super::batches::{FAILURES_MAX, ReceivedFrom};
 use super::stream;
 use super::tcp::Connection;
 use super::{Host, HostLeg};
+use crate::datagrams::batches::{FAILURES_MAX, ReceivedFrom};
 use crate::descriptors;
 use crate::listen::Listener;
 use crate::token::Origin;

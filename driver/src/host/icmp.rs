@@ -7,8 +7,9 @@ use std::net::UdpSocket;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::family::Family;
-use super::{error_queue, ttl_and_df};
+use super::error_queue;
+use crate::datagrams::family::Family;
+use crate::datagrams::ttl_and_df;
 use crate::socket_options::{Wish, wish};
 
 /// Opens a ping socket. A datagram of it is an ICMP message without an IP header.

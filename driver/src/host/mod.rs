@@ -16,23 +16,17 @@
 //!   datagram.rs       a flow of datagrams, over the sockets of udp.rs and icmp.rs
 //!   source_ports.rs   which ports flows may have
 //!   send.rs           datagrams on their way to hosts
-//!   train.rs          those that leave together
-//!   batches.rs        many datagrams in one system call
-//!   ttl_and_df.rs     how far its datagrams go, whether in pieces, and how they are marked
 //!   error_queue.rs    which of them did not arrive
-//!   family.rs         IPv4 or IPv6
 //!   echo.rs           the header of a ping
 //! ```
 //!
 //! Which flow may reach what has been decided by core.
 
-pub(crate) mod batches;
 mod connect_queue;
 mod datagram;
 mod dial;
 mod echo;
 mod error_queue;
-pub(crate) mod family;
 mod flow_table;
 mod forward;
 pub(crate) mod guard;
@@ -44,12 +38,10 @@ mod route_cache;
 pub(crate) mod send;
 mod serve;
 pub(crate) mod service;
-mod source_ports;
+pub(crate) mod source_ports;
 mod stream;
 mod tcp;
-pub(crate) mod train;
-pub(crate) mod ttl_and_df;
-mod udp;
+pub(crate) mod udp;
 mod work;
 
 use std::net::{IpAddr, SocketAddr};
@@ -59,7 +51,6 @@ use mio::Registry;
 use mio::event::Event;
 use slipwire_core::{Abort, Engine, FlowId, Instant, Undelivered};
 
-use self::batches::Batches;
 use self::connect_queue::ConnectQueue;
 use self::datagram::DatagramSocket;
 use self::dial::Dialer;
@@ -72,8 +63,9 @@ use self::service::datagrams::ServedDatagrams;
 use self::service::stream::{ServedStream, StreamEnd};
 use self::source_ports::SourcePorts;
 use self::tcp::Connection;
-use self::train::TrainBuilder;
 use self::work::Work;
+use crate::datagrams::batches::Batches;
+use crate::datagrams::train::TrainBuilder;
 use crate::incidents::Incidents;
 use crate::listen::Listener;
 

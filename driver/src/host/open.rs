@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use slipwire_core::{Engine, FlowId, FlowMeta, Instant, Protocol, Refusal, Target};
 
 use super::datagram::DatagramSocket;
-use super::family::Family;
 use super::guard::Pass;
 use super::stream::Stream;
 use super::tcp::Connection;
 use super::{Host, HostLeg, connect_queue, icmp, proxy, udp};
+use crate::datagrams::family::Family;
 
 use crate::refusal::refusal;
 use crate::token::Origin;

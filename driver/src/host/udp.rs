@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::family::Family;
+use super::error_queue;
 use super::source_ports::SourcePorts;
-use super::{batches, error_queue, ttl_and_df};
+use crate::datagrams::family::Family;
+use crate::datagrams::{batches, ttl_and_df};
 use crate::socket_options::{Wish, wish};
 
 /// Opens the socket for the mapping of an inner source.

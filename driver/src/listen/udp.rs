@@ -12,10 +12,10 @@ use slipwire_core::{FlowId, Instant, TrafficClass};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::batch::Truncated;
-use crate::host::batches::{self, Batches, ReceivedFrom, Trains};
-use crate::host::family::Family;
-use crate::host::train::Train;
-use crate::host::ttl_and_df;
+use crate::datagrams::batches::{self, Batches, ReceivedFrom, Trains};
+use crate::datagrams::family::Family;
+use crate::datagrams::train::Train;
+use crate::datagrams::ttl_and_df;
 use crate::incidents::Incidents;
 use crate::settings::Forward;
 use crate::socket_options::{Wish, wish};
