@@ -13,7 +13,7 @@ pub(crate) fn line(interface_name: &str, engine: &Config, driver: &Driver) -> St
         "ready: {interface_name} listens on {}; {}, {}, {}",
         join(driver.local_addresses(), " and "),
         count(parts.peers.len(), "peer"),
-        describe_forwards(driver.forwards()),
+        describe_forwards(driver.forwards().map(|(_, forward)| forward)),
         count(parts.gateway.as_ref().map_or(0, |gateway| gateway.rules.len()), "rule"),
     );
     match &parts.gateway {
@@ -29,13 +29,11 @@ pub(crate) fn line(interface_name: &str, engine: &Config, driver: &Driver) -> St
     line
 }
 
-fn describe_forwards(forwards: &[Forward]) -> String {
-    let number = count(forwards.len(), "forward");
-    if forwards.is_empty() {
-        return number;
-    }
-    let places = forwards.iter().map(|forward| format!("{} {}", forward.protocol, forward.listen));
-    format!("{number} ({})", join(places, ", "))
+fn describe_forwards<'a>(forwards: impl Iterator<Item = &'a Forward>) -> String {
+    let place = |forward: &Forward| format!("{} {}", forward.protocol, forward.listen);
+    let places: Vec<String> = forwards.map(place).collect();
+    let number = count(places.len(), "forward");
+    if places.is_empty() { number } else { format!("{number} ({})", places.join(", ")) }
 }
 
 fn describe_icmp(v4: Result<(), &io::Error>, v6: Result<(), &io::Error>) -> String {

@@ -21,7 +21,8 @@ use crate::error::{self, StartError, StartErrors};
 use crate::host::Host;
 use crate::host::keepalive::HostKeepalive;
 use crate::host::send::Fate;
-use crate::listen::{self, Listener};
+use crate::listen::Listener;
+use crate::listen::table::{ForwardId, Forwards};
 use crate::resolve::Resolver;
 use crate::settings::{Forward, Settings};
 use crate::tape_files::Recording;
@@ -62,7 +63,6 @@ pub struct Driver {
     resolver: Resolver,
     /// A gateway has them, for it protects them; others where the system lets them.
     addresses: Option<HostAddresses>,
-    forwards: Vec<Forward>,
     open_files: OpenFiles,
     capture: Option<Capture>,
     recording: Option<Recording>,
@@ -93,20 +93,16 @@ impl Driver {
         let gateway = config.parts().gateway.as_ref();
         let (addresses, guard) = know_this_host(gateway, &registry)?;
 
-        let mut forwards = settings.forwards;
         let wireguard = WireGuardSockets::bind(&settings.listen, settings.port, &registry);
-        let listeners = listen::bind_all(&forwards, &registry);
-        let (wireguard, listeners) = error::both(wireguard, listeners)?;
-        for (forward, listener) in forwards.iter_mut().zip(&listeners) {
-            forward.listen = listener.local();
-        }
-        let fixed = wireguard.addresses().count() + listeners.len();
+        let forwards = Forwards::bind_all(settings.forwards, &registry);
+        let (wireguard, forwards) = error::both(wireguard, forwards)?;
+        let fixed = wireguard.addresses().count() + forwards.len();
         let open_files = OpenFiles::with(files_max, fixed);
         let sockets_max = open_files.for_flows;
         config.limit_sockets(sockets_max);
         let batches = Batches::new().map_err(system("UDP sockets"))?;
         let keepalive = HostKeepalive::every(settings.host_keepalive);
-        let host = Host::new(registry, guard, listeners, sockets_max, keepalive, batches);
+        let host = Host::new(registry, guard, forwards, sockets_max, keepalive, batches);
 
         let now = clock::now();
         let mut engine = Engine::new(&config, seed, now);
@@ -126,7 +122,6 @@ impl Driver {
             host,
             resolver,
             addresses,
-            forwards,
             open_files,
             capture,
             recording,
@@ -159,9 +154,10 @@ impl Driver {
         self.wireguard.addresses()
     }
 
-    /// The forwards, with the addresses where they really listen.
-    pub fn forwards(&self) -> &[Forward] {
-        &self.forwards
+    /// The forwards, with the addresses where they really listen: those of the settings in their
+    /// order, later ones in no order that means anything.
+    pub fn forwards(&self) -> impl Iterator<Item = (ForwardId, &Forward)> {
+        self.host.forwards().iter()
     }
 
     /// How the open files that the process may have are divided.
@@ -201,7 +197,7 @@ impl Driver {
         if self.has_work() {
             return Some(Duration::ZERO);
         }
-        let listeners = self.host.listeners().iter().filter_map(Listener::due);
+        let listeners = self.host.forwards().listeners().filter_map(Listener::due);
         let capture = self.capture.as_ref().and_then(Capture::due);
         let recording = self.recording.as_ref().and_then(Recording::due);
         let files = capture.into_iter().chain(recording);
@@ -217,7 +213,7 @@ impl Driver {
             || self.wireguard.is_readable()
             || self.host.ready() > 0
             || self.host.has_connects()
-            || self.host.listeners().iter().any(|listener| match listener {
+            || self.host.forwards().listeners().any(|listener| match listener {
                 Listener::Tcp(forward) => forward.is_ready(),
                 Listener::Udp(forward) => forward.is_ready() && has_room,
             })
@@ -314,6 +310,15 @@ impl Driver {
 
     fn take_answers(&mut self, now: Instant) {
         while let Some(mut answer) = self.resolver.answer() {
+            let peer = self.engine.peer(answer.peer);
+            let name = peer.and_then(|peer| peer.endpoint_name);
+            if name != Some((&answer.host, answer.port)) {
+                // Its endpoint has another name by now.
+                if let Some((host, port)) = name {
+                    self.resolver.ask(answer.peer, host, port);
+                }
+                continue;
+            }
             answer.addresses.retain(|address| self.wireguard.reaches(*address));
             self.engine.handle_resolved(answer.peer, &answer.addresses, now);
         }
@@ -374,19 +379,20 @@ impl Driver {
     }
 
     fn work_listeners(&mut self, now: Instant) {
-        for index in 0..self.host.listeners().len() {
-            match &self.host.listeners()[index] {
-                Listener::Tcp(_) => {
+        for index in 0..self.host.forwards().places() {
+            match self.host.forwards().listener(index) {
+                Some(Listener::Tcp(_)) => {
                     self.host.accept(index, &mut self.engine, now);
                     // Whatever made room for clients gives its descriptor back.
                     self.carry_out(now);
                 }
-                Listener::Udp(forward) => {
-                    if forward.is_ready() && !self.wireguard.is_blocked() {
-                        self.host.take_datagrams(index, &mut self.engine, now);
-                        self.wireguard.flush(&mut self.engine, now);
-                    }
+                Some(Listener::Udp(forward))
+                    if forward.is_ready() && !self.wireguard.is_blocked() =>
+                {
+                    self.host.take_datagrams(index, &mut self.engine, now);
+                    self.wireguard.flush(&mut self.engine, now);
                 }
+                Some(Listener::Udp(_)) | None => {}
             }
         }
     }

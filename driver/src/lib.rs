@@ -37,9 +37,11 @@
 //! settings.listen = vec!["127.0.0.1".parse::<IpAddr>()?.into()];
 //! settings.forwards.push(Forward::new(ForwardProtocol::Tcp, listen, to).with_name("web"));
 //! let mut driver = Driver::new(config, settings, [42; 32])?;
-//! println!("the forward listens at {}", driver.forwards()[0].listen);
+//! for (_, forward) in driver.forwards() {
+//!     println!("{} listens at {}", forward.name, forward.listen);
+//! }
 //!
-//! // Peers and rules can be changed between turns.
+//! // Peers, rules and forwards can be changed between turns.
 //! let peer = Peer::new("hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=".parse()?)
 //!     .with_name("server")
 //!     .with_allowed_ips(["10.77.0.1/32".parse()?]);
@@ -70,7 +72,7 @@
 //! # Threads
 //!
 //! There is one, but for names of endpoints: the system's resolver blocks, so each question gets a
-//! thread that ends with its answer.
+//! thread that ends with its answer. A driver may be made in one thread and turned in another.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -107,5 +109,13 @@ pub use host::service::datagrams::{DatagramService, PeerDatagrams};
 pub use host::service::page::Page;
 pub use host::service::ports::{Ports, PortsTaken};
 pub use host::service::stream::{PeerStream, StreamEnd, StreamService};
+pub use listen::table::ForwardId;
 pub use settings::{CaptureFile, Forward, ForwardProtocol, ListenAddress, Settings, TapeFiles};
 pub use wireguard::Offloads;
+
+/// A driver may be made in one thread and turned in another.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Driver>();
+    is_send::<Settings>();
+};

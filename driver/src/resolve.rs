@@ -21,10 +21,12 @@ use crate::token::Origin;
 /// Threads at once.
 const THREADS_MAX: usize = 4;
 
-/// The addresses of a peer's endpoint; none if the name did not resolve.
+/// The addresses of a name that is a peer's endpoint; none if it did not resolve.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) peer: PeerId,
+    pub(crate) host: String,
+    pub(crate) port: u16,
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
@@ -33,6 +35,12 @@ struct Question {
     peer: PeerId,
     host: String,
     port: u16,
+}
+
+impl Question {
+    fn answered(&self, addresses: Vec<SocketAddr>) -> Answer {
+        Answer { peer: self.peer, host: self.host.clone(), port: self.port, addresses }
+    }
 }
 
 /// Asks the system's resolver without blocking the loop.
@@ -53,11 +61,14 @@ impl Resolver {
         Ok(Self { waker, sender, answers, asked: Vec::new(), waiting: VecDeque::new() })
     }
 
-    /// Asks for a peer's endpoint, unless that question is already under way.
+    /// Asks for a peer's endpoint, unless a question of that peer is already under way: its answer
+    /// says which name it is about.
     pub(crate) fn ask(&mut self, peer: PeerId, host: &str, port: u16) {
-        let is_waiting = self.waiting.iter().any(|question| question.peer == peer);
-        if !is_waiting && !self.asked.contains(&peer) {
-            self.waiting.push_back(Question { peer, host: host.to_owned(), port });
+        let question = Question { peer, host: host.to_owned(), port };
+        if let Some(waiting) = self.waiting.iter_mut().find(|waiting| waiting.peer == peer) {
+            *waiting = question;
+        } else if !self.asked.contains(&peer) {
+            self.waiting.push_back(question);
             self.start();
         }
     }
@@ -80,18 +91,18 @@ impl Resolver {
     }
 
     fn spawn(&self, question: Question) {
-        let peer = question.peer;
+        let unresolved = question.answered(Vec::new());
         let (sender, waker) = (self.sender.clone(), Arc::clone(&self.waker));
         let spawned = thread::Builder::new().name("resolver".into()).spawn(move || {
             let addresses = resolve(&question.host, question.port);
             // If the driver is gone, nobody is waiting.
-            if sender.send(Answer { peer, addresses }).is_ok() {
+            if sender.send(question.answered(addresses)).is_ok() {
                 let _ = waker.wake();
             }
         });
         if let Err(error) = spawned {
             log::warn!("no thread to resolve a name with: {error}");
-            let _ = self.sender.send(Answer { peer, addresses: Vec::new() });
+            let _ = self.sender.send(unresolved);
             let _ = self.waker.wake();
         }
     }

@@ -38,7 +38,12 @@ impl End {
         let thread = thread::spawn(move || {
             let mut driver = Driver::new(config, settings, [7; 32]).unwrap();
             prepare(&mut driver);
-            sender.send((driver.local_addresses().collect(), driver.forwards().to_vec())).unwrap();
+            sender
+                .send((
+                    driver.local_addresses().collect(),
+                    driver.forwards().map(|(_, forward)| forward.clone()).collect(),
+                ))
+                .unwrap();
             while !over.load(Ordering::Relaxed) {
                 driver.turn(Some(Duration::from_millis(100))).unwrap();
                 turn_count.fetch_add(1, Ordering::Relaxed);

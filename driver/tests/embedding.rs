@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use slipwire_core::config::{Interface, Parts, Peer};
+use slipwire_core::config::{Endpoint, Interface, Parts, Peer};
 use slipwire_core::rules::{Rule, RuleAction};
-use slipwire_core::{Config, Counter, PeerConflict, PrivateKey};
+use slipwire_core::{Config, Counter, PeerChange, PeerConflict, PrivateKey};
 use slipwire_driver::{Driver, Forward, ForwardProtocol, Settings};
 
 const SHORT: Duration = Duration::from_millis(100);
@@ -125,6 +125,57 @@ fn a_peer_that_is_added_is_called_and_one_that_is_removed_is_not() {
         driver.turn(Some(Duration::ZERO)).unwrap();
     }
     assert_eq!(driver.next_timeout(), None, "nobody is left to call");
+}
+
+/// Turns until the peer is called at a socket.
+fn is_called(driver: &mut Driver, far: &UdpSocket) {
+    far.set_nonblocking(true).unwrap();
+    let start = Instant::now();
+    let mut datagram = [0; 1000];
+    let len = loop {
+        driver.turn(Some(SHORT)).unwrap();
+        if let Ok(len) = far.recv(&mut datagram) {
+            break len;
+        }
+        assert!(start.elapsed() < PATIENCE, "nobody calls");
+    };
+    assert_eq!(len, 148, "an initiation");
+}
+
+fn at_localhost(far: &UdpSocket) -> PeerChange {
+    let port = far.local_addr().unwrap().port();
+    PeerChange::default().with_endpoint(Endpoint::Name { host: "localhost".into(), port })
+}
+
+#[test]
+fn a_peer_that_is_changed_is_called_at_its_new_endpoint() {
+    let mut driver = idle_driver();
+    let [first, second, third] = [0; 3].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let id = driver.add_peer(&peer(&first)).unwrap();
+    is_called(&mut driver, &first);
+    let change = PeerChange::default();
+    let endpoint = Endpoint::from(second.local_addr().unwrap());
+    driver.set_peer(id, change.clone().with_endpoint(endpoint)).unwrap();
+    is_called(&mut driver, &second);
+    driver.set_peer(id, at_localhost(&third)).unwrap();
+    is_called(&mut driver, &third);
+    driver.remove_peer(id);
+    let gone = driver.set_peer(id, change).unwrap_err();
+    assert_eq!(gone.as_slice(), [PeerConflict::NoPeer]);
+}
+
+#[test]
+fn what_an_earlier_name_resolves_to_is_not_taken_for_the_next() {
+    let mut driver = idle_driver();
+    let [first, second, third] = [0; 3].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let id = driver.add_peer(&peer(&first)).unwrap();
+    driver.set_peer(id, at_localhost(&second)).unwrap();
+    // The question is on its way.
+    driver.turn(Some(Duration::ZERO)).unwrap();
+    driver.set_peer(id, at_localhost(&third)).unwrap();
+    is_called(&mut driver, &third);
+    second.set_nonblocking(true).unwrap();
+    assert!(second.recv(&mut [0; 1000]).is_err(), "nobody is called there");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn run(directory: &Path, prepared: Prepared) -> Result<(), Failure> {
     // Last, so that nothing pushes it out of the terminal; the log has a thread of its own.
     logging::finish();
     output::print(&code)?;
-    if let [forward] = client.forwards() {
+    for (_, forward) in client.forwards() {
         output::print(&invite(forward.listen))?;
     }
     turn_both(&mut gateway, &mut client, &ending)?;

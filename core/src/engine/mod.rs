@@ -52,6 +52,12 @@ pub struct Engine {
     now: Instant,
 }
 
+/// An engine may be made in one thread and go on in another.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Engine>();
+};
+
 /// Splits an engine into its stack and the wire below it.
 macro_rules! split {
     ($engine:expr) => {{

@@ -1,14 +1,21 @@
-//! What changes while a driver runs: peers, rules, and the addresses of this host.
+//! What changes while a driver runs: peers, rules, forwards, and the addresses of this host.
 
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use slipwire_core::config::Peer;
 use slipwire_core::rules::Rule;
-use slipwire_core::{ConfigErrors, Identity, Instant, PeerConflicts, PeerId};
+use slipwire_core::{
+    ChangeConflicts, ConfigErrors, Identity, Instant, PeerChange, PeerConflicts, PeerId,
+};
 
 use super::Driver;
 use crate::addresses::News;
 use crate::clock;
+use crate::descriptors::OpenFiles;
+use crate::error::StartError;
+use crate::listen::table::{ForwardId, refused};
+use crate::settings::Forward;
 
 /// Changes while it runs. What follows from them is done in the next [`turn`](Driver::turn), which
 /// does not block.
@@ -27,6 +34,58 @@ impl Driver {
     pub fn remove_peer(&mut self, peer: PeerId) -> Option<Arc<Identity>> {
         self.is_undrained = true;
         self.engine.remove_peer(peer, clock::now())
+    }
+
+    /// Changes a peer in place: see [`Engine::set_peer`](slipwire_core::Engine::set_peer). If its
+    /// endpoint is a name, that is resolved as any is.
+    ///
+    /// # Errors
+    /// Everything that stands against it; nothing has changed then.
+    pub fn set_peer(&mut self, peer: PeerId, change: PeerChange) -> Result<(), PeerConflicts> {
+        self.is_undrained = true;
+        self.engine.set_peer(peer, change, clock::now())
+    }
+
+    /// Changes peers in place, all at once: see
+    /// [`Engine::set_peers`](slipwire_core::Engine::set_peers).
+    ///
+    /// # Errors
+    /// Everything that stands against any of them; nothing has changed then.
+    pub fn set_peers(&mut self, changes: &[(PeerId, PeerChange)]) -> Result<(), ChangeConflicts> {
+        self.is_undrained = true;
+        self.engine.set_peers(changes, clock::now())
+    }
+
+    /// Adds a forward, which listens when this returns. It takes the open file of one flow.
+    ///
+    /// # Errors
+    /// Why the system does not let it listen, for example that the address is in use, or that there
+    /// are no open files left. The `index` of the error is the number of forwards there are.
+    pub fn add_forward(&mut self, forward: Forward) -> Result<ForwardId, StartError> {
+        let index = self.host.forwards().len();
+        if self.open_files.for_flows == 0 {
+            return Err(refused(forward, index, Errno::MFILE.into()));
+        }
+        let added = self.host.add_forward(forward, index)?;
+        self.count_forwards();
+        Ok(added)
+    }
+
+    /// Removes a forward: its socket is closed when this returns, and its address is free.
+    /// Connections that were accepted go on until they end by themselves; UDP clients, who share the
+    /// socket, lose their flows. Returns what it was; `None` if it is gone already.
+    pub fn remove_forward(&mut self, id: ForwardId) -> Option<Forward> {
+        self.is_undrained = true;
+        let removed = self.host.remove_forward(id, &mut self.engine, clock::now());
+        self.count_forwards();
+        removed
+    }
+
+    /// Divides the open files anew.
+    fn count_forwards(&mut self) {
+        let fixed = self.wireguard.addresses().count() + self.host.forwards().len();
+        self.open_files = OpenFiles::with(self.open_files.allowed, fixed);
+        self.host.limit_sockets(self.open_files.for_flows);
     }
 
     /// Replaces the rules, and resets the flows that the new ones forbid: see

@@ -1,4 +1,5 @@
-//! A local client wants into the tunnel: opens a flow for it, or turns it away.
+//! A local client wants into the tunnel: opens a flow for it, or turns it away. Forwards come and
+//! go while there are clients.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +12,10 @@ use super::tcp::Connection;
 use super::{Host, HostLeg};
 use crate::datagrams::batches::{FAILURES_MAX, ReceivedFrom};
 use crate::descriptors;
+use crate::error::StartError;
 use crate::listen::Listener;
+use crate::listen::table::ForwardId;
+use crate::settings::Forward;
 use crate::token::Origin;
 
 /// Clients of one forward that are accepted before others have their turn, and before what makes
@@ -20,11 +24,49 @@ const ACCEPTS: usize = 32;
 
 const _: () = assert!(ACCEPTS < descriptors::RESERVE);
 
+/// Forwards that come and go.
+impl Host {
+    /// Binds one more. In an error `index` names it.
+    pub(crate) fn add_forward(
+        &mut self,
+        forward: Forward,
+        index: usize,
+    ) -> Result<ForwardId, StartError> {
+        self.forwards.bind(forward, index, &self.registry)
+    }
+
+    /// Closes a listener, and ends the flows of clients that share its socket. Returns what it was.
+    pub(crate) fn remove_forward(
+        &mut self,
+        id: ForwardId,
+        engine: &mut Engine,
+        now: Instant,
+    ) -> Option<Forward> {
+        let (place, forward) = self.forwards.remove(id)?;
+        let is_its_client = |_, leg: &HostLeg| match leg {
+            HostLeg::Client { listener, .. } => *listener == place,
+            HostLeg::Tcp(_)
+            | HostLeg::Datagrams(_)
+            | HostLeg::ServedStream(_)
+            | HostLeg::ServedDatagrams(_) => false,
+        };
+        let flows = self.flows.matching(is_its_client);
+        self.end(&flows, "its forward is removed", engine, now);
+        Some(forward)
+    }
+
+    /// How many flows may have a socket of their own from now on. Those that have one keep it.
+    pub(crate) const fn limit_sockets(&mut self, sockets_max: usize) {
+        self.sockets_max = sockets_max;
+    }
+}
+
+/// Clients.
 impl Host {
     /// Accepts clients of a TCP forward, within a budget.
     pub(crate) fn accept(&mut self, index: usize, engine: &mut Engine, now: Instant) {
         for _ in 0..ACCEPTS {
-            let Some(Listener::Tcp(forward)) = self.listeners.get_mut(index) else { return };
+            let Some(Listener::Tcp(forward)) = self.forwards.listener_mut(index) else { return };
             forward.handle_timeout(now);
             let Some((stream, client)) = forward.accept(&mut self.lost_clients, now) else {
                 return;
@@ -65,8 +107,8 @@ impl Host {
 
     /// Takes a batch of datagrams of a UDP forward's clients.
     pub(crate) fn take_datagrams(&mut self, index: usize, engine: &mut Engine, now: Instant) {
-        let Self { listeners, flows, batches, lost_datagrams, .. } = self;
-        let Some(Listener::Udp(forward)) = listeners.get_mut(index) else { return };
+        let Self { forwards, flows, batches, lost_datagrams, .. } = self;
+        let Some(Listener::Udp(forward)) = forwards.listener_mut(index) else { return };
         let to = forward.to();
         for _ in 0..FAILURES_MAX {
             let received = forward.receive(batches, |clients, from, datagram| {

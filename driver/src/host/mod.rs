@@ -68,6 +68,7 @@ use crate::datagrams::batches::Batches;
 use crate::datagrams::train::TrainBuilder;
 use crate::incidents::Incidents;
 use crate::listen::Listener;
+use crate::listen::table::Forwards;
 
 /// The host's end of one flow.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ pub(crate) struct Host {
     flows: FlowTable,
     connects: ConnectQueue,
     dialer: Dialer,
-    listeners: Vec<Listener>,
+    forwards: Forwards,
     services: Services,
     ping: PingSockets,
     source_ports: SourcePorts,
@@ -135,7 +136,7 @@ impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Host")
             .field("flows", &self.flows)
-            .field("listeners", &self.listeners)
+            .field("forwards", &self.forwards)
             .field("ping", &self.ping)
             .finish_non_exhaustive()
     }
@@ -146,7 +147,7 @@ impl Host {
     pub(crate) fn new(
         registry: Registry,
         guard: Option<Guard>,
-        listeners: Vec<Listener>,
+        forwards: Forwards,
         sockets_max: usize,
         keepalive: HostKeepalive,
         batches: Batches,
@@ -157,7 +158,7 @@ impl Host {
             flows: FlowTable::default(),
             connects: ConnectQueue::default(),
             dialer: Dialer::default(),
-            listeners,
+            forwards,
             services: Services::default(),
             ping: PingSockets::probe(),
             source_ports: SourcePorts::read(),
@@ -173,8 +174,8 @@ impl Host {
         }
     }
 
-    pub(crate) fn listeners(&self) -> &[Listener] {
-        &self.listeners
+    pub(crate) const fn forwards(&self) -> &Forwards {
+        &self.forwards
     }
 
     pub(crate) const fn ping(&self) -> &PingSockets {
@@ -190,9 +191,7 @@ impl Host {
 /// Events.
 impl Host {
     pub(crate) fn note_listener(&mut self, index: usize, event: &Event) {
-        if let Some(listener) = self.listeners.get_mut(index) {
-            listener.note(event);
-        }
+        self.forwards.note(index, event);
     }
 
     pub(crate) fn note_flow(&mut self, key: usize, event: &Event) {
@@ -275,7 +274,7 @@ impl Host {
     fn remove(&mut self, flow: FlowId) -> Option<HostLeg> {
         let leg = self.flows.remove(flow)?;
         if let HostLeg::Client { listener, client } = leg
-            && let Some(Listener::Udp(forward)) = self.listeners.get_mut(listener)
+            && let Some(Listener::Udp(forward)) = self.forwards.listener_mut(listener)
         {
             forward.clients_mut().remove(client, flow);
         }

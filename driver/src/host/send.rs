@@ -62,7 +62,7 @@ impl Host {
 
     /// Sends the datagrams that wait for others.
     pub(crate) fn flush(&mut self, now: Instant) {
-        let Self { flows, listeners, batches, outgoing, undelivered, lost_datagrams, .. } = self;
+        let Self { flows, forwards, batches, outgoing, undelivered, lost_datagrams, .. } = self;
         let Some(train) = outgoing.train() else { return };
         let flow = train.heading.flow;
         match flows.by_flow(flow) {
@@ -71,7 +71,7 @@ impl Host {
                 socket.send(&train, batches, undelivered, lost_datagrams, now);
             }
             Some((_, HostLeg::Client { listener, client })) => {
-                if let Some(Listener::Udp(forward)) = listeners.get_mut(*listener) {
+                if let Some(Listener::Udp(forward)) = forwards.listener_mut(*listener) {
                     forward.reply(*client, &train, batches, lost_datagrams, now);
                 }
             }

@@ -1,7 +1,8 @@
 //! Services that an embedder answers peers with: two drivers in one thread, local clients at one,
-//! services at the other.
+//! services at the other. Both change while they run.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod changes;
 mod datagrams;
 mod observed;
 mod recorders;

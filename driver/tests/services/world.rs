@@ -58,15 +58,20 @@ impl World {
         }
     }
 
+    /// Where a forward listens.
+    fn forward(&self, place: usize) -> SocketAddr {
+        self.client.forwards().nth(place).unwrap().1.listen
+    }
+
     pub(crate) fn connect(&self, forward: usize) -> TcpStream {
-        let stream = TcpStream::connect(self.client.forwards()[forward].listen).unwrap();
+        let stream = TcpStream::connect(self.forward(forward)).unwrap();
         stream.set_nonblocking(true).unwrap();
         stream
     }
 
     pub(crate) fn socket(&self, forward: usize) -> UdpSocket {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(self.client.forwards()[forward].listen).unwrap();
+        socket.connect(self.forward(forward)).unwrap();
         socket.set_nonblocking(true).unwrap();
         socket
     }
