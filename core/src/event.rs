@@ -16,6 +16,29 @@ use crate::time::Instant;
 /// Anybody who can send datagrams to this end brings about
 /// [`HandshakeRefused`](Event::HandshakeRefused), and any peer [`FlowRefused`](Event::FlowRefused),
 /// once for each packet: whoever writes events down limits how many.
+///
+/// ```
+/// use slipwire_core::{Event, Instant, Observer};
+///
+/// /// A line for each flow that has ended.
+/// #[derive(Debug)]
+/// struct Journal(std::fs::File);
+///
+/// impl Observer for Journal {
+///     fn event(&mut self, event: Event<'_>, now: Instant) {
+///         use std::io::Write as _;
+///         let Event::FlowEnded { flow, outcome } = event else { return };
+///         let (meta, moved) = (flow.meta, flow.transfer);
+///         let lasted = now.saturating_duration_since(flow.opened_at);
+///         let _ = writeln!(
+///             self.0,
+///             "{} {} {} -> {}: {outcome}, {} bytes in, {} out, {lasted:?}",
+///             meta.peer.name, meta.protocol, meta.source, meta.destination,
+///             moved.bytes_in, moved.bytes_out,
+///         );
+///     }
+/// }
+/// ```
 pub trait Observer: fmt::Debug + Send {
     /// One event, in the order in which they happen.
     fn event(&mut self, event: Event<'_>, now: Instant);
