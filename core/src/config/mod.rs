@@ -16,8 +16,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Reading files, units and defaults that depend on the system belong to the embedder. [`check`] says
-//! what has to hold between the parts, [`error`] how a contradiction is told, [`peer`] what a peer is.
+//! Reading files, units and defaults that depend on the system belong to the embedder. `check` says
+//! what has to hold between the parts, `error` how a contradiction is told, `peer` what a peer is.
 
 pub(crate) mod check;
 mod error;
@@ -76,7 +76,7 @@ pub enum DefaultAction {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Gateway {
-    /// Rules, of which the first that matches decides; at most [`RULES_MAX`].
+    /// Rules, of which the first that matches decides; at most [`RULES_MAX`](crate::rules::RULES_MAX).
     pub rules: Vec<Rule>,
     /// For flows that no rule matches.
     pub default: DefaultAction,
