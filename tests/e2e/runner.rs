@@ -5,7 +5,7 @@ use std::{
     env,
     process::ExitCode,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Condvar, Mutex, PoisonError, RwLock,
         mpsc::{RecvTimeoutError, channel},
     },
     thread,
@@ -17,6 +17,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use slipwire_lab::{lab::Lab, sandbox, slipwire, tunnel::Job};
 
 /// Most tests wait more than they work, so a few more run at once than a small machine has cores.
+/// Slow ones do next to nothing but wait, and run beside all others.
 const MIN_THREADS: usize = 4;
 
 type Body = dyn Fn(&Lab) -> Result<()> + Send + Sync;
@@ -86,24 +87,60 @@ pub(crate) struct Options {
 }
 
 /// Runs the tests that `arguments` ask for.
-pub(crate) fn run(mut arguments: Arguments, options: Options, tests: Vec<Test>) -> ExitCode {
+pub(crate) fn run(mut arguments: Arguments, options: Options, mut tests: Vec<Test>) -> ExitCode {
+    // What takes longest begins first. What has to be alone comes last, or everything else would wait
+    // until what runs has ended.
+    tests.sort_by_key(|test| (test.is_quiet, !test.is_slow));
+    let slow = tests.iter().filter(|test| test.is_slow).count();
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    arguments.test_threads.get_or_insert(cores.max(MIN_THREADS));
-    let options = Arc::new(options);
-    let trials = tests.into_iter().map(|test| trial(test, Arc::clone(&options))).collect();
+    let at_once = cores.max(MIN_THREADS);
+    let threads = *arguments.test_threads.get_or_insert(at_once + slow);
+    let shared = Arc::new(Shared { options, seats: Seats::new(at_once.min(threads)) });
+    let trials = tests.into_iter().map(|test| trial(test, Arc::clone(&shared))).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn trial(test: Test, options: Arc<Options>) -> Trial {
+/// What all tests share.
+struct Shared {
+    options: Options,
+    seats: Seats,
+}
+
+/// Bounds how many tests work at once.
+struct Seats {
+    free: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Seats {
+    const fn new(free: usize) -> Self {
+        Self { free: Mutex::new(free), changed: Condvar::new() }
+    }
+
+    /// Performs `work` as soon as a seat is free.
+    fn sit<R>(&self, work: impl FnOnce() -> R) -> R {
+        // Nothing that holds this lock panics.
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.changed.wait_while(free, |free| *free == 0);
+        *taken.unwrap_or_else(PoisonError::into_inner) -= 1;
+        let result = work();
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.changed.notify_one();
+        result
+    }
+}
+
+fn trial(test: Test, shared: Arc<Shared>) -> Trial {
+    let options = &shared.options;
     let is_ignored = test.is_slow && !options.slow && !options.all;
-    let kind = if test.is_slow { "slow" } else { "" };
-    Trial::ignorable_test(test.name.clone(), move || match obstacle(&test, &options) {
-        None => perform(test).map(|()| Completion::Completed),
-        Some(reason) if options.all => Err(format!("cannot run: {reason}").into()),
+    let (name, kind) = (test.name.clone(), if test.is_slow { "slow" } else { "" });
+    let run = move || match obstacle(&test, &shared.options) {
+        None if test.is_slow => perform(test).map(|()| Completion::Completed),
+        None => shared.seats.sit(|| perform(test)).map(|()| Completion::Completed),
+        Some(reason) if shared.options.all => Err(format!("cannot run: {reason}").into()),
         Some(reason) => Ok(Completion::ignored_with(reason)),
-    })
-    .with_ignored_flag(is_ignored)
-    .with_kind(kind)
+    };
+    Trial::ignorable_test(name, run).with_ignored_flag(is_ignored).with_kind(kind)
 }
 
 /// Why a test cannot run here.
