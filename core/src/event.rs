@@ -10,8 +10,8 @@ use crate::outcome::{FlowOutcome, HandshakeFault};
 use crate::state::FlowState;
 use crate::time::Instant;
 
-/// Hears of every event ([`Engine::set_observer`](crate::Engine::set_observer)). What it does with it
-/// is the embedder's business; the engine waits for it, so it had better not wait itself.
+/// Hears of every event ([`Engine::set_observer`](crate::Engine::set_observer)). What it does with
+/// it is the embedder's business; the engine waits for it, so it had better not wait itself.
 ///
 /// Anybody who can send datagrams to this end brings about
 /// [`HandshakeRefused`](Event::HandshakeRefused), and any peer [`FlowRefused`](Event::FlowRefused),

@@ -6,7 +6,10 @@ use crate::flow::{Abort, Refusal};
 use crate::stats::Counter;
 
 macro_rules! words {
-    ($(#[doc = $about:literal])+ $name:ident { $($(#[doc = $doc:literal])+ $variant:ident => $word:literal,)+ }) => {
+    (
+        $(#[doc = $about:literal])+
+        $name:ident { $($(#[doc = $doc:literal])+ $variant:ident => $word:literal,)+ }
+    ) => {
         $(#[doc = $about])+
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[non_exhaustive]

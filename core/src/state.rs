@@ -56,13 +56,13 @@ pub struct PeerState<'a> {
     pub endpoint_name: Option<(&'a str, u16)>,
     /// How often it is sent something so that nobody on the way forgets it.
     pub persistent_keepalive: Option<Duration>,
-    /// Whether there is a session. One ends 180 seconds after its handshake, unless another follows.
+    /// Whether there is a session. One ends 180 seconds after its handshake unless another follows.
     pub is_up: bool,
     /// When the last handshake with it was complete.
     pub last_handshake: Option<Instant>,
-    /// Bytes of WireGuard datagrams that are the peer's beyond doubt, and of those that were sent to
-    /// it, as `wg show transfer` counts them: with handshakes, keepalives and what WireGuard adds to
-    /// a packet (32 bytes and the padding), without UDP and IP headers.
+    /// Bytes of WireGuard datagrams that are the peer's beyond doubt, and of those that were sent
+    /// to it, as `wg show transfer` counts them: with handshakes, keepalives and what WireGuard
+    /// adds to a packet (32 bytes and the padding), without UDP and IP headers.
     pub transfer: Transfer,
     /// What it has of each bound, of which it may have a
     /// [share](crate::Limits::per_peer).

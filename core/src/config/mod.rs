@@ -76,7 +76,8 @@ pub enum DefaultAction {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Gateway {
-    /// Rules, of which the first that matches decides; at most [`RULES_MAX`](crate::rules::RULES_MAX).
+    /// Rules, of which the first that matches decides; at most
+    /// [`RULES_MAX`](crate::rules::RULES_MAX).
     pub rules: Vec<Rule>,
     /// For flows that no rule matches.
     pub default: DefaultAction,

@@ -44,10 +44,10 @@ impl Driver {
         self.engine.stats()
     }
 
-    /// Has `observer` hear of every [`Event`](slipwire_core::Event) from now on, or nobody: peers that
-    /// come up and go down, flows that open and end, and what was refused and why, also by hosts. It
-    /// is called in the middle of a [`turn`](Driver::turn); what it wants to do to the driver has to
-    /// wait until that is over (a channel is a good place).
+    /// Has `observer` hear of every [`Event`](slipwire_core::Event) from now on, or nobody: peers
+    /// that come up and go down, flows that open and end, and what was refused and why, also by
+    /// hosts. It is called in the middle of a [`turn`](Driver::turn); what it wants to do to the
+    /// driver has to wait until that is over (a channel is a good place).
     pub fn set_observer(&mut self, observer: Option<Box<dyn Observer>>) {
         self.engine.set_observer(observer);
     }
