@@ -147,6 +147,7 @@ pub mod tape;
 mod time;
 mod timer;
 mod tunnel;
+mod words;
 
 pub use action::{Action, IdleRings};
 pub use address::readings;

@@ -1,42 +1,12 @@
 //! What becomes of flows and handshakes, each by one word: logs, listings and metrics use the same.
 
-use std::fmt;
-
 use crate::flow::{Abort, Refusal};
 use crate::stats::Counter;
-
-macro_rules! words {
-    (
-        $(#[doc = $about:literal])+
-        $name:ident { $($(#[doc = $doc:literal])+ $variant:ident => $word:literal,)+ }
-    ) => {
-        $(#[doc = $about])+
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        #[non_exhaustive]
-        pub enum $name {
-            $($(#[doc = $doc])+ $variant,)+
-        }
-
-        impl $name {
-            /// All of them, in the order of the documentation.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// Its word.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.name())
-            }
-        }
-    };
-}
+use crate::words::words;
 
 words! {
     /// What became of a flow, or of packets that would have opened one.
+    #[non_exhaustive]
     FlowOutcome {
         /// TCP: both directions are complete.
         Closed => "closed",
@@ -171,6 +141,7 @@ impl From<Refusal> for FlowOutcome {
 
 words! {
     /// Why a handshake message of WireGuard came to nothing, as far as that can be told.
+    #[non_exhaustive]
     HandshakeFault {
         /// Its first MAC is wrong: the sender does not know our public key, or it was damaged.
         WrongMac => "wrong-mac",

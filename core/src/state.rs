@@ -1,7 +1,6 @@
 //! What can be read of flows and peers while they live ([`Engine::flows`](crate::Engine::flows),
 //! [`Engine::peers`](crate::Engine::peers)).
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use crate::flow::FlowMeta;
 use crate::id::{FlowId, Identity, PeerId};
 use crate::stats::Stats;
 use crate::time::Instant;
+use crate::words::words;
 
 /// Bytes that have moved so far, each way.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -94,58 +94,25 @@ pub struct FlowState<'a> {
     pub transfer: Transfer,
 }
 
-/// How far a flow is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[non_exhaustive]
-pub enum FlowStatus {
-    /// TCP: the embedder has been asked for a host leg.
-    Connecting,
-    /// TCP: the handshake in the tunnel is under way.
-    Handshake,
-    /// TCP: both ends send.
-    Established,
-    /// TCP: the host has ended its direction, the peer still sends.
-    HostEnded,
-    /// TCP: the peer has ended its direction, the host still sends.
-    PeerEnded,
-    /// TCP: both ends have ended, and something is still to be delivered or acknowledged.
-    Closing,
-    /// TCP: the peer has reset it, and the host has not read all that came before.
-    PeerReset,
-    /// UDP and ICMP: datagrams pass until none has for a while.
-    Active,
-}
-
-impl FlowStatus {
-    /// Every status, in the order in which a flow may have them.
-    pub const ALL: &'static [Self] = &[
-        Self::Connecting,
-        Self::Handshake,
-        Self::Established,
-        Self::HostEnded,
-        Self::PeerEnded,
-        Self::Closing,
-        Self::PeerReset,
-        Self::Active,
-    ];
-
-    /// Its word.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Connecting => "connecting",
-            Self::Handshake => "handshake",
-            Self::Established => "established",
-            Self::HostEnded => "host-ended",
-            Self::PeerEnded => "peer-ended",
-            Self::Closing => "closing",
-            Self::PeerReset => "peer-reset",
-            Self::Active => "active",
-        }
-    }
-}
-
-impl fmt::Display for FlowStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+words! {
+    /// How far a flow is.
+    #[non_exhaustive]
+    FlowStatus {
+        /// TCP: the embedder has been asked for a host leg.
+        Connecting => "connecting",
+        /// TCP: the handshake in the tunnel is under way.
+        Handshake => "handshake",
+        /// TCP: both ends send.
+        Established => "established",
+        /// TCP: the host has ended its direction, the peer still sends.
+        HostEnded => "host-ended",
+        /// TCP: the peer has ended its direction, the host still sends.
+        PeerEnded => "peer-ended",
+        /// TCP: both ends have ended, and something is still to be delivered or acknowledged.
+        Closing => "closing",
+        /// TCP: the peer has reset it, and the host has not read all that came before.
+        PeerReset => "peer-reset",
+        /// UDP and ICMP: datagrams pass until none has for a while.
+        Active => "active",
     }
 }
