@@ -1,5 +1,5 @@
-//! How tunnels come to be: either end may begin, with and without preshared keys, over IPv4 and IPv6,
-//! and keepalives keep them.
+//! How tunnels come to be: either end may begin, with and without preshared keys, over IPv4 and
+//! IPv6, and keepalives keep them.
 
 use std::{thread, time::Duration};
 

@@ -1,4 +1,12 @@
 //! The commands: a file each. Here the one that the arguments name is found.
+//!
+//! - [`arguments`]: the forms that a command may take, and `--help`;
+//! - [`run`]: a configuration, until a signal ends it;
+//! - [`check`]: whether a configuration is valid, and what it would run, with [`rule_table`] for
+//!   its rules; [`explain`]: which rule decides about a flow;
+//! - [`genkey`], [`genpsk`], [`pubkey`]: keys;
+//! - [`quickstart`]: a gateway, a client for it, and proof that the tunnel works;
+//! - [`replay`]: a tape through a stack.
 
 mod arguments;
 mod check;

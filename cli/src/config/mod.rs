@@ -9,6 +9,16 @@
 //! source -> text -> tree -> sections of values -> core::Config + driver::Settings
 //!                     \____________\_______________\__ Report: line, key, what, mend
 //! ```
+//!
+//! - [`find`] and [`source`]: the file, and its text;
+//! - [`schema`]: every table and key; [`foreign`]: words of wg and wg-quick instead of ours;
+//! - [`section`]: one table, key by key; [`value`], [`address`], [`place`], [`zone`]: what a key
+//!   may hold;
+//! - [`secret`], and [`exposure`]: keys, and who else may read the file that one is in;
+//! - [`interface`], [`peer`], [`forward`], [`rule`], [`options`]: a table each;
+//! - [`path`] and [`written`]: what is looked at once all are read;
+//! - [`fault`]: what is wrong, where, and the mend; [`contradiction`]: what core finds, led to its
+//!   key.
 
 mod address;
 mod contradiction;

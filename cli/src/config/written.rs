@@ -64,8 +64,8 @@ fn problem(file: &Path, error: &FileError) -> Problem {
 }
 
 fn check_for_capture(file: &Path, capture: &Path) -> Result<(), Problem> {
-    let place = Place::of(file);
-    if place.is_none() || place != Place::of(capture) {
+    let place = OnDisk::of(file);
+    if place.is_none() || place != OnDisk::of(capture) {
         return Ok(());
     }
     let what = format!("{} is also the file of [capture]", file.display());
@@ -74,11 +74,11 @@ fn check_for_capture(file: &Path, capture: &Path) -> Result<(), Problem> {
 
 /// Standard output and standard error may lead to a file, too.
 fn check_for_log(file: &Path) -> Result<(), Problem> {
-    let place = Place::of(file);
+    let place = OnDisk::of(file);
     let (output, error) = (io::stdout(), io::stderr());
     let is_log = [output.as_fd(), error.as_fd()].into_iter().any(|stream| {
         let metadata = stream.try_clone_to_owned().and_then(|stream| File::from(stream).metadata());
-        metadata.is_ok_and(|metadata| place == Some(Place::Inode(metadata.dev(), metadata.ino())))
+        metadata.is_ok_and(|metadata| place == Some(OnDisk::Inode(metadata.dev(), metadata.ino())))
     });
     if !is_log {
         return Ok(());
@@ -89,14 +89,14 @@ fn check_for_log(file: &Path) -> Result<(), Problem> {
 
 /// What a path leads to, whatever it is called.
 #[derive(PartialEq, Eq, Debug)]
-enum Place {
+enum OnDisk {
     /// A file that exists, by device and inode.
     Inode(u64, u64),
     /// A name that is free in a directory, by that one's device and inode.
     Free(u64, u64, OsString),
 }
 
-impl Place {
+impl OnDisk {
     /// `None` if it can't be told.
     fn of(path: &Path) -> Option<Self> {
         match fs::metadata(path) {

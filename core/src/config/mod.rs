@@ -1,7 +1,8 @@
 //! Typed configuration. Whoever holds a [`Config`] holds a valid one: [`Config::new`] is the only
 //! way to it and reports every contradiction at once.
 //!
-//! Parts have constructors that name only what has no default; the other fields are there to be set:
+//! Parts have constructors that name only what has no default; the other fields are there to be
+//! set:
 //!
 //! ```
 //! # use slipwire_core::config::{Gateway, Interface, Parts, Peer};
@@ -17,7 +18,8 @@
 //! ```
 //!
 //! Reading files, units and defaults that depend on the system belong to the embedder. `check` says
-//! what has to hold between the parts, `error` how a contradiction is told, `peer` what a peer is.
+//! what has to hold between the parts, `error` how a contradiction is told, `peer` what a peer is,
+//! `peer_change` what changes of one while an engine runs.
 
 pub(crate) mod check;
 mod error;
@@ -107,8 +109,8 @@ impl Default for Gateway {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Tcp {
-    /// Bytes of each flow's receive ring (peer to host), [`BUFFER_MIN`] to [`BUFFER_MAX`]. Reserved,
-    /// not touched.
+    /// Bytes of each flow's receive ring (peer to host), [`BUFFER_MIN`] to [`BUFFER_MAX`].
+    /// Reserved, not touched.
     pub receive_buffer: usize,
     /// Bytes of each flow's send ring (host to peer), as above.
     pub send_buffer: usize,

@@ -12,6 +12,9 @@
 //! ```
 //!
 //! It is done once for each flow. What a verdict means for the flow is the stack's matter.
+//!
+//! - `check`: what is wrong with a rule;
+//! - `intervals`: an index by ranges of values; `set`: sets of rules.
 
 mod check;
 mod intervals;

@@ -13,6 +13,11 @@
 //!                                                                it must say the same
 //! ```
 //!
+//! - `entry`: what is on a tape; `frame`: the checked pieces that it is in;
+//! - `recorder`: writes one;
+//! - `replay`: runs one, with `script` (what was said then) and `members` (the peers);
+//! - `summary` and `text`: packets and entries in words.
+//!
 //! A stack is a function of its seed, its configuration and its inputs, so the tape of a failure is
 //! that failure. What WireGuard itself does is not on it: handshakes draw keys from the system.
 //!

@@ -9,8 +9,8 @@
 //!
 //! - With a cookie only what its own address, and others with a cookie, have wasted counts against
 //!   it. Nobody can forge that.
-//! - Without one what was wasted in the name of its address counts, and all that was wasted. If that
-//!   is too much it is answered by a cookie, and admitted next time.
+//! - Without one what was wasted in the name of its address counts, and all that was wasted. If
+//!   that is too much it is answered by a cookie, and admitted next time.
 //!
 //! Nothing is remembered here but what fixed tables hold. Messages that the gate admits are not
 //! authenticated by that: only the peer's own tunnel does this.

@@ -9,7 +9,7 @@ use crate::bucket::{Bucket, Rate};
 use crate::time::Instant;
 
 /// What shares one bucket: an IPv4 address, or the /64 that one IPv6 host may have to itself.
-type Source = [u8; 8];
+type SourceKey = [u8; 8];
 
 /// Buckets in one set of the table: as many sources may collide before one is forgotten.
 const WAYS: usize = 8;
@@ -20,7 +20,7 @@ const WAYS: usize = 8;
 pub(super) struct SourceBuckets {
     rate: Rate,
     key: (u64, u64),
-    sets: Box<[[(Source, Bucket); WAYS]]>,
+    sets: Box<[[(SourceKey, Bucket); WAYS]]>,
 }
 
 impl SourceBuckets {
@@ -53,7 +53,7 @@ impl SourceBuckets {
         set[way].1.take(self.rate, now)
     }
 
-    fn set_of(&self, source: Source) -> usize {
+    fn set_of(&self, source: SourceKey) -> usize {
         let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
         hasher.write(&source);
         // Below the number of sets.
@@ -61,8 +61,8 @@ impl SourceBuckets {
     }
 }
 
-fn source(address: IpAddr) -> Source {
-    let mut source = Source::default();
+fn source(address: IpAddr) -> SourceKey {
+    let mut source = SourceKey::default();
     match address.to_canonical() {
         // 64:ff9b::/32 is where translators have their prefixes (RFC 6052, RFC 8215), so that no
         // host's /64 looks like this.

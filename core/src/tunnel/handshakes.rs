@@ -1,8 +1,8 @@
-//! Handshake messages: through the [`Gate`](super::admission::Gate) to the peer that they claim to
-//! be of or are for, and back what came of it.
+//! Handshake messages: through the [`Gate`](super::handshake_gate::Gate) to the peer that they
+//! claim to be of or are for, and back what came of it.
 //!
-//! Whoever operates this end, or a peer that is not heard, has to find the reason in the log: each is
-//! said once a minute at most.
+//! Whoever operates this end, or a peer that is not heard, has to find the reason in the log: each
+//! is said once a minute at most.
 
 use std::net::IpAddr;
 use std::time::Duration;

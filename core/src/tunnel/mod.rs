@@ -11,6 +11,15 @@
 //! What packets carry, beyond their version, length and source, is the stack's; sending the trains
 //! and resolving names is the embedder's.
 //!
+//! - [`demux`]: tells datagrams apart, and finds the peer that one is for;
+//! - [`handshakes`]: handshake messages, through [`handshake_gate`], which counts their sources in
+//!   [`handshake_sources`];
+//! - [`roster`]: peers come and go; [`peer`]: one of them, with its sessions;
+//! - [`supervisor`]: keeps its tunnel alive; [`clock`]: the clock that boringtun reads;
+//! - [`endpoint`]: where a peer is reached; [`endpoint_mtu`]: how large a datagram may be there;
+//! - [`inner`]: what is asked of the packets inside; [`wire`]: what a peer hears from and speaks
+//!   into.
+//!
 //! Not done, as boringtun does not: a new session after 2^60 messages (none gets there within the
 //! three minutes that a session lives).
 
@@ -328,8 +337,8 @@ impl Tunnel {
 
 /// Outputs.
 impl Tunnel {
-    /// The next peer whose endpoint name has to be resolved; [`handle_resolved`](Self::handle_resolved)
-    /// is awaited for it.
+    /// The next peer whose endpoint name has to be resolved;
+    /// [`handle_resolved`](Self::handle_resolved) is awaited for it.
     pub(crate) fn poll_resolve(&mut self) -> Option<PeerId> {
         self.questions.pop_front()
     }
@@ -420,8 +429,8 @@ impl Tunnel {
         Some(result)
     }
 
-    /// Takes a peer's questions, and makes sure that it has its turn at its deadline. Most deadlines
-    /// move on with each packet: who has a turn too early does nothing.
+    /// Takes a peer's questions, and makes sure that it has its turn at its deadline. Most
+    /// deadlines move on with each packet: who has a turn too early does nothing.
     fn arm(&mut self, id: PeerId) {
         match self.take_questions(id) {
             Some(at) => self.timers.set_no_later(id.slot(), at),

@@ -1,4 +1,5 @@
-//! The oldest compiler that builds slipwire, `rust-version` in `Cargo.toml`, is what is said elsewhere.
+//! The oldest compiler that builds slipwire, `rust-version` in `Cargo.toml`, is what is said
+//! elsewhere.
 //!
 //! That our own code gets along with it clippy knows (`incompatible_msrv`), of dependencies they
 //! say it themselves.

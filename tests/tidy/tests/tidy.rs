@@ -1,16 +1,27 @@
 //! The rules of the house.
 
 use slipwire_tidy::rooms::Rooms;
-use slipwire_tidy::sources::{root, rust_files};
+use slipwire_tidy::sources::{Source, root, rust_files};
+use slipwire_tidy::types::declared;
+
+const CRATES: [&str; 3] = ["core", "driver", "cli"];
+const LINES_MAX: usize = 500;
 
 /// Complains about everything that is wrong at once.
 fn expect_none(what: &str, faults: &[String]) {
     assert!(faults.is_empty(), "{what}:\n  {}", faults.join("\n  "));
 }
 
+fn all_files() -> Vec<Source> {
+    let folders = ["core", "driver", "cli", "tests", "fuzz"];
+    let files: Vec<Source> = folders.into_iter().flat_map(rust_files).collect();
+    assert!(files.len() > 200, "found {} files: is this the repository?", files.len());
+    files
+}
+
 #[test]
 fn modules_stand_on_lower_ones_only() {
-    for name in ["core", "driver", "cli"] {
+    for name in CRATES {
         let root = format!("{name}/src");
         for rooms in Rooms::of_crate(&rust_files(&root), &root) {
             assert!(rooms.levels().is_ok(), "{name}: {rooms}");
@@ -74,4 +85,25 @@ fn every_file_that_a_document_names_exists() {
         }
     }
     expect_none("files that documents name and that are not there", &missing);
+}
+
+#[test]
+fn no_file_is_longer_than_500_lines() {
+    let files = all_files();
+    let counts = files.iter().map(|file| (file, file.text.lines().count()));
+    let long = counts.filter(|(_, lines)| *lines > LINES_MAX);
+    let long: Vec<String> = long.map(|(f, lines)| format!("{}: {lines}", f.path)).collect();
+    expect_none("longer than 500 lines", &long);
+}
+
+#[test]
+fn no_crate_has_two_types_of_one_name() {
+    for name in CRATES {
+        let declared = declared(&rust_files(&format!("{name}/src")));
+        assert!(declared.len() > 10, "found {} types in {name}", declared.len());
+        let twice = declared.into_iter().filter(|(_, places)| places.len() > 1);
+        let twice: Vec<String> =
+            twice.map(|(name, places)| format!("{name}: {}", places.join(", "))).collect();
+        expect_none(name, &twice);
+    }
 }

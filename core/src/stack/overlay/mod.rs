@@ -1,12 +1,12 @@
 //! The overlay: packets between peers go through as they are, without a flow.
 //!
 //! Rules have their say in each of them: a packet passes if it begins something that its sender may
-//! begin, or if it belongs to what one of the two ends may. What it belongs to is
-//! [remembered](conversations), also while there are no rules, for those that may come.
-//! Where nothing is remembered (the gateway has started anew, or there were too many), an echo reply
-//! is taken for the answer to a request that might be, a datagram for the first of its kind, and a
-//! connection for one that an end may have, if there is one. Once the rules have changed it may have
-//! begun under others, by an end that may no longer: then both ends have to be allowed to.
+//! begin, or if it belongs to what one of the two ends may. What it belongs to is remembered by
+//! [`conversations`], also while there are no rules, for those that may come. Where nothing is
+//! remembered (the gateway has started anew, or there were too many), an echo reply is taken for
+//! the answer to a request that might be, a datagram for the first of its kind, and a connection
+//! for one that an end may have, if there is one. Once the rules have changed it may have begun
+//! under others, by an end that may no longer: then both ends have to be allowed to.
 
 pub(crate) mod conversations;
 
@@ -201,8 +201,8 @@ impl OverlayRules<'_> {
         begins
     }
 
-    /// Whether an ICMP error passes: it does if the packet would that it quotes, which `to` has sent
-    /// to the peer that the error comes from.
+    /// Whether an ICMP error passes: it does if the packet would that it quotes, which `to` has
+    /// sent to the peer that the error comes from.
     fn let_error_pass(
         &self,
         way: OverlayWay,

@@ -1,9 +1,9 @@
-//! IP packets: read into one plain shape, and [written](write). [`icmp`] reads and writes the
+//! IP packets: read into one plain shape, and written by [`write`]. [`icmp`] reads and writes the
 //! messages that are about other packets.
 //!
-//! Fragments have been put together before ([`reassembly`]; [`fragmentation`] cuts what is sent). [`Packet::parse`] walks IPv6 extension headers and takes
-//! them out, so that nobody behind it meets any; it verifies every checksum, so that nothing is
-//! allocated for a damaged packet.
+//! Fragments have been put together before ([`reassembly`]; [`fragmentation`] cuts what is sent).
+//! [`Packet::parse`] walks IPv6 extension headers and takes them out, so that nobody behind it
+//! meets any; it verifies every checksum, so that nothing is allocated for a damaged packet.
 
 pub(crate) mod fragmentation;
 pub(crate) mod icmp;
