@@ -54,7 +54,8 @@ pub enum StartError {
     },
     /// The listener of a forward.
     Forward {
-        /// Its place in [`Settings::forwards`](crate::Settings::forwards).
+        /// Its place in [`Settings::forwards`](crate::Settings::forwards); of one that was added
+        /// later, how many there were.
         index: usize,
         /// Its name.
         name: String,

@@ -1,7 +1,6 @@
 //! The forwards of a driver, which come and go.
 
 use std::io;
-use std::net::SocketAddr;
 
 use mio::Registry;
 use mio::event::Event;
@@ -77,7 +76,7 @@ impl Forwards {
         Some((id.place, forward))
     }
 
-    /// Those that listen, in no order that means anything.
+    /// Those that listen, by their places.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ForwardId, &Forward)> {
         self.open().map(|(place, open)| (ForwardId { place, number: open.number }, &open.forward))
     }
@@ -119,8 +118,7 @@ impl Forwards {
 
 /// Why a forward does not listen.
 pub(crate) fn refused(forward: Forward, index: usize, error: io::Error) -> StartError {
-    let Forward { name, listen, .. } = forward;
-    let address: SocketAddr = listen;
+    let Forward { name, listen: address, .. } = forward;
     StartError::Forward { index, name, address, error }
 }
 
