@@ -14,7 +14,9 @@ use std::time::Duration;
 use lexopt::prelude::*;
 use slipwire_core::config::{DefaultAction, Gateway, Peer};
 use slipwire_core::rules::{Rule, RuleAction};
-use slipwire_core::{Action, Config, Engine, FlowId, FlowMeta, Instant, Protocol};
+use slipwire_core::{
+    Action, Config, Engine, Flow, FlowId, FlowMeta, Instant, Protocol, TrafficClass,
+};
 use support::{Clock, Outcome, config, seed};
 
 const HELP: &str = "\
@@ -52,36 +54,31 @@ struct Exchange {
 
 impl Exchange {
     /// Takes what the peer says, up to the blank line that ends a request.
-    fn read(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
-        let mut take = |bytes: &[u8]| {
+    fn read(&mut self, mut flow: Flow<'_>, now: Instant) {
+        while let bytes @ [_, ..] = flow.received() {
             if self.answer.is_none() {
                 self.head.extend_from_slice(bytes);
             }
-            (bytes.len(), bytes.len())
-        };
-        while engine.receive(flow, &mut take, now).is_ok_and(|len| len > 0) {}
+            let len = bytes.len();
+            flow.consume(len, now);
+        }
         if self.answer.is_none() && self.head.windows(4).any(|end| end == b"\r\n\r\n") {
-            let body = engine.meta(flow).map(describe).unwrap_or_default();
+            let body = describe(flow.meta());
             let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close";
             let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
             self.answer = Some(answer.into_bytes());
         } else if self.answer.is_none() && self.head.len() > HEAD_LEN_MAX {
-            engine.handle_aborted(flow, now);
+            return flow.abort(now);
         }
-        self.write(flow, engine, now);
+        self.write(flow, now);
     }
 
     /// Sends as much of the answer as there is room for, and after it the end.
-    fn write(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
+    fn write(&mut self, mut flow: Flow<'_>, now: Instant) {
         let Some(answer) = &mut self.answer else { return };
-        let fill = |room: &mut [u8]| {
-            let len = room.len().min(answer.len());
-            room[..len].copy_from_slice(&answer[..len]);
-            answer.drain(..len);
-            (len, answer.is_empty())
-        };
-        if engine.send(flow, fill, now) == Ok(true) {
-            engine.handle_shutdown(flow, now);
+        answer.drain(..flow.send(answer, now));
+        if answer.is_empty() {
+            flow.shut_down(now);
         }
     }
 }
@@ -108,8 +105,12 @@ impl Server {
                 self.engine.handle_datagram(source, None, &buffer[..len], now);
             }
             self.engine.handle_timeout(now);
-            // 7. Go on with 4 as long as that brings about anything, then with 2.
-            while self.act(now) | self.answer_datagrams(now) | self.transmit() {}
+            // 7. Give flows their turns, and go on with 4 as long as there is anything, then with 2.
+            while self.act(now)
+                | self.answer_datagrams(now)
+                | self.transmit()
+                | self.engine.service(now)
+            {}
         }
     }
 
@@ -121,27 +122,29 @@ impl Server {
         while let Some(action) = engine.poll_action() {
             acted = true;
             match action {
-                Action::Open(flow) => {
-                    let protocol = engine.meta(flow).map(|meta| meta.protocol);
-                    if protocol == Some(Protocol::Tcp) {
-                        exchanges.insert(flow, Exchange::default());
+                Action::Open(id) => {
+                    let Ok(mut flow) = engine.flow(id) else { continue };
+                    if flow.meta().protocol == Protocol::Tcp {
+                        exchanges.insert(id, Exchange::default());
                     }
-                    engine.handle_opened(flow, now);
+                    flow.opened(None, now);
                 }
-                Action::Readable(flow) => {
-                    if let Some(exchange) = exchanges.get_mut(&flow) {
-                        exchange.read(flow, engine, now);
-                    }
-                }
-                Action::Writable(flow) => {
-                    if let Some(exchange) = exchanges.get_mut(&flow) {
-                        exchange.write(flow, engine, now);
+                Action::Readable(id) => {
+                    if let (Some(exchange), Ok(flow)) = (exchanges.get_mut(&id), engine.flow(id)) {
+                        exchange.read(flow, now);
                     }
                 }
-                Action::Shutdown(flow) => {
+                Action::Writable(id) => {
+                    if let (Some(exchange), Ok(flow)) = (exchanges.get_mut(&id), engine.flow(id)) {
+                        exchange.write(flow, now);
+                    }
+                }
+                Action::Shutdown(id) => {
                     // A request that is not complete by now never will be.
-                    if exchanges.get(&flow).is_some_and(|exchange| exchange.answer.is_none()) {
-                        engine.handle_shutdown(flow, now);
+                    if exchanges.get(&id).is_some_and(|exchange| exchange.answer.is_none())
+                        && let Ok(mut flow) = engine.flow(id)
+                    {
+                        flow.shut_down(now);
                     }
                 }
                 Action::Closed(flow) | Action::Aborted(flow, _) => drop(exchanges.remove(&flow)),
@@ -159,10 +162,11 @@ impl Server {
         // 5. Drain the datagrams.
         while let Some(datagram) = self.engine.poll_datagram() {
             answered = true;
-            let (flow, to) = (datagram.flow, datagram.remote);
-            if let Some(answer) = self.engine.meta(flow).map(describe) {
-                // A flow that is over by now has nobody to tell.
-                let _ = self.engine.send_datagram(flow, to, answer.as_bytes(), now);
+            let (id, to) = (datagram.flow, datagram.remote);
+            self.engine.delivered(id);
+            if let Ok(mut flow) = self.engine.flow(id) {
+                let answer = describe(flow.meta());
+                flow.send_datagram(to, TrafficClass::DEFAULT, answer.as_bytes(), now);
             }
         }
         answered

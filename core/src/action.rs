@@ -12,21 +12,21 @@ use crate::id::{FlowId, PeerId};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Action {
     /// A peer wants a new flow: look at [`Engine::meta`](crate::Engine::meta), then answer with
-    /// [`handle_opened`](crate::Engine::handle_opened) or
-    /// [`handle_refused`](crate::Engine::handle_refused), now or later. The peer hears nothing
-    /// before that. UDP and ICMP flows need an answer too; their datagrams wait behind this action.
+    /// [`Flow::opened`](crate::Flow::opened) or [`Flow::refused`](crate::Flow::refused), now or
+    /// later. The peer hears nothing before that. UDP and ICMP flows need an answer too; their
+    /// datagrams wait behind this action.
     Open(FlowId),
     /// A TCP flow that the embedder opened is established in the tunnel.
     Established(FlowId),
-    /// A TCP flow has bytes for the host: call [`Engine::receive`](crate::Engine::receive) until
-    /// it lends nothing or the host takes no more. It is said again only after the ring was empty.
+    /// A TCP flow has bytes for the host: [take](crate::Flow::received) them until there are none
+    /// or the host takes no more. It is said again only after the ring was empty.
     Readable(FlowId),
-    /// A TCP flow whose send ring was full has room again: read the host again and call
-    /// [`Engine::send`](crate::Engine::send).
+    /// A TCP flow whose send ring was full has room again: read the host again and
+    /// [send](crate::Flow::send).
     Writable(FlowId),
     /// The rings of a TCP flow held bytes, and have been empty for two seconds, or just now where
     /// memory is short: whoever can give it back to the system asks for it by
-    /// [`Engine::lend_idle_rings`](crate::Engine::lend_idle_rings).
+    /// [`Flow::lend_idle_rings`](crate::Flow::lend_idle_rings).
     Idle(FlowId),
     /// The peer ended its direction and the host has been given every byte: shut down writing.
     Shutdown(FlowId),

@@ -12,78 +12,133 @@
 //! 3. Hand in what there is: datagrams of the WireGuard socket
 //!    ([`handle_datagram`](Engine::handle_datagram), or
 //!    [`handle_datagrams`](Engine::handle_datagrams) if the system puts trains together), the time
-//!    ([`handle_timeout`](Engine::handle_timeout)), what host sockets say
-//!    ([`handle_opened`](Engine::handle_opened), [`send`](Engine::send),
-//!    [`send_datagram`](Engine::send_datagram), [`handle_shutdown`](Engine::handle_shutdown) ...),
-//!    and what local clients want ([`open_tcp`](Engine::open_tcp), [`open_udp`](Engine::open_udp)).
-//!    Peers and rules may change here, too ([`add_peer`](Engine::add_peer),
-//!    [`set_peer`](Engine::set_peer), [`remove_peer`](Engine::remove_peer),
-//!    [`set_rules`](Engine::set_rules)).
+//!    ([`handle_timeout`](Engine::handle_timeout)), what host sockets say ([`flow`](Engine::flow):
+//!    bytes, datagrams, ends), and what local clients want ([`open_tcp`](Engine::open_tcp),
+//!    [`open_udp`](Engine::open_udp)). Peers and rules may change here, too
+//!    ([`add_peer`](Engine::add_peer), [`set_peer`](Engine::set_peer),
+//!    [`remove_peer`](Engine::remove_peer), [`set_rules`](Engine::set_rules)).
 //! 4. Drain [`poll_action`](Engine::poll_action): open and close host sockets, move bytes. What
 //!    leads to the host itself is refused ([`may_reach_host`](Engine::may_reach_host)).
-//! 5. Drain [`poll_datagram`](Engine::poll_datagram): send datagrams of UDP and ICMP flows, and
-//!    say which could not be sent ([`handle_undelivered`](Engine::handle_undelivered)).
+//! 5. Drain [`poll_datagram`](Engine::poll_datagram): send datagrams of UDP and ICMP flows, say so
+//!    with [`delivered`](Engine::delivered), and which were lost ([`Flow::undelivered`]).
 //! 6. Drain [`poll_transmit`](Engine::poll_transmit): send trains of WireGuard datagrams, and say
 //!    so with [`transmitted`](Engine::transmitted), or that they are too large for their path
 //!    ([`handle_too_big`](Engine::handle_too_big)).
-//! 7. Go on with 4 as long as that brought about anything, then with 2.
+//! 7. Give flows their turns with [`service`](Engine::service). Go on with 4 as long as any of these
+//!    brought something about, then with 2.
 //!
 //! ```
 //! use std::net::SocketAddr;
 //! use slipwire_core::config::{Gateway, Interface, Parts, Peer};
-//! use slipwire_core::rules::{Rule, RuleAction};
-//! use slipwire_core::{
-//!     Action, Config, Engine, Instant, Loss, PrivateKey, Protocol, Refusal, Undelivered,
-//! };
+//! use slipwire_core::{Action, Config, Engine, Instant, PrivateKey};
 //!
 //! let interface = Interface::new(PrivateKey::from_entropy([7; 32]), ["10.77.0.1/24".parse()?]);
-//! let mut gateway = Gateway::default();
-//! gateway.host_addresses.push("192.0.2.1".parse()?);
+//! let peer = Peer::new("hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=".parse()?)
+//!     .with_name("laptop")
+//!     .with_allowed_ips(["10.77.0.2/32".parse()?]);
 //! let mut parts = Parts::new(interface);
-//! parts.gateway = Some(gateway);
-//! let config = Config::new(parts)?;
+//! parts.peers.push(peer);
+//! parts.gateway = Some(Gateway::default());
 //! let now = Instant::ZERO;
-//! let mut engine = Engine::new(&config, [42; 32], now); // 1
+//! let mut engine = Engine::new(&Config::new(parts)?, [42; 32], now); // 1
 //!
 //! let source: SocketAddr = "192.0.2.1:51820".parse()?; // 2
 //! engine.handle_datagram(source, None, b"not WireGuard", now); // 3
 //! engine.handle_timeout(now);
-//! let peer = Peer::new("hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=".parse()?)
-//!     .with_name("laptop")
-//!     .with_allowed_ips(["10.77.0.2/32".parse()?]);
-//! let laptop = engine.add_peer(&peer, now)?;
-//! let web = Rule { ports: vec![80..=80, 443..=443], ..Rule::any(RuleAction::Serve) };
-//! engine.set_rules(vec![web], now)?;
-//! while let Some(action) = engine.poll_action() { // 4
-//!     match action {
-//!         Action::Open(flow) => {
-//!             let is_udp = engine.meta(flow).is_some_and(|meta| meta.protocol == Protocol::Udp);
-//!             let local: SocketAddr = "192.0.2.1:40000".parse()?; // of a socket made for the flow
-//!             if is_udp {
-//!                 engine.handle_bound(flow, local.port(), now);
+//! loop {
+//!     while let Some(action) = engine.poll_action() { // 4
+//!         match action {
+//!             Action::Open(flow) => engine.flow(flow)?.opened(None, now),
+//!             Action::Readable(flow) => {
+//!                 let mut buffer = [0; 1500];
+//!                 let len = engine.flow(flow)?.receive(&mut buffer, now);
+//!                 println!("{flow:?} has {:?}", &buffer[..len]);
 //!             }
-//!             engine.handle_opened(flow, now);
+//!             other => println!("{other:?}"),
 //!         }
-//!         Action::Readable(flow) => {
-//!             let print = |bytes: &[u8]| (bytes.len(), println!("{bytes:?}"));
-//!             engine.receive(flow, print, now)?;
-//!         }
-//!         other => println!("{other:?}"),
+//!     }
+//!     while let Some(datagram) = engine.poll_datagram() { // 5
+//!         println!("{} bytes to {}", datagram.payload.len(), datagram.remote);
+//!         let flow = datagram.flow;
+//!         engine.delivered(flow);
+//!     }
+//!     while let Some(train) = engine.poll_transmit() { // 6
+//!         println!("{} bytes to {}", train.contents.len(), train.destination);
+//!         let sent = train.contents.len();
+//!         engine.transmitted(sent);
+//!     }
+//!     if !engine.service(now) { // 7
+//!         break;
 //!     }
 //! }
-//! while let Some(datagram) = engine.poll_datagram() { // 5
-//!     println!("to {}: {} bytes", datagram.remote, datagram.payload.len());
-//!     let (flow, remote) = (datagram.flow, datagram.remote);
-//!     let loss = Loss::Refused(Refusal::HostUnreachable); // if the system says so
-//!     let undelivered = Undelivered { remote, echo_sequence: None, loss };
-//!     engine.handle_undelivered(flow, undelivered, now)?;
-//! }
-//! while let Some(train) = engine.poll_transmit() { // 6
-//!     let sent = train.contents.len();
-//!     engine.transmitted(sent);
-//! }
-//! engine.remove_peer(laptop, now); // 7, and 3 once more
 //! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Three engines in one process
+//!
+//! A client says hello to an echo service, through a hub that both are peers of. Handshakes, keys
+//! and packets are real; the network is a list.
+//!
+//! ```
+//! use std::{error::Error, net::SocketAddr, time::Duration};
+//! use slipwire_core::config::{Gateway, Interface, Parts, Peer};
+//! use slipwire_core::rules::{Rule, RuleAction};
+//! use slipwire_core::{Action, Config, Engine, Instant, PrivateKey};
+//!
+//! const ECHO: u8 = 3;
+//! let key = |n| PrivateKey::from_entropy([n; 32]);
+//! let endpoint = |n: u8| SocketAddr::from(([192, 0, 2, 1], n.into())); // the port is the number
+//! let peer = |n, prefix: &str| -> Result<Peer, Box<dyn Error>> {
+//!     let peer = Peer::new(key(n).public_key()).with_name(n.to_string());
+//!     Ok(peer.with_endpoint(endpoint(n)).with_allowed_ips([prefix.parse()?]))
+//! };
+//! let engine = |n, peers, gateway| -> Result<Engine, Box<dyn Error>> {
+//!     let mut parts = Parts::new(Interface::new(key(n), [format!("10.77.0.{n}/24").parse()?]));
+//!     (parts.peers, parts.gateway) = (peers, Some(gateway));
+//!     Ok(Engine::new(&Config::new(parts)?, [n; 32], Instant::ZERO))
+//! };
+//! let (mut hub, mut echo) = (Gateway::default(), Gateway::default());
+//! hub.peer_to_peer = true;
+//! echo.rules.push(Rule::any(RuleAction::Serve));
+//! let mut engines = [
+//!     engine(1, vec![peer(2, "10.77.0.2/32")?, peer(ECHO, "10.77.0.3/32")?], hub)?,
+//!     engine(2, vec![peer(1, "10.77.0.0/24")?], Gateway::default())?,
+//!     engine(ECHO, vec![peer(1, "10.77.0.0/24")?], echo)?,
+//! ];
+//! let (mut now, mut heard) = (Instant::ZERO, Vec::new());
+//! engines[1].open_tcp("10.77.0.3:7".parse()?, now)?;
+//! while heard != b"hello" {
+//!     let mut network = Vec::new();
+//!     for (n, engine) in (1..).zip(&mut engines) {
+//!         engine.handle_timeout(now);
+//!         engine.service(now);
+//!         while let Some(action) = engine.poll_action() {
+//!             let Some(mut flow) = action.flow().and_then(|id| engine.flow(id).ok()) else { continue };
+//!             match action {
+//!                 Action::Open(_) => flow.opened(None, now),
+//!                 Action::Established(_) => drop(flow.send(b"hello", now)),
+//!                 Action::Readable(_) => {
+//!                     let bytes = flow.received().to_vec();
+//!                     flow.consume(bytes.len(), now);
+//!                     if n == ECHO { drop(flow.send(&bytes, now)) } else { heard.extend(bytes) }
+//!                 }
+//!                 _ => {}
+//!             }
+//!         }
+//!         while let Some(train) = engine.poll_transmit() {
+//!             let (to, len) = (train.destination, train.contents.len());
+//!             let datagrams = train.contents.chunks(train.segment_size);
+//!             network.extend(datagrams.map(|datagram| (endpoint(n), to, datagram.to_vec())));
+//!             engine.transmitted(len);
+//!         }
+//!     }
+//!     for (from, to, datagram) in network {
+//!         engines[usize::from(to.port()) - 1].handle_datagram(from, None, &datagram, now);
+//!     }
+//!     now += Duration::from_millis(5);
+//!     assert!(now < Instant::ZERO + Duration::from_secs(60));
+//! }
+//! # Ok::<(), Box<dyn Error>>(())
 //! ```
 //!
 //! Two examples in the repository are whole programs: `core/examples/forward` has this loop around
@@ -156,7 +211,7 @@ pub use config::{ChangeConflicts, Config, ConfigErrors, PeerChange, PeerConflict
 pub use datagram::{Datagram, Fragmenting, Loss, TrafficClass, Travel, Undelivered};
 pub use ecn::Ecn;
 pub use egress::Transmit;
-pub use engine::Engine;
+pub use engine::{Engine, Flow};
 pub use errors::Errors;
 pub use event::{Event, Observer};
 pub use flow::{Abort, FlowMeta, NoFlow, OpenError, Protocol, Refusal, Target};

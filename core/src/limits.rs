@@ -201,7 +201,7 @@ pub struct Limits {
     /// What one peer may have of each of the above, and of what others leave of `memory`.
     pub per_peer: Share,
     /// Bytes for what waits in TCP flows: the pages of rings that were touched and not
-    /// [given back](crate::Engine::lend_idle_rings) yet. An eighth, and at most 4 MiB, is for
+    /// [given back](crate::Flow::lend_idle_rings) yet. An eighth, and at most 4 MiB, is for
     /// fragments.
     pub memory: usize,
 }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{self, Duration};
 
 use slipwire_core::config::{Interface, Parts, Peer};
-use slipwire_core::{Config, Engine, Instant, PrivateKey, PublicKey};
+use slipwire_core::{Config, Engine, Instant, PrivateKey, PublicKey, TrafficClass};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -113,13 +113,14 @@ fn ask(own: u8, server: u8, endpoint: SocketAddr, to: &str) -> String {
     tunnel.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let to = to.parse().unwrap();
     let flow = engine.open_udp(to, now()).unwrap();
-    engine.send_datagram(flow, to, b"who am I?", now()).unwrap();
+    engine.flow(flow).unwrap().send_datagram(to, TrafficClass::DEFAULT, b"who am I?", now());
     let mut buffer = [0; 65_536];
     while start.elapsed() < PATIENCE {
         while engine.poll_action().is_some() {}
         if let Some(datagram) = engine.poll_datagram() {
             return String::from_utf8(datagram.payload.to_vec()).unwrap();
         }
+        engine.service(now());
         while let Some(train) = engine.poll_transmit() {
             let len = train.segment_size;
             tunnel.send_to(&train.contents[..len], train.destination).unwrap();

@@ -46,7 +46,7 @@ impl Connection {
         syn.options = WINDOW_SCALE_7.to_vec();
         world.send(peer, &syn.bytes());
         let Some(Action::Open(flow)) = world.actions.pop() else { panic!("no offer") };
-        world.engine.handle_opened(flow, world.now);
+        world.engine.flow(flow).unwrap().opened(None, world.now);
         world.drain();
         let answer = segments(world, peer).pop().unwrap();
         assert_eq!(answer.flags, SYN | ACK);
@@ -72,10 +72,13 @@ fn segments(world: &mut World, peer: usize) -> Vec<Segment> {
 
 fn read(world: &mut World, flow: FlowId) -> usize {
     let mut all = 0;
-    while let Ok(len) = world.engine.receive(flow, |bytes| (bytes.len(), bytes.len()), world.now) {
+    let Ok(mut flow) = world.engine.flow(flow) else { return 0 };
+    loop {
+        let len = flow.received().len();
         if len == 0 {
             break;
         }
+        flow.consume(len, world.now);
         all += len;
     }
     world.drain();
@@ -149,7 +152,7 @@ fn mappings_of_others_do_not_keep_a_peer_from_reclaiming_its_own() {
     }
     // One goes, so that the table is not full, but the peer's share is.
     let Some(Action::Open(first)) = world.actions.first().copied() else { panic!("no offer") };
-    world.engine.handle_aborted(first, world.now);
+    world.engine.flow(first).unwrap().abort(world.now);
     world.actions.clear();
     world.send(0, &udp(inner(0, false, 5000), socket(HOST), b""));
     assert!(
@@ -207,7 +210,7 @@ fn ended_unread() -> (World, Connection) {
     let mut connection = Connection::open(&mut world, 0);
     world.send(0, &connection.segment(ACK | FIN, b"never read").bytes());
     connection.sequence += 11;
-    world.engine.handle_shutdown(connection.flow, world.now);
+    world.engine.flow(connection.flow).unwrap().shut_down(world.now);
     world.pass(Duration::from_secs(1));
     (world, connection)
 }
@@ -262,7 +265,7 @@ fn a_stale_connection_at_the_far_end_does_not_confuse_a_new_one() {
     world.send(0, &reply.bytes());
     assert!(world.actions.contains(&Action::Established(flow)));
     world.received(0);
-    world.engine.handle_aborted(flow, world.now);
+    world.engine.flow(flow).unwrap().abort(world.now);
     world.drain();
     let reset = segments(&mut world, 0).pop().unwrap();
     assert_eq!(reset.sequence, syn.end(), "a reset that the far end takes");
@@ -275,9 +278,9 @@ fn an_acknowledgement_of_what_was_never_sent_takes_nothing_from_the_stream() {
     let mut closed_window = connection.segment(ACK, &[]);
     closed_window.window = 0;
     world.send(0, &closed_window.bytes());
-    let filled = world.engine.send(connection.flow, |room| (1_000.min(room.len()), ()), world.now);
-    filled.unwrap();
-    world.engine.handle_shutdown(connection.flow, world.now);
+    let mut flow = world.engine.flow(connection.flow).unwrap();
+    assert_eq!(flow.send(&[0; 1_000], world.now), 1_000);
+    flow.shut_down(world.now);
     world.drain();
     world.received(0);
     let mut early = connection.segment(ACK, &[]);
@@ -306,7 +309,7 @@ fn a_peer_hears_of_an_offer_that_the_embedder_gave_up() {
     let syn = Segment { flags: SYN, ..Segment::new(inner(0, false, 4000), socket(HOST)) };
     world.send(0, &syn.bytes());
     let Some(Action::Open(flow)) = world.actions.pop() else { panic!("no offer") };
-    world.engine.handle_aborted(flow, world.now);
+    world.engine.flow(flow).unwrap().abort(world.now);
     world.drain();
     assert!(segments(&mut world, 0).iter().any(|segment| segment.has(RST)));
 }
@@ -316,8 +319,13 @@ fn a_count_beyond_what_was_lent_is_no_panic() {
     let mut world = World::new(1, |_| {});
     let connection = Connection::open(&mut world, 0);
     world.send(0, &connection.segment(ACK, b"data").bytes());
-    let _ = world.engine.receive(connection.flow, |bytes| (bytes.len() + 1, ()), world.now);
-    let _ = world.engine.send(connection.flow, |room| (room.len() + 1, ()), world.now);
+    let mut flow = world.engine.flow(connection.flow).unwrap();
+    let len = flow.received().len();
+    flow.consume(len + 1, world.now);
+    flow.consume(1, world.now);
+    let len = flow.send_room(world.now).len();
+    flow.commit(len + 1, world.now);
+    flow.commit(usize::MAX, world.now);
     world.drain();
 }
 
@@ -332,16 +340,19 @@ fn buffered_bytes_of_all_flows_are_bounded() {
         syn.options = WINDOW_SCALE_7.to_vec();
         world.send(0, &syn.bytes());
         let Some(Action::Open(flow)) = world.actions.pop() else { continue };
-        world.engine.handle_opened(flow, world.now);
+        world.engine.flow(flow).unwrap().opened(None, world.now);
         world.drain();
         let Some(answer) = segments(&mut world, 0).pop() else { continue };
         let mut data = Segment { sequence: 1, flags: ACK, ..Segment::new(near, far) };
         data.acknowledgement = answer.end();
         world.send(0, &data.bytes());
-        while let Ok(len) = world.engine.send(flow, |room| (room.len(), room.len()), world.now) {
+        let mut flow = world.engine.flow(flow).unwrap();
+        loop {
+            let len = flow.send_room(world.now).len();
             if len == 0 {
                 break;
             }
+            flow.commit(len, world.now);
             buffered += len;
         }
     }

@@ -19,7 +19,7 @@ mod world;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use slipwire_core::{Abort, Action, Counter, Refusal};
+use slipwire_core::{Abort, Action, Counter, NoFlow, Refusal, TrafficClass};
 use world::{CLIENT_ADDRESS, End, GATEWAY_ADDRESS, SERVER, World, pattern, read, socket, write};
 
 /// Sends `len` bytes from the client's side to the gateway's, half-closing, while the far reader
@@ -41,7 +41,7 @@ fn transfer_both_ways(world: &mut World, len: usize) {
             if sent < len {
                 sent += write(from, flow, &expected[sent..], now);
                 if sent == len {
-                    from.engine.handle_shutdown(flow, now);
+                    from.engine.flow(flow).unwrap().shut_down(now);
                 }
             }
             got.extend(read(to, other, now));
@@ -100,7 +100,7 @@ fn no_datagram_exceeds_a_path_that_was_measured() {
     // 1303 bytes for packets, which padding to a multiple of 16 would exceed.
     world.gateway.engine.handle_path_mtu(address, 1363, world.now);
     world.longest = 1363 - 28;
-    world.gateway.engine.handle_opened(far, world.now);
+    world.gateway.engine.flow(far).unwrap().opened(None, world.now);
     world.run(Duration::from_secs(1));
     let expected = pattern(100_000);
     assert_eq!(write(&mut world.gateway, far, &expected, world.now), expected.len());
@@ -139,7 +139,7 @@ fn nothing_is_lost_with_every_tenth_datagram_lost() {
         }
         assert!(world.step(patience), "the SYN arrived in the end");
     };
-    world.gateway.engine.handle_opened(far, world.now);
+    world.gateway.engine.flow(far).unwrap().opened(None, world.now);
     let expected = pattern(200_000);
     let started_at = world.now;
     let (mut sent, mut got) = (0, Vec::new());
@@ -167,7 +167,7 @@ fn a_refusal_at_the_far_host_reaches_the_local_client() {
     ] {
         let mut world = World::new();
         let (near, far) = world.open();
-        world.gateway.engine.handle_refused(far, refusal, world.now);
+        world.gateway.engine.flow(far).unwrap().refused(refusal, world.now);
         world.run(Duration::from_millis(100));
         assert_eq!(world.client.actions, [Action::Aborted(near, abort)], "{refusal:?}");
     }
@@ -180,9 +180,9 @@ fn a_reset_at_either_end_is_a_reset_at_the_other() {
         let (near, far) = world.open_and_accept();
         let now = world.now;
         if at_client {
-            world.client.engine.handle_aborted(near, now);
+            world.client.engine.flow(near).unwrap().abort(now);
         } else {
-            world.gateway.engine.handle_aborted(far, now);
+            world.gateway.engine.flow(far).unwrap().abort(now);
         }
         world.run(Duration::from_millis(100));
         let (actions, flow) =
@@ -224,17 +224,27 @@ fn datagrams_pass_both_ways() {
     let near = world.client.engine.open_udp(socket(SERVER), world.now).unwrap();
     let any = socket("127.0.0.1:9");
     for payload in [&b"one"[..], &[7; 1392], b""] {
-        world.client.engine.send_datagram(near, any, payload, world.now).unwrap();
+        world.client.engine.flow(near).unwrap().send_datagram(
+            any,
+            TrafficClass::DEFAULT,
+            payload,
+            world.now,
+        );
     }
     world.run(Duration::from_secs(1));
     let Some(Action::Open(far)) = world.gateway.actions.first().copied() else {
         panic!("{:?}", world.gateway.actions)
     };
-    world.gateway.engine.handle_opened(far, world.now);
+    world.gateway.engine.flow(far).unwrap().opened(None, world.now);
     let payloads: Vec<_> =
         world.gateway.datagrams.iter().map(|(_, _, bytes)| bytes.len()).collect();
     assert_eq!(payloads, [3, 1392, 0]);
-    world.gateway.engine.send_datagram(far, socket(SERVER), b"answer", world.now).unwrap();
+    world.gateway.engine.flow(far).unwrap().send_datagram(
+        socket(SERVER),
+        TrafficClass::DEFAULT,
+        b"answer",
+        world.now,
+    );
     world.run(Duration::from_secs(1));
     assert_eq!(world.client.datagrams, [(near, socket(SERVER), b"answer".to_vec())]);
 }
@@ -244,14 +254,12 @@ fn a_stale_id_is_harmless() {
     let mut world = World::new();
     let (near, far) = world.open_and_accept();
     let now = world.now;
-    world.client.engine.handle_aborted(near, now);
+    world.client.engine.flow(near).unwrap().abort(now);
     world.run(Duration::from_millis(100));
     let again = world.client.engine.open_tcp(socket(SERVER), world.now).unwrap();
     assert_ne!(again, near);
-    assert!(world.client.engine.send(near, |room| (0, room.len()), now).is_err());
-    assert!(world.gateway.engine.receive(far, |bytes| (0, bytes.len()), now).is_err());
-    world.client.engine.handle_aborted(near, now);
-    world.client.engine.handle_shutdown(near, now);
+    assert_eq!(world.client.engine.flow(near).map(|flow| flow.id()), Err(NoFlow));
+    assert_eq!(world.gateway.engine.flow(far).map(|flow| flow.id()), Err(NoFlow));
     assert!(world.client.engine.meta(again).is_some());
 }
 

@@ -27,7 +27,7 @@ use crate::resolve::Resolver;
 use crate::settings::{Forward, Settings};
 use crate::tape_files::Recording;
 use crate::token::Origin;
-use crate::wireguard::{Offloads, Received, WireGuardSockets};
+use crate::wireguard::{Offloads, Received, TRAINS_PER_TURN, WireGuardSockets};
 use crate::{clock, socket_options};
 
 /// Events taken in at once; those that do not fit come with the next turn.
@@ -345,13 +345,11 @@ impl Driver {
 
     /// Takes out what waits in core already.
     fn make_room(&mut self, now: Instant) {
-        while self.engine.has_action()
-            && let Some(action) = self.engine.poll_action()
-        {
+        while let Some(action) = self.engine.poll_action() {
             self.act(action, now);
         }
         self.send_datagrams(now);
-        self.wireguard.flush_waiting(&mut self.engine, now);
+        self.wireguard.transmit(&mut self.engine, now);
     }
 
     /// Gives flows their turns, in order, within a budget. What is left has its turn next time.
@@ -373,7 +371,7 @@ impl Driver {
             let moved = self.host.work(key, &mut self.engine, now);
             budget = budget.saturating_sub(moved.max(TURN_COST));
             if needs_room {
-                self.wireguard.flush(&mut self.engine, now);
+                self.transmit(now);
             }
         }
     }
@@ -390,7 +388,7 @@ impl Driver {
                     if forward.is_ready() && !self.wireguard.is_blocked() =>
                 {
                     self.host.take_datagrams(index, &mut self.engine, now);
-                    self.wireguard.flush(&mut self.engine, now);
+                    self.transmit(now);
                 }
                 Some(Listener::Udp(_)) | None => {}
             }
@@ -401,7 +399,7 @@ impl Driver {
     fn drain(&mut self, now: Instant) {
         for _ in 0..ROUNDS {
             let acted = self.carry_out(now);
-            let sent = self.wireguard.flush(&mut self.engine, now) > 0;
+            let sent = self.transmit(now);
             // While trains leave core goes on with its flows, and may have more to say.
             if !acted && !sent && !self.carry_out(now) {
                 self.is_undrained = false;
@@ -415,7 +413,7 @@ impl Driver {
     /// were any.
     fn carry_out(&mut self, now: Instant) -> bool {
         let mut acted = false;
-        while let Some(action) = self.engine.poll_action() {
+        while let Some(action) = self.next_action(now) {
             self.act(action, now);
             acted = true;
         }
@@ -424,30 +422,56 @@ impl Driver {
         acted
     }
 
+    /// The next action; if none waits flows have their turn first.
+    fn next_action(&mut self, now: Instant) -> Option<Action> {
+        self.engine.poll_action().or_else(|| {
+            self.engine.service(now);
+            self.engine.poll_action()
+        })
+    }
+
+    /// Sends trains, and has flows make more as soon as those have left, within a budget. Says
+    /// whether there were any.
+    fn transmit(&mut self, now: Instant) -> bool {
+        let mut sent = 0;
+        while sent < TRAINS_PER_TURN {
+            while self.engine.poll_transmit().is_none() && self.engine.service(now) {}
+            let trains = self.wireguard.transmit(&mut self.engine, now);
+            sent += trains;
+            if trains == 0 || self.wireguard.is_blocked() {
+                break;
+            }
+        }
+        sent > 0
+    }
+
     /// Sends datagrams to hosts. Says whether there were any.
     fn send_datagrams(&mut self, now: Instant) -> bool {
         let (mut acted, mut served) = (false, 0_usize);
-        while let Some((flow, remote)) = self.engine.next_datagram() {
-            let fate = self.host.fate(flow, remote, &self.engine);
-            let Some(datagram) = self.engine.poll_datagram() else { break };
-            match fate {
+        while let Some(datagram) = self.engine.poll_datagram() {
+            let flow = datagram.flow;
+            let fate = self.host.fate(flow, datagram.remote, &self.engine);
+            match &fate {
                 Fate::Sent => self.host.send_datagram(&datagram, now),
                 Fate::HeldBack(barrier) => self.host.hold_back(&datagram, barrier, now),
-                Fate::Served => {
-                    self.host.take(&datagram);
-                    self.host.deliver(flow, &mut self.engine, now);
-                    served += 1;
-                    if served % SERVED == 0 {
-                        self.wireguard.flush_waiting(&mut self.engine, now);
-                    }
+                Fate::Served => self.host.take(&datagram),
+            }
+            self.engine.delivered(flow);
+            acted = true;
+            if let Fate::Served = fate {
+                self.host.deliver(flow, &mut self.engine, now);
+                served += 1;
+                if served % SERVED == 0 {
+                    self.wireguard.transmit(&mut self.engine, now);
                 }
             }
-            acted = true;
         }
         self.host.flush(now);
         while let Some((flow, undelivered)) = self.host.pop_undelivered() {
             // A flow that is over by now has nobody to tell.
-            let _ = self.engine.handle_undelivered(flow, undelivered, now);
+            if let Ok(mut flow) = self.engine.flow(flow) {
+                flow.undelivered(undelivered, now);
+            }
         }
         acted
     }
@@ -460,7 +484,8 @@ impl Driver {
             Action::Writable(flow) => self.host.writable(flow),
             Action::Idle(flow) => {
                 if let Some(give_back) = self.give_back
-                    && let Some(rings) = self.engine.lend_idle_rings(flow, now)
+                    && let Ok(flow) = self.engine.flow(flow)
+                    && let Some(rings) = flow.lend_idle_rings(now)
                 {
                     give_back(&rings);
                 }

@@ -156,7 +156,7 @@ mod tests {
 
     use slipwire_core::config::{Interface, Parts, Peer};
     use slipwire_core::tape::{Replay, Step};
-    use slipwire_core::{Config, PrivateKey};
+    use slipwire_core::{Config, PrivateKey, TrafficClass};
 
     use super::*;
 
@@ -187,19 +187,21 @@ mod tests {
         let mut recording = Recording::start(to, &mut engine, now).unwrap();
         let flow = engine.open_udp(target, now).unwrap();
         for _ in 0..500 {
-            engine.send_datagram(flow, target, &[9; 1000], now).unwrap();
+            let mut flow = engine.flow(flow).unwrap();
+            flow.send_datagram(target, TrafficClass::DEFAULT, &[9; 1000], now);
         }
         now += BEGIN_INTERVAL;
         recording.handle_timeout(&mut engine, now);
         assert!(!engine.is_recording(), "the flow is still open");
         assert!(!directory.path().join("a.tape.1").exists());
 
-        engine.handle_aborted(flow, now);
+        engine.flow(flow).unwrap().abort(now);
         recording.handle_timeout(&mut engine, now);
         assert!(engine.is_recording());
         assert!(inputs(&directory.path().join("a.tape.1")) > 100);
         let flow = engine.open_udp(target, now).unwrap();
-        engine.send_datagram(flow, target, b"hello", now).unwrap();
+        let mut flow = engine.flow(flow).unwrap();
+        flow.send_datagram(target, TrafficClass::DEFAULT, b"hello", now);
         recording.note(&engine, now);
         assert_eq!(recording.due(), Some(now + FLUSH_INTERVAL));
         assert_eq!(inputs(&file), 0, "it waits for more");

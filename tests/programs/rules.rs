@@ -2,7 +2,7 @@
 //! that it asks for, with 10 rules and with 10,000, side by side, for several shapes of lists.
 //!
 //! ```text
-//!   client engine  -- SYNs -->  gateway engine: handle_datagram, poll_action, handle_refused
+//!   client engine  -- SYNs -->  gateway engine: handle_datagram, poll_action, refused
 //!                  <-- RSTs --
 //! ```
 //!
@@ -184,17 +184,17 @@ impl Pair {
     fn settle(&mut self) -> Result<Duration> {
         let mut spent = Duration::ZERO;
         loop {
-            let asked = drain(&mut self.client);
+            let asked = drain(&mut self.client, self.now);
             let start = Clock::now();
             for datagram in &asked {
                 self.gateway.handle_datagram(source(CLIENT_ADDRESS)?, None, datagram, self.now);
                 while let Some(action) = self.gateway.poll_action() {
                     let Action::Open(flow) = action else { return Err(anyhow!("{action:?}")) };
-                    self.gateway.handle_refused(flow, Refusal::Refused, self.now);
+                    self.gateway.flow(flow)?.refused(Refusal::Refused, self.now);
                 }
             }
             spent += start.elapsed();
-            let answers = drain(&mut self.gateway);
+            let answers = drain(&mut self.gateway, self.now);
             if asked.is_empty() && answers.is_empty() {
                 return Ok(spent);
             }
@@ -230,15 +230,19 @@ fn engine(
 }
 
 /// The datagrams that an engine has to send. Its actions are done.
-fn drain(engine: &mut Engine) -> Vec<Vec<u8>> {
+fn drain(engine: &mut Engine, now: Instant) -> Vec<Vec<u8>> {
     let mut datagrams = Vec::new();
     loop {
         // Nothing but the ends of the client's flows.
         iter::from_fn(|| engine.poll_action()).for_each(drop);
-        let Some(train) = engine.poll_transmit() else { return datagrams };
-        datagrams.extend(train.contents.chunks(train.segment_size).map(<[u8]>::to_vec));
-        let sent = train.contents.len();
-        engine.transmitted(sent);
+        while let Some(train) = engine.poll_transmit() {
+            datagrams.extend(train.contents.chunks(train.segment_size).map(<[u8]>::to_vec));
+            let sent = train.contents.len();
+            engine.transmitted(sent);
+        }
+        if !engine.service(now) {
+            return datagrams;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 
-use slipwire_core::{Engine, FlowId, Instant};
+use slipwire_core::{Flow, Instant};
 
 /// The host leg of a flow.
 pub(crate) struct Client {
@@ -21,60 +21,41 @@ impl Client {
     }
 
     /// Reads the client straight into the flow's send ring.
-    pub(crate) fn read(
-        &mut self,
-        flow: FlowId,
-        engine: &mut Engine,
-        now: Instant,
-    ) -> io::Result<()> {
-        self.reads = true;
-        while self.reads {
-            let fill = |room: &mut [u8]| match room {
-                [] => (0, Ok(None)),
-                room => match self.socket.read(room) {
-                    Ok(len) => (len, Ok(Some(len))),
-                    Err(error) => (0, Err(error)),
-                },
-            };
-            match engine.send(flow, fill, now) {
-                Ok(Ok(Some(0))) => {
+    pub(crate) fn read(&mut self, flow: &mut Flow<'_>, now: Instant) -> io::Result<()> {
+        loop {
+            let room = flow.send_room(now);
+            // If the ring is full the engine says when there is room.
+            self.reads = !room.is_empty();
+            if room.is_empty() {
+                return Ok(());
+            }
+            match self.socket.read(room) {
+                Ok(0) => {
                     self.reads = false;
-                    engine.handle_shutdown(flow, now);
+                    flow.shut_down(now);
+                    return Ok(());
                 }
-                Ok(Ok(Some(_))) => {}
-                // The ring is full: the engine says when there is room.
-                Ok(Ok(None)) | Err(_) => self.reads = false,
-                Ok(Err(error)) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Ok(Err(error)) => return Err(error),
+                Ok(len) => flow.commit(len, now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
 
     /// Writes the flow's receive ring straight to the client.
-    pub(crate) fn write(
-        &mut self,
-        flow: FlowId,
-        engine: &mut Engine,
-        now: Instant,
-    ) -> io::Result<()> {
-        self.writes = true;
-        while self.writes {
-            let take = |bytes: &[u8]| match bytes {
-                [] => (0, Ok(0)),
-                bytes => match self.socket.write(bytes) {
-                    Ok(len) => (len, Ok(len)),
-                    Err(error) => (0, Err(error)),
-                },
-            };
-            match engine.receive(flow, take, now) {
-                // The ring is empty: the engine says when there is more.
-                Ok(Ok(0)) | Err(_) => self.writes = false,
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Ok(Err(error)) => return Err(error),
+    pub(crate) fn write(&mut self, flow: &mut Flow<'_>, now: Instant) -> io::Result<()> {
+        loop {
+            let bytes = flow.received();
+            // If the ring is empty the engine says when there is more.
+            self.writes = !bytes.is_empty();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            match self.socket.write(bytes) {
+                Ok(len) => flow.consume(len, now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
 }

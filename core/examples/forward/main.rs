@@ -17,7 +17,7 @@ use client::Client;
 use options::{HELP, Options};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::set_socket_linger;
-use slipwire_core::{Action, Engine, FlowId, Instant, Refusal};
+use slipwire_core::{Action, Engine, Flow, FlowId, Instant, Refusal};
 use support::{Clock, Outcome, seed};
 
 /// Connections at once, fewer than a process may have descriptors.
@@ -49,8 +49,8 @@ impl Forward {
             for (flow, events) in ready {
                 self.work(flow, events, now);
             }
-            // 7. Go on with 4 as long as that brings about anything, then with 2.
-            while self.act(now) | self.transmit() {}
+            // 7. Give flows their turns, and go on with 4 as long as there is anything, then with 2.
+            while self.act(now) | self.transmit() | self.engine.service(now) {}
         }
     }
 
@@ -118,11 +118,12 @@ impl Forward {
         &mut self,
         flow: FlowId,
         now: Instant,
-        act: impl FnOnce(&mut Client, FlowId, &mut Engine, Instant) -> io::Result<()>,
+        act: impl FnOnce(&mut Client, &mut Flow<'_>, Instant) -> io::Result<()>,
     ) {
         let Some(client) = self.clients.get_mut(&flow) else { return };
-        if act(client, flow, &mut self.engine, now).is_err() {
-            self.engine.handle_aborted(flow, now);
+        let Ok(mut handle) = self.engine.flow(flow) else { return };
+        if act(client, &mut handle, now).is_err() {
+            handle.abort(now);
             self.clients.remove(&flow);
         }
     }
@@ -139,7 +140,7 @@ impl Forward {
                 }
                 Action::Readable(flow) => self.with(flow, now, Client::write),
                 Action::Shutdown(flow) => {
-                    self.with(flow, now, |client, _, _, _| client.socket.shutdown(Shutdown::Write));
+                    self.with(flow, now, |client, _, _| client.socket.shutdown(Shutdown::Write));
                 }
                 Action::Closed(flow) => drop(self.clients.remove(&flow)),
                 Action::Aborted(flow, _) => {
@@ -150,14 +151,15 @@ impl Forward {
                 }
                 // Peers reach nothing through this end, and no endpoint is a name.
                 Action::Open(flow) => {
-                    self.engine.handle_refused(flow, Refusal::Prohibited, now);
+                    if let Ok(flow) = self.engine.flow(flow) {
+                        flow.refused(Refusal::Prohibited, now);
+                    }
                 }
                 Action::Idle(_) => {}
                 Action::Resolve(peer) => self.engine.handle_resolved(peer, &[], now),
             }
         }
-        // 5. Drain the datagrams, of which there are none without a UDP flow.
-        while self.engine.poll_datagram().is_some() {}
+        // 5. There are no datagrams without a UDP flow.
         acted
     }
 

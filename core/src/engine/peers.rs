@@ -2,10 +2,10 @@
 
 use crate::config::peer_change::seen_after;
 use crate::config::{ChangeConflicts, PeerChange, PeerConflicts};
-use crate::engine::{Engine, split};
+use crate::engine::Engine;
 use crate::errors::Errors;
 use crate::id::PeerId;
-use crate::tape::Input;
+use crate::stack::input::Input;
 use crate::time::Instant;
 
 /// Changes of peers.
@@ -43,9 +43,7 @@ impl Engine {
         let Self { tunnel, egress, monitor, now, .. } = self;
         tunnel.change_peers(changes, egress, monitor, *now);
         if changes.iter().any(|(_, change)| change.is_seen()) {
-            self.note(|| Input::PeersChanged(seen));
-            let (stack, mut wire) = split!(self);
-            stack.handle_peers_changed(&mut wire);
+            self.hand_in(Input::PeersChanged(seen));
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
-//! Tapes: when they begin and end, and what is written at once.
+//! Tapes: when they begin and end.
 
 use crate::engine::{Engine, next_seed};
 use crate::stack::Stack;
+use crate::stack::input::Input;
 use crate::stats::Counter;
-use crate::tape::{Head, Input, Recorder, StartTapeError, TapeSink};
+use crate::tape::{Head, Recorder, StartTapeError, TapeSink};
 use crate::time::Instant;
 
 /// Recording.
@@ -40,7 +41,7 @@ impl Engine {
         self.tape = Some(Box::new(recorder));
         // It has to know that they have changed: what others have ended is not to go on.
         if let Some(rules) = changed_rules {
-            self.replace_rules(rules);
+            self.hand_in(Input::Rules(rules));
         }
         Ok(())
     }
@@ -70,13 +71,6 @@ impl Engine {
                 self.tape = None;
                 self.monitor.count(Counter::TapeEnded);
             }
-        }
-    }
-
-    /// Writes down what happens, if anybody does.
-    pub(super) fn note<'a>(&mut self, input: impl FnOnce() -> Input<'a>) {
-        if let Some(tape) = &mut self.tape {
-            tape.input(input(), self.now);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::routing::Route;
 use crate::stack::outlet::Outlet;
 use crate::stats::Counter;
 use crate::tap::{Direction, Tap};
-use crate::tape::{Output, Recorder};
+use crate::tape::Recorder;
 use crate::time::Instant;
 use crate::tunnel::Tunnel;
 
@@ -26,19 +26,12 @@ pub(super) struct Wire<'a> {
 }
 
 impl Wire<'_> {
-    /// Writes down what the stack said, if anybody does.
-    pub(super) fn note_output<'o>(&mut self, output: impl FnOnce() -> Output<'o>) {
-        if let Some(tape) = &mut self.tape {
-            tape.output(output());
-        }
-    }
-
-    /// Lets the tap hear a packet.
-    pub(super) fn tap(&mut self, peer: PeerId, direction: Direction, packet: &[u8]) {
+    /// Lets the tap hear a packet to a peer.
+    fn tap(&mut self, peer: PeerId, packet: &[u8]) {
         if let Some(tap) = &mut self.tap
             && let Some(identity) = self.tunnel.identity(peer)
         {
-            tap.packet(peer, identity, direction, packet, self.now);
+            tap.packet(peer, identity, Direction::Out, packet, self.now);
         }
     }
 }
@@ -54,7 +47,7 @@ impl Outlet for Wire<'_> {
 
     fn send(&mut self, peer: PeerId, buffer: &mut [u8], len: usize) {
         let packet = &buffer[..len.min(buffer.len())];
-        self.tap(peer, Direction::Out, packet);
+        self.tap(peer, packet);
         if let Some(tape) = &mut self.tape {
             tape.packet(peer, packet);
         }

@@ -6,7 +6,7 @@ use rand_chacha::rand_core::RngCore;
 
 use crate::config::RefusedAnswer;
 use crate::datagram::TrafficClass;
-use crate::flow::{FlowMeta, NoFlow, OpenError, Protocol, Refusal, Target};
+use crate::flow::{FlowMeta, OpenError, Protocol, Refusal, Target};
 use crate::id::{FlowId, PeerId};
 use crate::limits::PACKET_LEN_MAX;
 use crate::outcome::FlowOutcome;
@@ -28,7 +28,16 @@ const PORT_TRIES_MAX: usize = 128;
 
 impl Stack {
     /// The embedder has a host leg for an offered flow.
-    pub(crate) fn handle_opened(&mut self, id: FlowId, outlet: &mut dyn Outlet, now: Instant) {
+    pub(super) fn handle_opened(
+        &mut self,
+        id: FlowId,
+        port: Option<u16>,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) {
+        if let Some(port) = port {
+            self.handle_bound(id, port);
+        }
         let Some(key) = self.flows.get(id).map(|flow| flow.key) else { return };
         let mtu = self.packet_max(key.peer, Version::of(key.inner.ip()), outlet);
         let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut());
@@ -50,7 +59,7 @@ impl Stack {
     }
 
     /// The embedder has none.
-    pub(crate) fn handle_refused(
+    pub(super) fn handle_refused(
         &mut self,
         id: FlowId,
         refusal: Refusal,
@@ -120,7 +129,7 @@ impl Stack {
     }
 
     /// Opens a connection into the tunnel.
-    pub(crate) fn open_tcp(
+    pub(super) fn open_tcp(
         &mut self,
         target: SocketAddr,
         outlet: &mut dyn Outlet,
@@ -139,7 +148,7 @@ impl Stack {
     }
 
     /// Opens a UDP mapping into the tunnel.
-    pub(crate) fn open_udp(
+    pub(super) fn open_udp(
         &mut self,
         target: SocketAddr,
         outlet: &mut dyn Outlet,
@@ -185,47 +194,91 @@ impl Stack {
         Err(OpenError::Limit)
     }
 
-    /// Lends the send ring of a TCP flow.
-    pub(crate) fn send<R>(
-        &mut self,
-        id: FlowId,
-        fill: impl FnOnce(&mut [u8]) -> (usize, R),
-        now: Instant,
-    ) -> Result<R, NoFlow> {
-        let flow = self.flows.get_mut(id).ok_or(NoFlow)?;
+    /// The room that a TCP flow has for bytes of the host, at least the part of it that is in one
+    /// piece. It is empty before the handshake is complete; `None` if there is no such flow or its
+    /// host leg ended.
+    pub(crate) fn send_room(&mut self, id: FlowId) -> Option<&mut [u8]> {
+        let flow = self.flows.get_mut(id)?;
         let allowance = self.memory.allowance(flow.key.peer);
-        let tcp = flow.tcp_mut().ok_or(NoFlow)?;
-        let result = tcp.send(fill, allowance, now).ok_or(NoFlow)?;
-        self.account(id);
-        self.make_ready(id);
-        Ok(result)
+        flow.tcp_mut()?.room(allowance)
     }
 
-    /// Lends the receive ring of a TCP flow.
-    pub(crate) fn receive<R>(
-        &mut self,
-        id: FlowId,
-        take: impl FnOnce(&[u8]) -> (usize, R),
-        now: Instant,
-    ) -> Result<R, NoFlow> {
-        let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()).ok_or(NoFlow)?;
-        let result = tcp.receive(take, now).ok_or(NoFlow)?;
-        self.account(id);
-        self.make_ready(id);
-        Ok(result)
+    /// Takes bytes of the host, and says how many.
+    pub(super) fn send(&mut self, id: FlowId, bytes: &[u8], now: Instant) -> usize {
+        let mut sent = 0;
+        while let Some(room) = self.send_room(id) {
+            if room.is_empty() {
+                self.handle_full(id);
+                break;
+            }
+            let len = room.len().min(bytes.len() - sent);
+            room[..len].copy_from_slice(&bytes[sent..sent + len]);
+            self.commit(id, len, now);
+            sent += len;
+            if sent == bytes.len() {
+                break;
+            }
+        }
+        sent
     }
 
-    /// Where the rings of a TCP flow are, if nothing in them is needed: their pages count as given
-    /// back.
-    pub(crate) fn give_back_rings(&mut self, id: FlowId) -> Option<Addresses> {
-        let connection = self.flows.get_mut(id)?.tcp_mut()?.connection_mut()?;
-        let addresses = connection.give_back_rings()?;
-        self.account(id);
-        Some(addresses)
+    /// The host waits for room.
+    fn handle_full(&mut self, id: FlowId) {
+        if let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()) {
+            tcp.handle_full();
+            self.make_ready(id);
+        }
+    }
+
+    /// The host has filled the first `len` bytes of the room.
+    pub(super) fn handle_sent(&mut self, id: FlowId, len: usize, now: Instant) {
+        let room = self.send_room(id).map_or(0, |room| room.len());
+        self.commit(id, len.min(room), now);
+    }
+
+    fn commit(&mut self, id: FlowId, len: usize, now: Instant) {
+        if let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()) {
+            tcp.commit(len, now);
+            self.account(id);
+            self.make_ready(id);
+        }
+    }
+
+    /// What a TCP flow has received, at least the part of it that is in one piece; nothing if there
+    /// is no such flow.
+    pub(crate) fn received(&mut self, id: FlowId) -> &[u8] {
+        let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut());
+        tcp.map_or(&[], TcpFlow::received)
+    }
+
+    /// The host has taken the first `len` bytes of that.
+    pub(super) fn handle_taken(&mut self, id: FlowId, len: usize, now: Instant) {
+        if let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()) {
+            tcp.consume(len, now);
+            self.account(id);
+            self.make_ready(id);
+        }
+    }
+
+    /// Where the rings of a TCP flow are.
+    pub(crate) fn ring_addresses(&self, id: FlowId) -> Option<Addresses> {
+        Some(self.flows.get(id)?.tcp()?.connection()?.ring_addresses())
+    }
+
+    /// The pages of a TCP flow's rings are given back, if nothing in them is needed. Says whether
+    /// they are.
+    pub(super) fn give_back_rings(&mut self, id: FlowId) -> bool {
+        let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut());
+        let connection = tcp.and_then(TcpFlow::connection_mut);
+        let are_given_back = connection.is_some_and(Connection::give_back_rings);
+        if are_given_back {
+            self.account(id);
+        }
+        are_given_back
     }
 
     /// The host leg of a TCP flow ended in good order.
-    pub(crate) fn handle_shutdown(&mut self, id: FlowId) {
+    pub(super) fn handle_shutdown(&mut self, id: FlowId) {
         if let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()) {
             tcp.handle_host_ended();
             self.make_ready(id);
@@ -233,13 +286,13 @@ impl Stack {
     }
 
     /// The host leg of a flow failed.
-    pub(crate) fn handle_aborted(&mut self, id: FlowId, outlet: &mut dyn Outlet) {
+    pub(super) fn handle_aborted(&mut self, id: FlowId, outlet: &mut dyn Outlet) {
         self.send_reset(id, outlet);
         self.remove(id, FlowOutcome::HostReset, outlet);
     }
 
     /// Sends one datagram of a mapping into the tunnel.
-    pub(crate) fn send_marked_datagram(
+    pub(super) fn send_datagram(
         &mut self,
         id: FlowId,
         remote: SocketAddr,
@@ -247,13 +300,12 @@ impl Stack {
         payload: &[u8],
         outlet: &mut dyn Outlet,
         now: Instant,
-    ) -> Result<(), NoFlow> {
-        let flow = self.flows.get_mut(id).ok_or(NoFlow)?;
+    ) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
         let key = flow.key;
-        let mapping = flow.mapping_mut().ok_or(NoFlow)?;
+        let Some(mapping) = flow.mapping_mut() else { return };
         if !mapping.handle_inbound(remote, now) {
-            outlet.count(key.peer, Counter::DropFiltered);
-            return Ok(());
+            return outlet.count(key.peer, Counter::DropFiltered);
         }
         let (source, path_mtu) = (key.outer.unwrap_or(remote), mapping.path_mtu());
         let written = if key.protocol == Protocol::Icmp {
@@ -263,10 +315,7 @@ impl Stack {
                     let body = &payload[HEADER_LEN..];
                     write_icmp(&mut self.scratch, source.ip(), key.inner.ip(), &head, body)
                 }
-                None => {
-                    outlet.count(key.peer, Counter::DropProtocol);
-                    return Ok(());
-                }
+                None => return outlet.count(key.peer, Counter::DropProtocol),
             }
         } else {
             write_udp(&mut self.scratch, source, key.inner, payload)
@@ -280,7 +329,6 @@ impl Stack {
             }
             Some(_) | None => outlet.count(key.peer, Counter::DropTooBig),
         }
-        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@
 mod answer;
 mod coalescer;
 mod host_side;
+pub(crate) mod input;
 mod key;
 mod keyed_hash;
 mod limit;
@@ -32,7 +33,7 @@ mod tcp;
 mod tests;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rand_chacha::ChaCha20Rng;
@@ -61,7 +62,7 @@ use crate::stack::packet::icmp::Version;
 use crate::stack::packet::reassembly::Fragments;
 use crate::stack::ports::Ports;
 pub(crate) use crate::stack::setup::Setup;
-use crate::stack::table::{Flow, FlowKind, FlowTable};
+use crate::stack::table::{FlowEntry, FlowKind, FlowTable};
 use crate::stack::tcp::{FlowStage, NextTurn, SequenceNumbers, TcpFlow, TimeWaits};
 use crate::stats::Counter;
 use crate::time::Instant;
@@ -188,14 +189,14 @@ impl Stack {
     }
 
     /// Ends every flow, with resets where there is somebody to hear them.
-    pub(crate) fn shut_down(&mut self, outlet: &mut dyn Outlet) {
+    fn shut_down(&mut self, outlet: &mut dyn Outlet) {
         for id in self.flows.ids() {
             self.abort(id, Abort::ShutDown, outlet);
         }
     }
 
     /// Lets time pass: wakes the flows whose deadlines are due.
-    pub(crate) fn handle_timeout(&mut self, outlet: &mut dyn Outlet, now: Instant) {
+    fn handle_timeout(&mut self, outlet: &mut dyn Outlet, now: Instant) {
         self.fragments.handle_timeout(now);
         self.time_waits.handle_timeout(now);
         self.ports.handle_timeout(now);
@@ -277,14 +278,14 @@ impl Stack {
         }
     }
 
-    /// Whether [`pump`](Self::pump) has nothing to do.
+    /// Whether [`Input::Service`](input::Input::Service) would change nothing.
     pub(crate) fn is_idle(&self) -> bool {
         self.ready.is_empty() && self.blocked.is_empty() && self.memory.shed_at().is_none()
     }
 
     /// Services every flow that is ready, once. Says whether it is worth while to look at what came
     /// of it and to do so again: there is something new to tell, or a flow has more to send.
-    pub(crate) fn pump(&mut self, outlet: &mut dyn Outlet, now: Instant) -> bool {
+    fn service(&mut self, outlet: &mut dyn Outlet, now: Instant) -> bool {
         if self.is_idle() {
             return false;
         }
@@ -300,12 +301,12 @@ impl Stack {
         let (turns, told) = (self.ready.len(), self.actions.len());
         for _ in 0..turns {
             let Some(id) = self.ready.pop_front() else { break };
-            self.service(id, outlet, now);
+            self.service_flow(id, outlet, now);
         }
         self.actions.len() > told || !self.ready.is_empty()
     }
 
-    fn service(&mut self, id: FlowId, outlet: &mut dyn Outlet, now: Instant) {
+    fn service_flow(&mut self, id: FlowId, outlet: &mut dyn Outlet, now: Instant) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         flow.ready = false;
         let peer = flow.key.peer;
@@ -339,38 +340,32 @@ impl Stack {
         }
     }
 
-    pub(crate) fn has_action(&self) -> bool {
-        !self.actions.is_empty()
-    }
-
+    /// The next thing for the embedder to do, which leaves the queue.
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// The next datagram of a flow that still lives.
-    pub(crate) fn poll_datagram(&mut self) -> Option<Datagram<'_>> {
-        self.drop_orphans();
-        self.datagrams.rest();
-        let Self { flows, datagrams, .. } = self;
-        let datagram = datagrams.pop()?;
-        if let Some(mapping) = flows.get_mut(datagram.flow).and_then(Flow::mapping_mut) {
-            mapping.transfer.bytes_in += datagram.payload.len() as u64;
-        }
-        Some(datagram)
-    }
-
-    /// Whose that is, and where it goes.
-    pub(crate) fn next_datagram(&mut self) -> Option<(FlowId, SocketAddr)> {
-        self.drop_orphans();
-        self.datagrams.rest();
+    /// The next datagram for a host. It stays there.
+    pub(crate) fn poll_datagram(&self) -> Option<Datagram<'_>> {
         self.datagrams.front()
     }
 
-    /// Drops the datagrams at the front whose flow is over. Nothing may depend on when: that the
-    /// embedder looked at what is next is not on the tape.
+    /// The embedder has taken the next datagram.
+    pub(crate) fn pop_datagram(&mut self) {
+        let Self { flows, datagrams, .. } = self;
+        if let Some(next) = datagrams.front()
+            && let Some(mapping) = flows.get_mut(next.flow).and_then(FlowEntry::mapping_mut)
+        {
+            mapping.transfer.bytes_in += next.payload.len() as u64;
+        }
+        self.datagrams.pop();
+        self.drop_orphans();
+    }
+
+    /// Drops the datagrams at the front whose flow is over, so that the next one never is.
     fn drop_orphans(&mut self) {
-        while let Some((flow, _)) = self.datagrams.front()
-            && self.flows.get(flow).is_none()
+        while let Some(next) = self.datagrams.front()
+            && self.flows.get(next.flow).is_none()
         {
             self.datagrams.pop();
         }
@@ -394,6 +389,7 @@ impl Stack {
     fn remove(&mut self, id: FlowId, outcome: FlowOutcome, outlet: &mut dyn Outlet) {
         let Some(flow) = self.flows.remove(id) else { return };
         outlet.tell(Event::FlowEnded { flow: flow.state(id), outcome });
+        self.drop_orphans();
         self.tcp_timers.set(id.slot(), None);
         self.mapping_timers.set(id.slot(), None);
         self.claims.remove(id.slot());

@@ -81,7 +81,7 @@ impl Stack {
 
     /// The way to a peer's endpoint carries less than it did: its connections get along with that.
     /// It looks at every flow, which is why it is for news only.
-    pub(crate) fn handle_path_mtu(&mut self, peer: PeerId, outlet: &mut dyn Outlet, now: Instant) {
+    pub(super) fn handle_path_mtu(&mut self, peer: PeerId, outlet: &mut dyn Outlet, now: Instant) {
         for id in self.flows.ids() {
             let Some(key) = self.flows.get(id).map(|flow| flow.key) else { continue };
             if key.peer != peer {

@@ -14,26 +14,26 @@ use crate::stack::table::FlowKind;
 
 impl Stack {
     /// Replaces the rules.
-    pub(crate) fn set_rules(&mut self, rules: Vec<Rule>, outlet: &mut dyn Outlet) {
+    pub(super) fn set_rules(&mut self, rules: Vec<Rule>, outlet: &mut dyn Outlet) {
         self.policy.set_rules(rules);
         self.judge_conversations_again(outlet);
         self.judge_again(outlet);
     }
 
     /// Replaces the addresses of the host.
-    pub(crate) fn set_host_addresses(&mut self, addresses: Vec<IpAddr>, outlet: &mut dyn Outlet) {
+    pub(super) fn set_host_addresses(&mut self, addresses: Vec<IpAddr>, outlet: &mut dyn Outlet) {
         if self.policy.set_host_addresses(addresses) {
             self.judge_again(outlet);
         }
     }
 
     /// A peer has come: it may own addresses now that flows of others lead to.
-    pub(crate) fn handle_peer_added(&mut self, outlet: &mut dyn Outlet) {
+    pub(super) fn handle_peer_added(&mut self, outlet: &mut dyn Outlet) {
         self.recheck_owners(outlet);
     }
 
     /// Peers have changed: they may own other addresses now, and be called something else.
-    pub(crate) fn handle_peers_changed(&mut self, outlet: &mut dyn Outlet) {
+    pub(super) fn handle_peers_changed(&mut self, outlet: &mut dyn Outlet) {
         for id in self.flows.ids() {
             if let Some(flow) = self.flows.get_mut(id)
                 && let Some(identity) = outlet.identity(flow.key.peer)
@@ -45,7 +45,7 @@ impl Stack {
     }
 
     /// A peer is about to go. Connections that have ended are left to be forgotten in their time.
-    pub(crate) fn remove_peer(&mut self, peer: PeerId, outlet: &mut dyn Outlet) {
+    pub(super) fn remove_peer(&mut self, peer: PeerId, outlet: &mut dyn Outlet) {
         for id in self.flows.ids() {
             if self.flows.get(id).is_some_and(|flow| flow.key.peer == peer) {
                 self.abort(id, Abort::NoPeer, outlet);

@@ -23,7 +23,7 @@ use crate::time::Instant;
 
 /// One flow.
 #[derive(Debug)]
-pub(crate) struct Flow {
+pub(crate) struct FlowEntry {
     pub(crate) key: FlowKey,
     pub(crate) meta: FlowMeta,
     pub(crate) kind: FlowKind,
@@ -39,7 +39,7 @@ pub(crate) enum FlowKind {
     Mapping(Mapping),
 }
 
-impl Flow {
+impl FlowEntry {
     /// What it is where one of its peer's flows has to go.
     pub(crate) const fn sort(&self) -> Sort {
         let has_socket = has_socket(self.key.protocol, &self.meta.target);
@@ -123,7 +123,7 @@ const SLOTS_KEPT: usize = 256;
 /// Every flow of an engine.
 #[derive(Debug)]
 pub(crate) struct FlowTable {
-    slots: Slab<Flow>,
+    slots: Slab<FlowEntry>,
     generations: Vec<u32>,
     by_key: HashMap<FlowKey, usize, KeyedState>,
     /// What peers have of each bound.
@@ -162,11 +162,11 @@ impl FlowTable {
         self.by_key.get(key).map(|slot| self.id_of(*slot))
     }
 
-    pub(crate) fn get(&self, id: FlowId) -> Option<&Flow> {
+    pub(crate) fn get(&self, id: FlowId) -> Option<&FlowEntry> {
         self.is_current(id).then(|| self.slots.get(id.slot())).flatten()
     }
 
-    pub(crate) fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow> {
+    pub(crate) fn get_mut(&mut self, id: FlowId) -> Option<&mut FlowEntry> {
         if !self.is_current(id) {
             return None;
         }
@@ -208,7 +208,7 @@ impl FlowTable {
     }
 
     /// Adds a flow whose key is not in the table yet.
-    pub(crate) fn insert(&mut self, flow: Flow) -> FlowId {
+    pub(crate) fn insert(&mut self, flow: FlowEntry) -> FlowId {
         let key = flow.key;
         for bound in bounds(key.protocol, &flow.meta.target) {
             self.held[bound as usize].add(key.peer, 1);
@@ -222,7 +222,7 @@ impl FlowTable {
     }
 
     /// Takes a flow out; its id is stale from then on.
-    pub(crate) fn remove(&mut self, id: FlowId) -> Option<Flow> {
+    pub(crate) fn remove(&mut self, id: FlowId) -> Option<FlowEntry> {
         if !self.is_current(id) {
             return None;
         }

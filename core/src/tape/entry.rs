@@ -1,16 +1,15 @@
 //! What is on a tape.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
-use crate::datagram::{TrafficClass, Travel, Undelivered};
-use crate::flow::{OpenError, Refusal};
+use crate::datagram::Travel;
 use crate::id::{FlowId, PeerId};
 use crate::routing::Member;
-use crate::rules::Rule;
-use crate::stack::Setup;
+use crate::stack::input::{Input, Reply};
+use crate::stack::{Setup, Stack};
 use crate::time::Instant;
 
 /// Bytes of a packet that are kept beside its digest, so that people see what it was.
@@ -28,16 +27,12 @@ pub(crate) struct Head {
     pub(crate) members: Vec<Member>,
 }
 
-/// One thing on a tape.
+/// One thing on a tape. An input that is written is still somebody's: `I` is a reference then.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Entry<'a> {
+pub(crate) enum Entry<'a, I = Input<'a>> {
     /// Something happened, so many nanoseconds after the input before it.
-    Input {
-        after_ns: u64,
-        #[serde(borrow)]
-        input: Input<'a>,
-    },
-    /// The stack said something.
+    Input { after_ns: u64, input: I },
+    /// The stack said something, or somebody looked.
     #[serde(borrow)]
     Output(Output<'a>),
     /// The answer to whether there is room has changed with the `questions`-th question since it
@@ -47,69 +42,8 @@ pub(crate) enum Entry<'a> {
     PathMtu(u16),
 }
 
-/// What can happen to a stack.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Input<'a> {
-    /// A packet of a peer.
-    Packet {
-        peer: PeerId,
-        #[serde(with = "serde_bytes")]
-        bytes: &'a [u8],
-    },
-    Timeout,
-    /// Flows that are ready get their turn.
-    Pump,
-    PathMtu(PeerId),
-    HostAddresses(Vec<IpAddr>),
-    Rules(Vec<Rule>),
-    PeerAdded(Member),
-    /// Those that have another name or other addresses.
-    PeersChanged(Vec<Member>),
-    PeerRemoved(PeerId),
-    ShutDown,
-    Opened(FlowId),
-    Bound {
-        flow: FlowId,
-        port: u16,
-    },
-    Refused {
-        flow: FlowId,
-        refusal: Refusal,
-    },
-    OpenTcp(SocketAddr),
-    OpenUdp(SocketAddr),
-    /// Bytes of the host.
-    Send {
-        flow: FlowId,
-        #[serde(with = "serde_bytes")]
-        bytes: &'a [u8],
-    },
-    /// The host took so many bytes.
-    Receive {
-        flow: FlowId,
-        len: u32,
-    },
-    HostEnded(FlowId),
-    Aborted(FlowId),
-    /// A datagram of a host.
-    Datagram {
-        flow: FlowId,
-        remote: SocketAddr,
-        traffic_class: TrafficClass,
-        #[serde(with = "serde_bytes")]
-        payload: &'a [u8],
-    },
-    Undelivered {
-        flow: FlowId,
-        undelivered: Undelivered,
-    },
-    /// No more packets follow at once.
-    TrainEnd,
-    /// The pages of a flow's rings were given back.
-    RingsGivenBack(FlowId),
-}
-
-/// What a stack says. Bytes are told by their CRC-32.
+/// What a stack says, while an input is run or when it is looked at between two of them. Bytes are
+/// told by their CRC-32.
 #[derive(PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Output<'a> {
     /// A packet to a peer.
@@ -123,27 +57,18 @@ pub(crate) enum Output<'a> {
     },
     /// Something was counted, by its name.
     Count(&'a str),
-    Opened(Result<FlowId, OpenError>),
-    /// How much room a flow had for bytes of the host; `None` if there was no such flow.
-    Room(Option<u32>),
-    /// What the host could take from a flow, and what it took.
-    Lent(Option<Lent>),
-    /// Whether there was such a flow.
-    Known(bool),
+    /// It answered an input.
+    Reply(Reply),
     /// When it wants to be woken.
     Deadline(Option<Instant>),
     /// The next action, when it was asked for.
     Action(Option<Action>),
-    /// The next datagram for a host, when it was asked for.
+    /// The datagram that was taken off the queue, if there was one.
     Datagram(Option<TapedDatagram>),
-}
-
-/// Bytes of a flow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(crate) struct Lent {
-    pub(crate) len: u32,
-    /// Of those that were taken.
-    pub(crate) digest: u32,
+    /// How much room a flow has for bytes of the host, before some come; `None` if it takes none.
+    Room { flow: FlowId, room: Option<u32> },
+    /// How much a flow has received, before the host takes the first `taken` bytes of it.
+    Received { flow: FlowId, len: u32, taken: u32, digest: u32 },
 }
 
 /// A datagram for a host.
@@ -154,6 +79,8 @@ pub(crate) struct TapedDatagram {
     pub(crate) travel: Travel,
     pub(crate) len: u32,
     pub(crate) digest: u32,
+    /// No other waits behind it.
+    pub(crate) is_last: bool,
 }
 
 impl<'a> Output<'a> {
@@ -167,20 +94,35 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Bytes that were lent, of which the first `taken` were taken.
-    pub(crate) fn lent(lent: &[u8], taken: usize) -> Self {
-        let digest = crc32fast::hash(&lent[..taken.min(lent.len())]);
-        Self::Lent(Some(Lent { len: lent.len() as u32, digest }))
+    /// What was answered, unless there was nothing to say.
+    pub(crate) fn reply(reply: Reply) -> Option<Self> {
+        (reply != Reply::Done).then_some(Self::Reply(reply))
     }
 
-    /// A datagram for a host, if there is one.
-    pub(crate) fn datagram(datagram: Option<&crate::Datagram<'_>>) -> Self {
-        Self::Datagram(datagram.map(|datagram| TapedDatagram {
-            flow: datagram.flow,
-            remote: datagram.remote,
-            travel: datagram.travel,
-            len: datagram.payload.len() as u32,
-            digest: crc32fast::hash(datagram.payload),
-        }))
+    /// How much room a flow has.
+    pub(crate) fn room(stack: &mut Stack, flow: FlowId) -> Self {
+        Self::Room { flow, room: stack.send_room(flow).map(|room| room.len() as u32) }
+    }
+
+    /// What a flow has received, of which the host takes the first `taken` bytes.
+    pub(crate) fn received(stack: &mut Stack, flow: FlowId, taken: u32) -> Self {
+        let received = stack.received(flow);
+        let digest = crc32fast::hash(&received[..received.len().min(taken as usize)]);
+        Self::Received { flow, len: received.len() as u32, taken, digest }
+    }
+
+    /// Takes the next datagram off the queue.
+    pub(crate) fn take_datagram(stack: &mut Stack) -> Self {
+        let datagram = stack.poll_datagram().map(|next| TapedDatagram {
+            flow: next.flow,
+            remote: next.remote,
+            travel: next.travel,
+            len: next.payload.len() as u32,
+            digest: crc32fast::hash(next.payload),
+            is_last: false,
+        });
+        stack.pop_datagram();
+        let is_last = stack.poll_datagram().is_none();
+        Self::Datagram(datagram.map(|datagram| TapedDatagram { is_last, ..datagram }))
     }
 }

@@ -32,8 +32,8 @@
 //!
 //! The body of the first frame is a `Head` (`entry.rs`), that of each other one a sequence of whole
 //! `Entry`s, each encoded as [postcard](https://postcard.jamesmunns.com/wire-format)
-//! does it. An entry is an input, an output that followed from it, or what the stack learned from
-//! the tunnel while it was at it. A tape that ends within a frame, or has one whose checksum is
+//! does it. An entry is an input, an output that followed from it or was asked for behind it, or what
+//! the stack learned from the tunnel while it was at it. A tape that ends within a frame, or has one whose checksum is
 //! wrong, is good up to there.
 //!
 //! A tape holds the seed, the configuration without keys, and what peers said in plaintext.
@@ -50,7 +50,7 @@ mod text;
 use std::fmt;
 use std::ops::ControlFlow;
 
-pub(crate) use entry::{Head, Input, Output};
+pub(crate) use entry::{Head, Output};
 pub use frame::is_tape;
 pub(crate) use recorder::Recorder;
 pub use replay::{Difference, Replay, Step, TapeEnd};

@@ -5,9 +5,11 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::action::Action;
-use crate::id::{FlowId, PeerId};
+use crate::id::PeerId;
+use crate::stack::Stack;
+use crate::stack::input::{Input, Reply};
 use crate::stats::Counter;
-use crate::tape::entry::{Entry, Head, Input, Output};
+use crate::tape::entry::{Entry, Head, Output};
 use crate::tape::frame::{FRAME_HEAD_LEN, preamble, seal};
 use crate::tape::{StartTapeError, TapeSink};
 use crate::time::Instant;
@@ -25,9 +27,8 @@ pub(crate) struct Recorder {
     has_room: bool,
     /// Questions for room since the answer last changed.
     questions: u32,
-    /// Whether it is on the tape that there were no more actions, and no more datagrams.
+    /// Whether it is on the tape that there were no more actions.
     no_action: bool,
-    no_datagram: bool,
     /// The sink takes no more.
     is_over: bool,
 }
@@ -45,7 +46,6 @@ impl Recorder {
             has_room: true,
             questions: 0,
             no_action: true,
-            no_datagram: true,
             is_over: false,
         };
         recorder.clear();
@@ -92,7 +92,7 @@ impl Recorder {
         }
     }
 
-    fn write(&mut self, entry: &Entry<'_>) {
+    fn write(&mut self, entry: &Entry<'_, &Input<'_>>) {
         if self.is_over {
             return;
         }
@@ -102,8 +102,28 @@ impl Recorder {
         }
     }
 
-    /// Something happens.
-    pub(crate) fn input(&mut self, input: Input<'_>, now: Instant) {
+    /// Something is about to happen to `stack`.
+    pub(crate) fn input(&mut self, input: &Input<'_>, stack: &mut Stack, now: Instant) {
+        match *input {
+            Input::Sent { flow, len } => {
+                self.output(Output::room(stack, flow));
+                let room = stack.send_room(flow).unwrap_or_default();
+                let bytes = &room[..len.min(room.len())];
+                self.write_input(&Input::Send { flow, bytes }, now);
+            }
+            Input::Send { flow, .. } => {
+                self.output(Output::room(stack, flow));
+                self.write_input(input, now);
+            }
+            Input::Receive { flow, len } => {
+                self.output(Output::received(stack, flow, len));
+                self.write_input(input, now);
+            }
+            _ => self.write_input(input, now),
+        }
+    }
+
+    fn write_input(&mut self, input: &Input<'_>, now: Instant) {
         let after_ns = now.as_nanos().saturating_sub(self.at.as_nanos());
         self.at = now;
         self.write(&Entry::Input { after_ns, input });
@@ -112,6 +132,13 @@ impl Recorder {
     /// The stack says something.
     pub(crate) fn output(&mut self, output: Output<'_>) {
         self.write(&Entry::Output(output));
+    }
+
+    /// It answers an input.
+    pub(crate) fn reply(&mut self, reply: Reply) {
+        if let Some(output) = Output::reply(reply) {
+            self.output(output);
+        }
     }
 
     /// It sends a packet.
@@ -139,32 +166,12 @@ impl Recorder {
         self.write(&Entry::PathMtu(path_mtu));
     }
 
-    /// The host had bytes for a flow, or there was no such flow.
-    pub(crate) fn send(&mut self, flow: FlowId, room: Option<usize>, bytes: &[u8], now: Instant) {
-        self.input(Input::Send { flow, bytes }, now);
-        self.output(Output::Room(room.map(|room| room as u32)));
-    }
-
-    /// The host took the first `len` bytes of those that a flow has, or there was no such flow.
-    pub(crate) fn receive(&mut self, flow: FlowId, lent: Option<&[u8]>, len: usize, now: Instant) {
-        self.input(Input::Receive { flow, len: len as u32 }, now);
-        self.output(lent.map_or(Output::Lent(None), |lent| Output::lent(lent, len)));
-    }
-
     /// An action was asked for. That there was none is said once.
     pub(crate) fn action(&mut self, action: Option<Action>) {
         if action.is_some() || !self.no_action {
             self.output(Output::Action(action));
         }
         self.no_action = action.is_none();
-    }
-
-    /// A datagram was asked for. That there was none is said once.
-    pub(crate) fn datagram(&mut self, datagram: Option<&crate::Datagram<'_>>) {
-        if datagram.is_some() || !self.no_datagram {
-            self.output(Output::datagram(datagram));
-        }
-        self.no_datagram = datagram.is_none();
     }
 }
 

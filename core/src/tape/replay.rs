@@ -9,10 +9,11 @@ use crate::event::Event;
 use crate::id::{FlowId, Identity, PeerId};
 use crate::routing::Route;
 use crate::stack::Stack;
+use crate::stack::input::Input;
 use crate::stack::outlet::Outlet;
 use crate::stats::Counter;
 use crate::tap::{Direction, Tap};
-use crate::tape::entry::{Entry, Head, Input, Output};
+use crate::tape::entry::{Entry, Head, Output};
 use crate::tape::members::Members;
 use crate::tape::script::{Deviation, Script, Subject};
 use crate::tape::summary::Summary;
@@ -167,20 +168,21 @@ impl<'a> Replay<'a> {
         self.number += 1;
         self.now = Instant::from_nanos(self.now.as_nanos().saturating_add(after_ns));
         let text = text::input(&input);
-        let named = text::flow_of_input(&input);
-        let is_followed = self.is_followed(&input);
+        let subject = Subject::of_input(&input);
+        let is_followed = self.is_followed(&subject);
         let heard = self.lines.len();
-        if !self.perform(&input) {
+        if !self.perform(input) {
             self.script.tear_here("an input makes no sense");
             return Ok(self.end());
         }
-        if is_followed || self.is_followed(&input) {
+        // A packet may have begun the flow.
+        if is_followed || self.is_followed(&subject) {
             let line = format!("{} {text}", self.place());
             self.lines.insert(heard, line);
         }
         self.answer_questions();
         match self.script.deviation() {
-            Some(deviation) => Err(self.difference(text, named, deviation)),
+            Some(deviation) => Err(self.difference(text, subject.flow(), deviation)),
             None => Ok(Step::Same),
         }
     }
@@ -209,144 +211,100 @@ impl<'a> Replay<'a> {
     }
 
     fn place(&self) -> String {
-        let passed = self.now.saturating_duration_since(self.begun_at);
-        format!("{:>8} {:>12.6}", self.number, passed.as_secs_f64())
+        place(self.number, self.now, self.begun_at)
     }
 
-    fn is_followed(&self, input: &Input<'_>) -> bool {
-        let Some(followed) = self.followed else { return false };
-        match input {
-            Input::Packet { bytes, .. } => is_of(&self.stack, followed, bytes),
-            other => text::flow_of_input(other) == Some(followed),
-        }
+    fn is_followed(&self, subject: &Subject) -> bool {
+        self.followed.is_some_and(|followed| match subject {
+            Subject::Flow(flow) => *flow == followed,
+            Subject::Packet(packet) => is_of(&self.stack, followed, packet),
+            Subject::Nobody => false,
+        })
     }
 
-    /// Asks the stack for the actions and datagrams that it was asked for behind the last input.
+    /// Asks the stack what it was asked for behind the last input.
     fn answer_questions(&mut self) {
+        let Self { script, stack, .. } = self;
         loop {
-            let output = match self.script.peek() {
-                Some(Entry::Output(Output::Action(_))) => Output::Action(self.stack.poll_action()),
-                Some(Entry::Output(Output::Datagram(_))) => {
-                    Output::datagram(self.stack.poll_datagram().as_ref())
-                }
+            let output = match script.peek() {
+                Some(Entry::Output(asked)) => match asked {
+                    Output::Deadline(_) => Output::Deadline(stack.poll_timeout()),
+                    Output::Action(_) => Output::Action(stack.poll_action()),
+                    Output::Datagram(_) => Output::take_datagram(stack),
+                    Output::Room { flow, .. } => Output::room(stack, *flow),
+                    Output::Received { flow, taken, .. } => Output::received(stack, *flow, *taken),
+                    Output::Packet { .. } | Output::Count(_) | Output::Reply(_) => {
+                        return script.skip();
+                    }
+                },
+                Some(Entry::Room { .. } | Entry::PathMtu(_)) => return script.skip(),
                 Some(Entry::Input { .. }) | None => return,
-                Some(_) => return self.script.skip(),
             };
-            if self.followed.is_some() && text::flow_of_output(&output) == self.followed {
-                self.lines.push(format!("{}   {}", self.place(), text::output(&output)));
+            let is_said = matches!(output, Output::Action(_) | Output::Datagram(_));
+            if is_said && self.followed.is_some() && text::flow_of_output(&output) == self.followed
+            {
+                let place = place(self.number, self.now, self.begun_at);
+                self.lines.push(format!("{place}   {}", text::output(&output)));
             }
-            if !self.script.expect(&output) {
+            if !script.expect(&output) {
                 return;
             }
         }
     }
 
     /// Runs an input. Says whether it can have been one.
-    fn perform(&mut self, input: &Input<'_>) -> bool {
-        let place = if self.followed.is_some() { self.place() } else { String::new() };
-        let Self { script, mtu, stack, members, now, tap, followed, lines, .. } = self;
-        let now = *now;
-        let is_known = match input {
-            Input::Packet { peer, .. } | Input::PathMtu(peer) => members.identity(*peer).is_some(),
-            Input::PeerAdded(member) => members.add(member.clone()),
-            Input::PeersChanged(changed) => members.change(changed),
+    fn perform(&mut self, input: Input<'_>) -> bool {
+        let can_be = match &input {
+            Input::Packet { peer, .. } | Input::PathMtu(peer) => {
+                self.members.identity(*peer).is_some()
+            }
+            Input::PeerAdded(member) => self.members.add(member.clone()),
+            Input::PeersChanged(changed) => self.members.change(changed),
             Input::Rules(rules) => config::check::rules(rules).is_ok(),
             _ => true,
         };
-        if !is_known {
+        if !can_be {
             return false;
         }
-        let mut stage =
-            Stage { script, mtu: *mtu, members, tap, now, sent: Vec::new(), followed: *followed };
-        match input {
-            Input::Packet { peer, bytes } => {
-                stage.tap(*peer, Direction::In, bytes);
-                stack.handle_packet(*peer, &mut bytes.to_vec(), &mut stage, now);
-            }
-            Input::TrainEnd => stack.handle_train_end(&mut stage, now),
-            Input::Timeout => {
-                stack.handle_timeout(&mut stage, now);
-                stage.script.expect(&Output::Deadline(stack.poll_timeout()));
-            }
-            Input::Pump => {
-                stack.pump(&mut stage, now);
-            }
-            Input::PathMtu(peer) => stack.handle_path_mtu(*peer, &mut stage, now),
-            Input::HostAddresses(addresses) => {
-                stack.set_host_addresses(addresses.clone(), &mut stage);
-            }
-            Input::Rules(rules) => stack.set_rules(rules.clone(), &mut stage),
-            Input::PeerAdded(_) => stack.handle_peer_added(&mut stage),
-            Input::PeersChanged(_) => stack.handle_peers_changed(&mut stage),
-            Input::PeerRemoved(peer) => stack.remove_peer(*peer, &mut stage),
-            Input::ShutDown => stack.shut_down(&mut stage),
-            Input::Opened(flow) => stack.handle_opened(*flow, &mut stage, now),
-            Input::Bound { flow, port } => stack.handle_bound(*flow, *port),
-            Input::Refused { flow, refusal } => {
-                stack.handle_refused(*flow, *refusal, &mut stage, now);
-            }
-            Input::OpenTcp(target) => {
-                let opened = stack.open_tcp(*target, &mut stage, now);
-                stage.script.expect(&Output::Opened(opened));
-            }
-            Input::OpenUdp(target) => {
-                let opened = stack.open_udp(*target, &mut stage, now);
-                stage.script.expect(&Output::Opened(opened));
-            }
-            Input::Send { flow, bytes } => {
-                let fill = |room: &mut [u8]| {
-                    let len = bytes.len().min(room.len());
-                    room[..len].copy_from_slice(&bytes[..len]);
-                    (len, room.len() as u32)
-                };
-                let room = stack.send(*flow, fill, now).ok();
-                stage.script.expect(&Output::Room(room));
-            }
-            Input::Receive { flow, len } => {
-                let len = *len as usize;
-                let take = |bytes: &[u8]| (len, Output::lent(bytes, len));
-                let lent = stack.receive(*flow, take, now).unwrap_or(Output::Lent(None));
-                stage.script.expect(&lent);
-            }
-            Input::RingsGivenBack(flow) => {
-                let is_known = stack.give_back_rings(*flow).is_some();
-                stage.script.expect(&Output::Known(is_known));
-            }
-            Input::HostEnded(flow) => stack.handle_shutdown(*flow),
-            Input::Aborted(flow) => stack.handle_aborted(*flow, &mut stage),
-            Input::Datagram { flow, remote, traffic_class: class, payload } => {
-                let sent =
-                    stack.send_marked_datagram(*flow, *remote, *class, payload, &mut stage, now);
-                stage.script.expect(&Output::Known(sent.is_ok()));
-            }
-            Input::Undelivered { flow, undelivered } => {
-                let told = stack.handle_undelivered(*flow, *undelivered, &mut stage, now);
-                stage.script.expect(&Output::Known(told.is_ok()));
-            }
+        let place = if self.followed.is_some() { self.place() } else { String::new() };
+        let Self { script, mtu, stack, members, now, tap, followed, lines, .. } = self;
+        let (mtu, now, followed) = (*mtu, *now, *followed);
+        let gone = if let Input::PeerRemoved(peer) = input { Some(peer) } else { None };
+        let mut stage = Stage { script, mtu, members, tap, now, sent: Vec::new(), followed };
+        if let Input::Packet { peer, bytes } = &input {
+            stage.tap(*peer, Direction::In, bytes.as_slice());
         }
-        let sent = std::mem::take(&mut stage.sent);
-        if let Input::PeerRemoved(peer) = input {
-            members.remove(*peer);
+        let reply = stack.handle(input, &mut stage, now);
+        if let Some(reply) = Output::reply(reply) {
+            stage.script.expect(&reply);
         }
-        for packet in sent {
-            if followed.is_some_and(|flow| is_of(stack, flow, &packet.head)) {
+        for packet in std::mem::take(&mut stage.sent) {
+            if followed.is_some_and(|flow| is_of(stack, flow, &packet.summary)) {
                 lines.push(format!("{place}   {}", packet.text));
             }
+        }
+        if let Some(peer) = gone {
+            members.remove(peer);
         }
         true
     }
 }
 
+/// Where on a tape something was: the number of its input, and seconds since the beginning.
+fn place(number: u64, now: Instant, begun_at: Instant) -> String {
+    let passed = now.saturating_duration_since(begun_at);
+    format!("{number:>8} {:>12.6}", passed.as_secs_f64())
+}
+
 /// Whether a packet is of a flow that lives.
-fn is_of(stack: &Stack, flow: FlowId, packet: &[u8]) -> bool {
-    let meta = stack.meta(flow);
-    meta.zip(Summary::of(packet)).is_some_and(|(meta, summary)| summary.is_of(meta))
+fn is_of(stack: &Stack, flow: FlowId, packet: &Summary) -> bool {
+    stack.meta(flow).is_some_and(|meta| packet.is_of(meta))
 }
 
 /// A packet that was sent, for whoever follows its flow.
 #[derive(Debug)]
 struct SentPacket {
-    head: Vec<u8>,
+    summary: Summary,
     text: String,
 }
 
@@ -381,8 +339,10 @@ impl Outlet for Stage<'_, '_> {
         let packet = &buffer[..len.min(buffer.len())];
         self.tap(peer, Direction::Out, packet);
         let output = Output::packet(peer, packet);
-        if self.followed.is_some() {
-            self.sent.push(SentPacket { head: packet.to_vec(), text: text::output(&output) });
+        if self.followed.is_some()
+            && let Some(summary) = Summary::of(packet)
+        {
+            self.sent.push(SentPacket { summary, text: text::output(&output) });
         }
         self.script.expect(&output);
     }

@@ -1,6 +1,7 @@
 //! A tape while it is replayed: what was said then, beside what is said now.
 
 use crate::id::FlowId;
+use crate::stack::input::Input;
 use crate::tape::entry::{Entry, Head, Output};
 use crate::tape::frame::{Frames, Next};
 use crate::tape::summary::Summary;
@@ -42,6 +43,24 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
+    /// Whose flow an input is about.
+    pub(crate) fn of_input(input: &Input<'_>) -> Self {
+        match input {
+            Input::Packet { bytes, .. } => {
+                Summary::of(bytes.as_slice()).map_or(Self::Nobody, Self::Packet)
+            }
+            other => text::flow_of_input(other).map_or(Self::Nobody, Self::Flow),
+        }
+    }
+
+    /// The flow, if it is named.
+    pub(crate) const fn flow(&self) -> Option<FlowId> {
+        match self {
+            Self::Flow(flow) => Some(*flow),
+            Self::Packet(_) | Self::Nobody => None,
+        }
+    }
+
     fn of(output: &Output<'_>) -> Self {
         let packet = || match output {
             Output::Packet { head, .. } => Summary::of(head).map(Self::Packet),

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use slipwire_core::{Action, FlowId, Loss, Protocol, Refusal, Undelivered};
+use slipwire_core::{Action, FlowId, Loss, Protocol, Refusal, TrafficClass, Undelivered};
 
 use crate::dice::Dice;
 use crate::good_client::{GOOD_LEN, GOOD_PORT, GoodClient, good_byte};
@@ -192,10 +192,11 @@ impl Run {
             Action::Open(flow) => {
                 self.flows.push(flow);
                 // It may be gone already.
-                let Some(meta) = self.world.engine.meta(flow) else { return };
+                let Ok(mut offer) = self.world.engine.flow(flow) else { return };
+                let meta = offer.meta();
                 if meta.source.port() == GOOD_PORT && meta.protocol == Protocol::Tcp {
                     self.good.flow = Some(flow);
-                    return self.world.engine.handle_opened(flow, now);
+                    return offer.opened(None, now);
                 }
                 match self.dice.below(6) {
                     0 => {
@@ -208,10 +209,10 @@ impl Run {
                             Refusal::Exhausted,
                             Refusal::Protected,
                         ]);
-                        self.world.engine.handle_refused(flow, refusal, now);
+                        offer.refused(refusal, now);
                     }
                     1 => {}
-                    _ => self.world.engine.handle_opened(flow, now),
+                    _ => offer.opened(None, now),
                 }
             }
             Action::Established(flow) | Action::Writable(flow) => self.write(flow),
@@ -223,8 +224,10 @@ impl Run {
                 }
             }
             Action::Shutdown(flow) => {
-                if self.dice.chance(70) || !self.moody {
-                    self.world.engine.handle_shutdown(flow, now);
+                if (self.dice.chance(70) || !self.moody)
+                    && let Ok(mut flow) = self.world.engine.flow(flow)
+                {
+                    flow.shut_down(now);
                 }
             }
             Action::Closed(flow) | Action::Aborted(flow, _) => {
@@ -233,14 +236,21 @@ impl Run {
                     self.good.over = true;
                 }
             }
-            Action::Idle(flow) => drop(self.world.engine.lend_idle_rings(flow, now)),
+            Action::Idle(flow) => {
+                if let Ok(flow) = self.world.engine.flow(flow) {
+                    let _ = flow.lend_idle_rings(now);
+                }
+            }
             Action::Resolve(peer) => self.world.engine.handle_resolved(peer, &[], now),
         }
     }
 
     fn write(&mut self, flow: FlowId) {
         let share = self.dice.below(101);
-        let _ = self.world.engine.send(flow, |room| (room.len() * share / 100, ()), self.world.now);
+        let now = self.world.now;
+        let Ok(mut flow) = self.world.engine.flow(flow) else { return };
+        let room = flow.send_room(now).len();
+        flow.commit(room * share / 100, now);
     }
 
     fn read(&mut self, flow: FlowId) {
@@ -248,18 +258,14 @@ impl Run {
         let mut got = Vec::new();
         loop {
             let most = if self.moody { self.dice.below(3_000) + 1 } else { usize::MAX };
-            let taken = self.world.engine.receive(
-                flow,
-                |bytes| {
-                    let len = bytes.len().min(most);
-                    got.extend_from_slice(&bytes[..len]);
-                    (len, len)
-                },
-                self.world.now,
-            );
-            if taken.unwrap_or(0) == 0 {
+            let Ok(mut flow) = self.world.engine.flow(flow) else { break };
+            let bytes = flow.received();
+            let len = bytes.len().min(most);
+            if len == 0 {
                 break;
             }
+            got.extend_from_slice(&bytes[..len]);
+            flow.consume(len, self.world.now);
         }
         if let Some(good) = good {
             good.extend(got);
@@ -298,15 +304,14 @@ impl Run {
         if let Some(kind) = payload.first_mut() {
             *kind = self.dice.pick(&[0, 129, 8, 3, 255]);
         }
-        let engine = &mut self.world.engine;
-        match self.dice.below(9) {
-            0 => engine.handle_opened(flow, now),
-            1 => engine.handle_refused(flow, Refusal::HostUnreachable, now),
-            2 => engine.handle_aborted(flow, now),
-            3 => engine.handle_shutdown(flow, now),
-            4 | 5 => {
-                let _ = engine.send_datagram(flow, remote, &payload, now);
-            }
+        let what = self.dice.below(9);
+        let Ok(mut handle) = self.world.engine.flow(flow) else { return self.world.drain() };
+        match what {
+            0 => handle.opened(None, now),
+            1 => handle.refused(Refusal::HostUnreachable, now),
+            2 => handle.abort(now),
+            3 => handle.shut_down(now),
+            4 | 5 => handle.send_datagram(remote, TrafficClass::DEFAULT, &payload, now),
             6 => {
                 let loss = self.dice.pick(&[
                     Loss::Refused(Refusal::Refused),
@@ -316,8 +321,8 @@ impl Run {
                 ]);
                 let echo_sequence = self.dice.pick(&[None, Some(7)]);
                 let undelivered = Undelivered { remote, echo_sequence, loss };
-                let _ = engine.handle_undelivered(flow, undelivered, now);
-                engine.handle_bound(flow, remote.port(), now);
+                handle.undelivered(undelivered, now);
+                handle.opened(Some(remote.port()), now);
             }
             7 => self.write(flow),
             _ => self.read(flow),

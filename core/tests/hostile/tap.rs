@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use slipwire_core::{Action, Direction, Identity, Instant, PeerId, Tap};
+use slipwire_core::{Action, Direction, Identity, Instant, PeerId, Tap, TrafficClass};
 
 use crate::packets::udp;
 use crate::world::{World, inner, socket};
@@ -45,8 +45,13 @@ fn a_tap_hears_both_ways_and_nothing_that_is_forged() {
     assert_eq!(ear.heard(), [("peer 0".to_owned(), Direction::In, question)]);
 
     let Some(&Action::Open(flow)) = world.actions.first() else { panic!("{:?}", world.actions) };
-    world.engine.handle_opened(flow, world.now);
-    world.engine.send_datagram(flow, host, b"answer", world.now).unwrap();
+    world.engine.flow(flow).unwrap().opened(None, world.now);
+    world.engine.flow(flow).unwrap().send_datagram(
+        host,
+        TrafficClass::DEFAULT,
+        b"answer",
+        world.now,
+    );
     world.drain();
     let answer = world.received(0).pop().unwrap();
     assert_eq!(ear.heard(), [("peer 0".to_owned(), Direction::Out, answer)]);

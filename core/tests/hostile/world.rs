@@ -149,7 +149,9 @@ impl World {
             }
             while let Some(datagram) = self.engine.poll_datagram() {
                 bounded();
-                self.datagrams.push((datagram.flow, datagram.remote, datagram.payload.to_vec()));
+                let flow = datagram.flow;
+                self.datagrams.push((flow, datagram.remote, datagram.payload.to_vec()));
+                self.engine.delivered(flow);
             }
             let mut answers = VecDeque::new();
             while let Some(train) = self.engine.poll_transmit() {
@@ -165,7 +167,7 @@ impl World {
                 let len = train.contents.len();
                 self.engine.transmitted(len);
             }
-            if answers.is_empty() {
+            if !self.engine.service(self.now) && answers.is_empty() {
                 return;
             }
             for (source, datagram) in answers {

@@ -86,7 +86,7 @@ fn new_rules_end_the_flows_that_they_forbid_and_no_others() {
     let [.., Action::Open(far_forbidden)] = world.gateway.actions[..] else {
         panic!("{:?}", world.gateway.actions)
     };
-    world.gateway.engine.handle_opened(far_forbidden, world.now);
+    world.gateway.engine.flow(far_forbidden).unwrap().opened(None, world.now);
     world.run(SECOND);
     world.gateway.actions.clear();
     world.client.actions.clear();
@@ -127,7 +127,7 @@ fn a_removed_peer_is_shut_out_until_it_is_added_again() {
     assert_ne!(new_id, id);
     assert!(world.gateway.engine.peer(id).is_none(), "the old id is nobody's");
     assert!(world.gateway.engine.remove_peer(id, world.now).is_none());
-    world.client.engine.handle_aborted(shut_out, world.now);
+    world.client.engine.flow(shut_out).unwrap().abort(world.now);
     let again = world.client.engine.open_tcp(socket("192.0.2.90:90"), world.now).unwrap();
     let patience = world.now + 30 * SECOND;
     let far = loop {
@@ -142,7 +142,7 @@ fn a_removed_peer_is_shut_out_until_it_is_added_again() {
         }
         assert!(world.step(patience), "the peer is let in again");
     };
-    world.gateway.engine.handle_opened(far, world.now);
+    world.gateway.engine.flow(far).unwrap().opened(None, world.now);
     world.run(10 * SECOND);
     assert!(world.speaks(again, far));
 }

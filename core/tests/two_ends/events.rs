@@ -95,7 +95,7 @@ fn a_flow_that_is_cut_off_ends_by_its_own_word_at_each_end() {
     write(&mut world.client, near, &pattern(1_000), world.now);
     world.run(SECOND);
     read(&mut world.gateway, far, world.now);
-    world.gateway.engine.handle_aborted(far, world.now);
+    world.gateway.engine.flow(far).unwrap().abort(world.now);
     world.run(SECOND);
     let near = Transfer { bytes_in: 0, bytes_out: 1_000 };
     let far = Transfer { bytes_in: 1_000, bytes_out: 0 };
@@ -108,7 +108,7 @@ fn a_peer_goes_down_180_seconds_after_its_last_handshake_and_comes_up_again() {
     let mut world = World::new();
     let gateway = Ear::at(&mut world.gateway);
     let (near, _) = world.open_and_accept();
-    world.client.engine.handle_aborted(near, world.now);
+    world.client.engine.flow(near).unwrap().abort(world.now);
     world.run(SECOND);
     let shook = world.gateway.engine.peers().next().unwrap().last_handshake.unwrap();
     world.lose_every = 1;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use slipwire_core::tape::{Replay, Step, TapeEnd, TapeSink};
-use slipwire_core::{Action, Counter, Refusal};
+use slipwire_core::{Action, Counter, Refusal, TrafficClass};
 
 use crate::world::{CLIENT_ADDRESS, World, socket};
 
@@ -37,7 +37,9 @@ fn a_replay_knows_nothing_of_datagrams_whose_flows_were_refused() {
     for _ in 0..2_000 {
         let remote = socket("192.0.2.9:53");
         let flow = client.open_udp(remote, now).unwrap();
-        client.send_datagram(flow, remote, &[7; 1300], now).unwrap();
+        let mut flow = client.flow(flow).unwrap();
+        flow.send_datagram(remote, TrafficClass::DEFAULT, &[7; 1300], now);
+        client.service(now);
         while let Some(train) = client.poll_transmit() {
             gateway.handle_datagram(socket(CLIENT_ADDRESS), None, train.contents, now);
             let len = train.contents.len();
@@ -45,10 +47,11 @@ fn a_replay_knows_nothing_of_datagrams_whose_flows_were_refused() {
         }
         while let Some(action) = gateway.poll_action() {
             if let Action::Open(flow) = action {
-                gateway.handle_refused(flow, Refusal::NetworkUnreachable, now);
+                gateway.flow(flow).unwrap().refused(Refusal::NetworkUnreachable, now);
             }
         }
-        assert_eq!(gateway.next_datagram(), None);
+        gateway.service(now);
+        assert_eq!(gateway.poll_datagram().map(|datagram| datagram.flow), None);
         while let Some(train) = gateway.poll_transmit() {
             let len = train.contents.len();
             gateway.transmitted(len);

@@ -92,34 +92,39 @@ impl World {
             } else {
                 (&mut self.gateway, &mut self.client)
             };
-            while let Some(action) = from.engine.poll_action() {
-                from.actions.push(action);
-            }
-            while let Some(datagram) = from.engine.poll_datagram() {
-                let payload = datagram.payload.to_vec();
-                from.datagrams.push((datagram.flow, datagram.remote, payload));
-            }
-            while let Some(train) = from.engine.poll_transmit() {
-                assert_eq!(train.destination, to.address);
-                if train.segment_size > self.longest {
-                    let (len, refused) = (train.contents.len(), train.segment_size);
-                    from.engine.transmitted(len);
-                    from.engine.handle_too_big(to.address.ip(), refused, None, self.now);
-                    continue;
+            loop {
+                while let Some(action) = from.engine.poll_action() {
+                    from.actions.push(action);
                 }
-                for segment in train.contents.chunks(train.segment_size) {
-                    self.carried += 1;
-                    if self.lose_every > 0 && self.carried.is_multiple_of(self.lose_every) {
+                while let Some(datagram) = from.engine.poll_datagram() {
+                    let (flow, payload) = (datagram.flow, datagram.payload.to_vec());
+                    from.datagrams.push((flow, datagram.remote, payload));
+                    from.engine.delivered(flow);
+                }
+                while let Some(train) = from.engine.poll_transmit() {
+                    assert_eq!(train.destination, to.address);
+                    let (len, size) = (train.contents.len(), train.segment_size);
+                    if size > self.longest {
+                        from.engine.transmitted(len);
+                        from.engine.handle_too_big(to.address.ip(), size, None, self.now);
                         continue;
                     }
-                    to.inbox.push_back(InFlight {
-                        at: self.now + LATENCY,
-                        source: from.address,
-                        bytes: segment.to_vec(),
-                    });
+                    for segment in train.contents.chunks(size) {
+                        self.carried += 1;
+                        if self.lose_every > 0 && self.carried.is_multiple_of(self.lose_every) {
+                            continue;
+                        }
+                        to.inbox.push_back(InFlight {
+                            at: self.now + LATENCY,
+                            source: from.address,
+                            bytes: segment.to_vec(),
+                        });
+                    }
+                    from.engine.transmitted(len);
                 }
-                let len = train.contents.len();
-                from.engine.transmitted(len);
+                if !from.engine.service(self.now) {
+                    break;
+                }
             }
         }
     }
@@ -169,7 +174,7 @@ impl World {
     pub(crate) fn open_and_accept(&mut self) -> (FlowId, FlowId) {
         let (near, far) = self.open();
         assert!(self.client.actions.is_empty(), "the client hears nothing before the host");
-        self.gateway.engine.handle_opened(far, self.now);
+        self.gateway.engine.flow(far).unwrap().opened(None, self.now);
         self.run(Duration::from_secs(1));
         assert_eq!(self.client.actions, [Action::Established(near)]);
         self.client.actions.clear();
@@ -178,32 +183,16 @@ impl World {
 }
 
 pub(crate) fn write(end: &mut End, flow: FlowId, bytes: &[u8], now: Instant) -> usize {
-    end.engine
-        .send(
-            flow,
-            |room| {
-                let len = room.len().min(bytes.len());
-                room[..len].copy_from_slice(&bytes[..len]);
-                (len, len)
-            },
-            now,
-        )
-        .unwrap_or(0)
+    end.engine.flow(flow).map_or(0, |mut flow| flow.send(bytes, now))
 }
 
 pub(crate) fn read(end: &mut End, flow: FlowId, now: Instant) -> Vec<u8> {
+    let Ok(mut flow) = end.engine.flow(flow) else { return Vec::new() };
     let mut all = Vec::new();
-    while let Ok(len) = end.engine.receive(
-        flow,
-        |bytes| {
-            all.extend_from_slice(bytes);
-            (bytes.len(), bytes.len())
-        },
-        now,
-    ) {
-        if len == 0 {
-            break;
-        }
+    while let bytes @ [_, ..] = flow.received() {
+        let len = bytes.len();
+        all.extend_from_slice(bytes);
+        flow.consume(len, now);
     }
     all
 }

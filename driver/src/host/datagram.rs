@@ -8,7 +8,7 @@ use mio::event::Event;
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
-use slipwire_core::{Engine, FlowId, Instant, Loss, NoFlow, Travel, Undelivered};
+use slipwire_core::{Engine, Flow, FlowId, Instant, Loss, Travel, Undelivered};
 
 use super::echo;
 use super::error_queue::{self, QueuedError};
@@ -144,27 +144,25 @@ impl DatagramSocket {
         engine: &mut Engine,
         now: Instant,
     ) -> Work {
-        self.take_errors(flow, engine, now);
+        let Ok(mut flow) = engine.flow(flow) else {
+            // Its last action is on the way.
+            (self.readable, self.has_errors) = (false, false);
+            return Work::NOTHING;
+        };
+        self.take_errors(&mut flow, now);
         let mut moved = 0;
-        let mut is_over = false;
         let mut failures = 0;
         while self.readable && failures < FAILURES_MAX {
             let received = batches.receive(&self.socket, |from, datagram| match datagram {
                 Ok(payload) => {
                     moved += payload.len();
                     let ReceivedFrom { remote, traffic_class } = from;
-                    let sent =
-                        engine.send_marked_datagram(flow, remote, traffic_class, payload, now);
-                    is_over |= sent == Err(NoFlow);
+                    flow.send_datagram(remote, traffic_class, payload, now);
                 }
                 Err(truncated) => incidents.report(&truncated.into(), now),
             });
             match received {
-                // Of a flow that is over the last action is on the way.
-                Ok(()) => {
-                    self.readable = !is_over;
-                    break;
-                }
+                Ok(()) => break,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) => {
                     incidents.report(&error, now);
@@ -174,7 +172,7 @@ impl DatagramSocket {
         }
         // An error about a datagram fails one call; a socket that fails all of them is broken.
         if failures == FAILURES_MAX {
-            engine.handle_aborted(flow, now);
+            flow.abort(now);
             return Work::Over;
         }
         let has_more = self.readable || self.has_errors;
@@ -182,14 +180,14 @@ impl DatagramSocket {
     }
 
     /// Tells core which datagrams did not arrive, within a budget.
-    fn take_errors(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) {
+    fn take_errors(&mut self, flow: &mut Flow<'_>, now: Instant) {
         for _ in 0..ERRORS {
             if !self.has_errors {
                 return;
             }
             match error_queue::pop(&self.socket, self.family) {
                 Some(QueuedError::Undelivered(undelivered)) => {
-                    self.tell(flow, undelivered, engine, now)
+                    flow.undelivered(undelivered, now);
                 }
                 Some(QueuedError::TooBigToSend { to, mtu }) => {
                     // Of several the last one is known, and the others will be repeated.
@@ -197,18 +195,13 @@ impl DatagramSocket {
                     if let Some(Oversize { remote, echo_sequence }) = oversize {
                         let loss = Loss::TooBig { mtu };
                         let undelivered = Undelivered { remote, echo_sequence, loss };
-                        self.tell(flow, undelivered, engine, now);
+                        flow.undelivered(undelivered, now);
                     }
                 }
                 Some(QueuedError::Other) => {}
                 None => self.has_errors = false,
             }
         }
-    }
-
-    fn tell(&mut self, flow: FlowId, undelivered: Undelivered, engine: &mut Engine, now: Instant) {
-        // A flow that is over has its last action on the way.
-        self.has_errors = engine.handle_undelivered(flow, undelivered, now) != Err(NoFlow);
     }
 }
 

@@ -100,7 +100,9 @@ impl Host {
             }
             Err(error) => {
                 log::debug!("{flow:?}: {error}");
-                engine.handle_aborted(flow, now);
+                if let Ok(flow) = engine.flow(flow) {
+                    flow.abort(now);
+                }
             }
         }
     }
@@ -114,9 +116,9 @@ impl Host {
             let received = forward.receive(batches, |clients, from, datagram| {
                 let ReceivedFrom { remote: client, traffic_class: class } = from;
                 let taken = datagram.map_err(io::Error::from).and_then(|payload| {
-                    let mut send =
-                        |flow| engine.send_marked_datagram(flow, to, class, payload, now);
-                    if clients.flow(client).is_some_and(|flow| send(flow).is_ok()) {
+                    let known = clients.flow(client);
+                    if let Some(mut flow) = known.and_then(|flow| engine.flow(flow).ok()) {
+                        flow.send_datagram(to, class, payload, now);
                         return Ok(());
                     }
                     // The client is new, or the flow that it had is over.
@@ -125,7 +127,9 @@ impl Host {
                     clients.add(client, flow);
                     flows.insert(flow, HostLeg::Client { listener: index, client });
                     // A flow that is over already has an action on the way that says so.
-                    let _ = engine.send_marked_datagram(flow, to, class, payload, now);
+                    if let Ok(mut flow) = engine.flow(flow) {
+                        flow.send_datagram(to, class, payload, now);
+                    }
                     Ok(())
                 });
                 if let Err(error) = taken {

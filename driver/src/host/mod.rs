@@ -324,7 +324,9 @@ impl Host {
     fn end(&mut self, flows: &[FlowId], why: &str, engine: &mut Engine, now: Instant) {
         for flow in flows {
             log::debug!("{flow:?}: {why}");
-            engine.handle_aborted(*flow, now);
+            if let Ok(flow) = engine.flow(*flow) {
+                flow.abort(now);
+            }
             if let Some(HostLeg::Tcp(connection)) = self.remove(*flow) {
                 connection.reset();
             }

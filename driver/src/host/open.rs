@@ -22,8 +22,10 @@ impl Host {
         let Some(meta) = engine.meta(flow) else { return };
         match meta.protocol {
             Protocol::Tcp => {
-                if let Some(first) = self.connects.push(meta.peer.public_key, flow) {
-                    engine.handle_refused(first, Refusal::TimedOut, now);
+                if let Some(first) = self.connects.push(meta.peer.public_key, flow)
+                    && let Ok(first) = engine.flow(first)
+                {
+                    first.refused(Refusal::TimedOut, now);
                 }
             }
             Protocol::Udp | Protocol::Icmp => self.open(flow, engine, now),
@@ -53,25 +55,29 @@ impl Host {
         let Some(meta) = asked.meta(flow) else { return };
         let FlowMeta { protocol, source, destination, .. } = meta;
         log::debug!("{flow:?}: {protocol} of {}, {source} to {destination}", meta.peer.name);
-        match self.host_leg(flow, meta, asked, now) {
+        let is_udp = *protocol == Protocol::Udp;
+        let leg = self.host_leg(flow, meta, asked, now);
+        // It lives: its meta was there.
+        let Ok(mut handle) = engine.flow(flow) else { return };
+        match leg {
             Ok(leg) => {
-                let is_connecting = matches!(leg, HostLeg::Tcp(_));
-                if let HostLeg::Datagrams(socket) = &leg
-                    && *protocol == Protocol::Udp
-                    && let Some(port) = socket.port()
-                {
-                    engine.handle_bound(flow, port, now);
-                }
+                let opened = match &leg {
+                    HostLeg::Tcp(_) => None,
+                    HostLeg::Datagrams(socket) => Some(socket.port().filter(|_| is_udp)),
+                    HostLeg::Client { .. }
+                    | HostLeg::ServedStream(_)
+                    | HostLeg::ServedDatagrams(_) => Some(None),
+                };
                 let key = self.flows.insert(flow, leg);
-                if !is_connecting {
-                    engine.handle_opened(flow, now);
+                if let Some(port) = opened {
+                    handle.opened(port, now);
                     // A service may be the first to speak.
                     self.flows.wake(key);
                 }
             }
             Err(refusal) => {
                 log::debug!("{flow:?}: refused, {refusal:?}");
-                engine.handle_refused(flow, refusal, now);
+                handle.refused(refusal, now);
             }
         }
     }

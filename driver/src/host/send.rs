@@ -36,12 +36,12 @@ impl Host {
     }
 
     /// Does not send a datagram, and says so to its peer.
-    pub(crate) fn hold_back(&mut self, datagram: &Datagram<'_>, barrier: Barrier, now: Instant) {
+    pub(crate) fn hold_back(&mut self, datagram: &Datagram<'_>, barrier: &Barrier, now: Instant) {
         let refusal = match barrier {
             Barrier::Host => Some(Refusal::Protected),
             Barrier::NoRoute(error) => {
-                self.lost_datagrams.report(&error, now);
-                datagram_refusal(&error)
+                self.lost_datagrams.report(error, now);
+                datagram_refusal(error)
             }
         };
         if let Some(refusal) = refusal {

@@ -1,8 +1,8 @@
 //! The host leg of a TCP flow: a connection to a host, or from a local client.
 //!
 //! ```text
-//!   host socket  -- read -->   engine.send       send ring     -->  tunnel
-//!   host socket  <-- write --  engine.receive    receive ring  <--  tunnel
+//!   host socket  -- read -->   flow.send_room, commit     send ring     -->  tunnel
+//!   host socket  <-- write --  flow.received, consume     receive ring  <--  tunnel
 //! ```
 //!
 //! Bytes go straight between the socket and core's rings. Whichever side has no bytes, or no room,
@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use slipwire_core::{Engine, FlowId, Instant, NoFlow, Refusal};
+use slipwire_core::{Engine, Flow, FlowId, Instant, Refusal};
 
 use super::guard::{Guard, Pass};
 use super::keepalive::HostKeepalive;
@@ -58,16 +58,6 @@ pub(crate) struct Connection {
     read_ended: bool,
     /// The host has been given its last byte.
     write_ended: bool,
-}
-
-/// What one step of a direction came to.
-enum Step {
-    Moved(usize),
-    /// The flow has no bytes, or no room.
-    FlowExhausted,
-    /// The host has no more bytes, ever.
-    Ended,
-    Failed(io::Error),
 }
 
 impl Connection {
@@ -180,27 +170,31 @@ impl Connection {
         engine: &mut Engine,
         now: Instant,
     ) -> Work {
-        match self.stage {
-            ConnectionStage::Connecting => match self.arrive(flow, guard, engine) {
-                Ok(false) => return Work::NOTHING,
-                Ok(true) => {
-                    self.stage = ConnectionStage::Open;
-                    // Not before: it would bound the connect, which core does.
-                    self.stream.watch(&self.keepalive);
-                    engine.handle_opened(flow, now);
-                }
-                Err(refusal) => {
-                    engine.handle_refused(flow, refusal, now);
-                    return Work::Over;
-                }
-            },
-            ConnectionStage::AwaitingTunnel | ConnectionStage::Open => {}
+        let arrived = match self.stage {
+            ConnectionStage::Connecting => Some(self.arrive(flow, guard, engine)),
+            ConnectionStage::AwaitingTunnel | ConnectionStage::Open => None,
+        };
+        // Of a flow that is over the last action is on the way.
+        let Ok(mut flow) = engine.flow(flow) else { return Work::NOTHING };
+        match arrived {
+            Some(Ok(false)) => return Work::NOTHING,
+            Some(Ok(true)) => {
+                self.stage = ConnectionStage::Open;
+                // Not before: it would bound the connect, which core does.
+                self.stream.watch(&self.keepalive);
+                flow.opened(None, now);
+            }
+            Some(Err(refusal)) => {
+                flow.refused(refusal, now);
+                return Work::Over;
+            }
+            None => {}
         }
-        match self.exchange(flow, engine, now) {
+        match self.exchange(&mut flow, now) {
             Ok(work) => work,
             Err(error) => {
-                log::debug!("{flow:?}: {error}");
-                engine.handle_aborted(flow, now);
+                log::debug!("{:?}: {error}", flow.id());
+                flow.abort(now);
                 Work::Over
             }
         }
@@ -241,7 +235,7 @@ impl Connection {
         Ok(())
     }
 
-    fn exchange(&mut self, flow: FlowId, engine: &mut Engine, now: Instant) -> io::Result<Work> {
+    fn exchange(&mut self, flow: &mut Flow<'_>, now: Instant) -> io::Result<Work> {
         // Both directions may be stopped by the other side, and still a reset has to be noticed.
         // Once both are complete there is nothing left that it could cut off.
         if std::mem::take(&mut self.host_failed)
@@ -253,8 +247,8 @@ impl Connection {
         match self.stage {
             ConnectionStage::Connecting | ConnectionStage::AwaitingTunnel => Ok(Work::NOTHING),
             ConnectionStage::Open => {
-                let written = self.write_to_host(flow, engine, now)?;
-                let read = self.read_from_host(flow, engine, now)?;
+                let written = self.write_to_host(flow, now)?;
+                let read = self.read_from_host(flow, now)?;
                 let has_more = self.can_write() || self.can_read();
                 let moved = written + read;
                 Ok(if has_more { Work::More { moved } } else { Work::Done { moved } })
@@ -270,63 +264,46 @@ impl Connection {
         self.host_readable && self.flow_writable && !self.read_ended
     }
 
-    fn write_to_host(
-        &mut self,
-        flow: FlowId,
-        engine: &mut Engine,
-        now: Instant,
-    ) -> io::Result<usize> {
+    fn write_to_host(&mut self, flow: &mut Flow<'_>, now: Instant) -> io::Result<usize> {
         let mut moved = 0;
         while self.can_write() && moved < BUDGET {
-            let stream = &mut self.stream;
-            let take = |bytes: &[u8]| {
-                if bytes.is_empty() {
-                    return (0, Step::FlowExhausted);
-                }
-                match stream.write(&bytes[..bytes.len().min(BUDGET)]) {
-                    Ok(0) => (0, Step::Failed(io::ErrorKind::WouldBlock.into())),
-                    Ok(count) => (count, Step::Moved(count)),
-                    Err(error) => (0, Step::Failed(error)),
-                }
-            };
-            match engine.receive(flow, take, now) {
-                Ok(Step::Moved(count)) => moved += count,
+            let bytes = flow.received();
+            if bytes.is_empty() {
                 // Nothing comes any more without an action.
-                Ok(Step::FlowExhausted | Step::Ended) | Err(NoFlow) => self.flow_readable = false,
-                Ok(Step::Failed(error)) => self.host_writable = is_transient(error)?,
+                self.flow_readable = false;
+                break;
+            }
+            match self.stream.write(&bytes[..bytes.len().min(BUDGET)]) {
+                Ok(0) => self.host_writable = false,
+                Ok(len) => {
+                    flow.consume(len, now);
+                    moved += len;
+                }
+                Err(error) => self.host_writable = is_transient(error)?,
             }
         }
         Ok(moved)
     }
 
-    fn read_from_host(
-        &mut self,
-        flow: FlowId,
-        engine: &mut Engine,
-        now: Instant,
-    ) -> io::Result<usize> {
+    fn read_from_host(&mut self, flow: &mut Flow<'_>, now: Instant) -> io::Result<usize> {
         let mut moved = 0;
         while self.can_read() && moved < BUDGET {
-            let stream = &mut self.stream;
-            let fill = |room: &mut [u8]| {
-                if room.is_empty() {
-                    return (0, Step::FlowExhausted);
-                }
-                let budget = room.len().min(BUDGET);
-                match stream.read(&mut room[..budget]) {
-                    Ok(0) => (0, Step::Ended),
-                    Ok(count) => (count, Step::Moved(count)),
-                    Err(error) => (0, Step::Failed(error)),
-                }
-            };
-            match engine.send(flow, fill, now) {
-                Ok(Step::Moved(count)) => moved += count,
-                Ok(Step::FlowExhausted) | Err(NoFlow) => self.flow_writable = false,
-                Ok(Step::Ended) => {
+            let room = flow.send_room(now);
+            if room.is_empty() {
+                self.flow_writable = false;
+                break;
+            }
+            let budget = room.len().min(BUDGET);
+            match self.stream.read(&mut room[..budget]) {
+                Ok(0) => {
                     self.read_ended = true;
-                    engine.handle_shutdown(flow, now);
+                    flow.shut_down(now);
                 }
-                Ok(Step::Failed(error)) => self.host_readable = is_transient(error)?,
+                Ok(len) => {
+                    flow.commit(len, now);
+                    moved += len;
+                }
+                Err(error) => self.host_readable = is_transient(error)?,
             }
         }
         Ok(moved)

@@ -31,7 +31,7 @@ use crate::incidents::Incidents;
 use crate::settings::ListenAddress;
 
 /// Trains sent before the loop looks at anything else.
-const TRAINS_PER_FLUSH: usize = 32;
+pub(crate) const TRAINS_PER_TURN: usize = 32;
 
 /// Which offloads the WireGuard sockets use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,27 +145,10 @@ impl WireGuardSockets {
         received
     }
 
-    /// Sends what core has ready, until there is nothing more, no room, or the loop has to look
-    /// after others. Returns how many trains it got rid of, wholly or in part.
-    pub(crate) fn flush(&mut self, engine: &mut Engine, now: Instant) -> usize {
-        self.send_while(engine, now, |_| true)
-    }
-
-    /// The same with trains that wait already: flows are not asked for more.
-    pub(crate) fn flush_waiting(&mut self, engine: &mut Engine, now: Instant) {
-        self.send_while(engine, now, Engine::has_transmit);
-    }
-
-    fn send_while(
-        &mut self,
-        engine: &mut Engine,
-        now: Instant,
-        goes_on: impl Fn(&Engine) -> bool,
-    ) -> usize {
-        for trains in 0..TRAINS_PER_FLUSH {
-            if !goes_on(engine) {
-                return trains;
-            }
+    /// Sends the trains that wait in core, until there are no more, no room, or the loop has to look
+    /// after others. Returns how many it got rid of, wholly or in part.
+    pub(crate) fn transmit(&mut self, engine: &mut Engine, now: Instant) -> usize {
+        for trains in 0..TRAINS_PER_TURN {
             self.blocked = false;
             let Some(train) = engine.poll_transmit() else { return trains };
             let progress = self.send(&train, now);
@@ -181,7 +164,7 @@ impl WireGuardSockets {
                 return trains + usize::from(progress.bytes > 0);
             }
         }
-        TRAINS_PER_FLUSH
+        TRAINS_PER_TURN
     }
 
     /// Sends a train. An error ends the train, never the tunnel: WireGuard expects losses, and the

@@ -29,8 +29,10 @@ pub(super) fn run(data: &[u8]) {
         world.send(peer, &piece);
         let now = world.now;
         for action in std::mem::take(&mut world.actions) {
-            if let Action::Open(flow) = action {
-                world.engine.handle_opened(flow, now);
+            if let Action::Open(flow) = action
+                && let Ok(mut flow) = world.engine.flow(flow)
+            {
+                flow.opened(None, now);
             }
         }
         world.drain();

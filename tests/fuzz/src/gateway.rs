@@ -168,7 +168,8 @@ impl World {
                 outputs += 1;
                 assert!(outputs < OUTPUTS_MAX, "trains without an end");
             }
-            if answers.is_empty() {
+            let is_done = !self.engine.service(self.now);
+            if is_done && answers.is_empty() {
                 break;
             }
             for (source, datagram) in answers {
@@ -184,7 +185,9 @@ impl World {
     pub(super) fn datagrams(&mut self) -> Vec<Vec<u8>> {
         let mut datagrams = Vec::new();
         while let Some(datagram) = self.engine.poll_datagram() {
+            let flow = datagram.flow;
             datagrams.push(datagram.payload.to_vec());
+            self.engine.delivered(flow);
         }
         datagrams
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use slipwire_core::{Action, FlowId, Loss, Refusal, Undelivered};
+use slipwire_core::{Action, FlowId, Loss, Refusal, TrafficClass, Undelivered};
 
 use super::gateway::{World, inner};
 use super::script::Script;
@@ -79,8 +79,10 @@ impl Run {
             12 => {
                 let flow = self.flow(script)?;
                 let len = usize::from(script.word()?);
-                let take = |bytes: &[u8]| (bytes.len().min(len), ());
-                let _ = self.world.engine.receive(flow, take, now);
+                if let Ok(mut flow) = self.world.engine.flow(flow) {
+                    let len = flow.received().len().min(len);
+                    flow.consume(len, now);
+                }
             }
             13 => {
                 let flow = self.flow(script)?;
@@ -181,51 +183,52 @@ impl Run {
         let now = self.world.now;
         for action in std::mem::take(&mut self.world.actions) {
             let Action::Open(flow) = action else { continue };
+            let Ok(mut flow) = self.world.engine.flow(flow) else { continue };
             match REFUSALS.get(usize::from(how)) {
-                Some(refusal) => self.world.engine.handle_refused(flow, *refusal, now),
-                None => self.world.engine.handle_opened(flow, now),
+                Some(refusal) => flow.refused(*refusal, now),
+                None => flow.opened(Some(1000 + u16::from(how)), now),
             }
-            self.world.engine.handle_bound(flow, 1000 + u16::from(how), now);
         }
     }
 
     /// Bytes or a datagram of the host leg.
     fn write(&mut self, flow: FlowId, len: usize) {
         let now = self.world.now;
-        let fill = |room: &mut [u8]| {
-            let len = len.min(room.len());
-            room[..len].fill(b'w');
-            (len, ())
-        };
-        let _ = self.world.engine.send(flow, fill, now);
-        let remote = self.world.engine.meta(flow).map(|meta| meta.destination);
-        if let Some(remote) = remote {
-            // An echo reply of either version, if that is what it is.
-            let kind = if remote.is_ipv4() { 0 } else { 129 };
-            let mut payload = vec![0; len];
-            payload.iter_mut().take(1).for_each(|first| *first = kind);
-            let _ = self.world.engine.send_datagram(flow, remote, &payload, now);
-        }
+        let Ok(mut flow) = self.world.engine.flow(flow) else { return };
+        let room = flow.send_room(now);
+        let filled = len.min(room.len());
+        room[..filled].fill(b'w');
+        flow.commit(filled, now);
+        let remote = flow.meta().destination;
+        // An echo reply of either version, if that is what it is.
+        let kind = if remote.is_ipv4() { 0 } else { 129 };
+        let mut payload = vec![0; len];
+        payload.iter_mut().take(1).for_each(|first| *first = kind);
+        flow.send_datagram(remote, TrafficClass::DEFAULT, &payload, now);
     }
 
     fn end_flow(&mut self, flow: FlowId, how: u8) {
         let now = self.world.now;
         let engine = &mut self.world.engine;
-        let remote = engine.meta(flow).map_or_else(|| socket([192, 0, 2, 1]), |m| m.destination);
-        let loss = match how & 7 {
-            0 => return engine.handle_shutdown(flow, now),
-            1 => return engine.handle_aborted(flow, now),
-            2 => Loss::TimeExceeded { hop: remote.ip() },
-            3 => Loss::TooBig { mtu: u16::from(how) << 4 },
+        match how & 7 {
             4 => return engine.handle_too_big([198, 51, 100, 1].into(), 1400, None, now),
             5 => {
                 let path_mtu = u16::from(how) << 3;
                 return engine.handle_path_mtu([198, 51, 100, 1].into(), path_mtu, now);
             }
+            _ => {}
+        }
+        let Ok(mut flow) = engine.flow(flow) else { return };
+        let remote = flow.meta().destination;
+        let loss = match how & 7 {
+            0 => return flow.shut_down(now),
+            1 => return flow.abort(now),
+            2 => Loss::TimeExceeded { hop: remote.ip() },
+            3 => Loss::TooBig { mtu: u16::from(how) << 4 },
             _ => Loss::Refused(REFUSALS[usize::from(how >> 3) % REFUSALS.len()]),
         };
         let echo_sequence = (how & 128 != 0).then_some(1);
-        let _ = engine.handle_undelivered(flow, Undelivered { remote, echo_sequence, loss }, now);
+        flow.undelivered(Undelivered { remote, echo_sequence, loss }, now);
     }
 
     /// Opens a flow to a peer.
@@ -254,10 +257,6 @@ impl Run {
 
 fn word(packet: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([packet[at], packet[at + 1], packet[at + 2], packet[at + 3]])
-}
-
-fn socket(address: [u8; 4]) -> SocketAddr {
-    SocketAddr::from((address, 80))
 }
 
 /// Who sends a packet that is dressed like this.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant as Clock};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use slipwire_core::{
-    Action, Config, Engine, FlowId, Instant, IpNet, PrivateKey, Protocol, Share,
+    Action, Config, Engine, FlowId, Instant, IpNet, PrivateKey, Protocol, Share, TrafficClass,
     config::{Gateway, Interface, Parts, Peer},
     rules::{ProxyProtocol, Rule, RuleAction},
 };
@@ -87,8 +87,16 @@ impl Batch {
     }
 
     /// Takes everything that an engine has to send.
-    fn collect(&mut self, engine: &mut Engine, peer_of: impl Fn(SocketAddr) -> usize) {
-        while let Some(train) = engine.poll_transmit() {
+    fn collect(
+        &mut self,
+        engine: &mut Engine,
+        peer_of: impl Fn(SocketAddr) -> usize,
+        now: Instant,
+    ) {
+        loop {
+            // Flows with more to send follow as soon as trains have left.
+            while engine.poll_transmit().is_none() && engine.service(now) {}
+            let Some(train) = engine.poll_transmit() else { return };
             let peer = peer_of(train.destination);
             for datagram in train.contents.chunks(train.segment_size) {
                 let start = self.bytes.len();
@@ -146,7 +154,7 @@ impl Site {
             let (index, target) = (flow % scale.peers, site.next_target());
             let Client { engine, udp, .. } = &mut site.clients[index];
             let flow = engine.open_udp(target, site.now)?;
-            engine.send_datagram(flow, target, &[0; DATAGRAM_LEN], site.now)?;
+            send_datagram(engine, flow, target, site.now)?;
             udp.push(flow);
             site.settle([index], |_, _| Ok(()))?;
         }
@@ -196,7 +204,7 @@ impl Site {
                 self.clients[client].engine.open_tcp(target, self.now)?;
             }
             self.settle(clients, |engine, (flow, now)| {
-                engine.handle_shutdown(flow, now);
+                engine.flow(flow)?.shut_down(now);
                 Ok(())
             })?;
         }
@@ -243,9 +251,9 @@ impl Site {
             let start_at = Clock::now();
             (start..end).try_for_each(|index| send(self, index))?;
             self.gateway.handle_timeout(self.now);
-            ensure!(self.gateway.poll_action().is_none(), "no action is due");
+            ensure!(next_action(&mut self.gateway, self.now).is_none(), "no action is due");
             spent += start_at.elapsed();
-            self.outward.collect(&mut self.gateway, client_at);
+            self.outward.collect(&mut self.gateway, client_at, self.now);
         }
         self.deliver()?;
         Ok(spent)
@@ -257,7 +265,7 @@ impl Site {
             let index = flow % peers;
             let Client { engine, udp, .. } = &mut self.clients[index];
             let flow = udp[flow / peers];
-            engine.send_datagram(flow, GATEWAY_ADDRESS, &[0; DATAGRAM_LEN], self.now)?;
+            send_datagram(engine, flow, GATEWAY_ADDRESS, self.now)?;
             run_client(engine, index, &mut self.inward, self.now)?;
         }
         self.take_in()
@@ -266,7 +274,7 @@ impl Site {
     fn datagrams_out(&mut self) -> Result<Duration> {
         self.send_out(|site, index| {
             let (flow, remote) = site.udp[index];
-            Ok(site.gateway.send_datagram(flow, remote, &[0; DATAGRAM_LEN], site.now)?)
+            send_datagram(&mut site.gateway, flow, remote, site.now)
         })
     }
 
@@ -287,29 +295,32 @@ impl Site {
                 gateway.handle_datagram(endpoint(*peer), None, datagram, now);
             }
             gateway.handle_timeout(now);
-            while let Some(action) = gateway.poll_action() {
+            while let Some(action) = next_action(gateway, now) {
                 match action {
-                    Action::Readable(flow) => while gateway.receive(flow, take, now)? > 0 {},
-                    Action::Open(flow) => {
-                        gateway.handle_opened(flow, now);
-                        match gateway.meta(flow).context("no flow")? {
+                    Action::Readable(flow) => take(gateway, flow, now)?,
+                    Action::Open(id) => {
+                        let mut flow = gateway.flow(id)?;
+                        flow.opened(None, now);
+                        match flow.meta() {
                             meta if meta.protocol == Protocol::Udp => {
-                                self.udp.push((flow, meta.destination));
+                                self.udp.push((id, meta.destination));
                             }
-                            _ => self.tcp.push(flow),
+                            _ => self.tcp.push(id),
                         }
                     }
-                    Action::Shutdown(flow) => gateway.handle_shutdown(flow, now),
+                    Action::Shutdown(flow) => gateway.flow(flow)?.shut_down(now),
                     Action::Closed(_) => self.closed += 1,
                     Action::Idle(_) => {}
                     other => bail!("{other:?}"),
                 }
             }
             while let Some(datagram) = gateway.poll_datagram() {
+                let flow = datagram.flow;
                 received[0] += datagram.payload.len();
+                gateway.delivered(flow);
             }
             spent += start_at.elapsed();
-            self.outward.collect(gateway, client_at);
+            self.outward.collect(gateway, client_at, now);
         }
         std::hint::black_box(received);
         inward.clear();
@@ -329,16 +340,19 @@ impl Site {
         for (peer, range) in &outward.datagrams {
             let engine = &mut clients[*peer].engine;
             engine.handle_datagram(GATEWAY_ADDRESS, None, &outward.bytes[range.clone()], *now);
-            while let Some(action) = engine.poll_action() {
+            while let Some(action) = next_action(engine, *now) {
                 match action {
                     Action::Established(flow) => established(engine, (flow, *now))?,
-                    Action::Readable(flow) => while engine.receive(flow, take, *now)? > 0 {},
+                    Action::Readable(flow) => take(engine, flow, *now)?,
                     Action::Idle(_) | Action::Shutdown(_) | Action::Closed(_) => {}
                     other => bail!("{other:?}"),
                 }
             }
-            while engine.poll_datagram().is_some() {}
-            inward.collect(engine, |_| *peer);
+            while let Some(datagram) = engine.poll_datagram() {
+                let flow = datagram.flow;
+                engine.delivered(flow);
+            }
+            inward.collect(engine, |_| *peer, *now);
         }
         outward.clear();
         Ok(())
@@ -365,36 +379,61 @@ impl Site {
 /// Lets a peer say what it has to say.
 fn run_client(engine: &mut Engine, index: usize, to: &mut Batch, now: Instant) -> Result<()> {
     engine.handle_timeout(now);
-    if let Some(action) = engine.poll_action() {
+    if let Some(action) = next_action(engine, now) {
         bail!("{action:?}");
     }
-    to.collect(engine, |_| index);
+    to.collect(engine, |_| index, now);
     Ok(())
 }
 
 /// Fills one segment.
 fn send(engine: &mut Engine, flow: FlowId, now: Instant) -> Result<()> {
+    let mut flow = engine.flow(flow)?;
     let mut left = SEGMENT_LEN;
     while left > 0 {
-        let fill = |room: &mut [u8]| {
-            let len = room.len().min(left);
-            room[..len].fill(7);
-            (len, len)
-        };
-        let len = engine.send(flow, fill, now)?;
+        let room = flow.send_room(now);
+        let len = room.len().min(left);
         ensure!(len > 0, "no room for a segment");
+        room[..len].fill(7);
+        flow.commit(len, now);
         left -= len;
     }
     Ok(())
 }
 
-/// As a socket would: the bytes are copied.
-fn take(bytes: &[u8]) -> (usize, usize) {
+/// Takes all that there is as a socket would: the bytes are copied.
+fn take(engine: &mut Engine, flow: FlowId, now: Instant) -> Result<()> {
+    let mut flow = engine.flow(flow)?;
     let mut host = [0; SEGMENT_LEN];
-    let len = bytes.len().min(SEGMENT_LEN);
-    host[..len].copy_from_slice(&bytes[..len]);
-    std::hint::black_box(&host);
-    (len, len)
+    loop {
+        let bytes = flow.received();
+        let len = bytes.len().min(SEGMENT_LEN);
+        if len == 0 {
+            return Ok(());
+        }
+        host[..len].copy_from_slice(&bytes[..len]);
+        std::hint::black_box(&host);
+        flow.consume(len, now);
+    }
+}
+
+fn send_datagram(
+    engine: &mut Engine,
+    flow: FlowId,
+    remote: SocketAddr,
+    now: Instant,
+) -> Result<()> {
+    let mut flow = engine.flow(flow)?;
+    flow.send_datagram(remote, TrafficClass::DEFAULT, &[0; DATAGRAM_LEN], now);
+    Ok(())
+}
+
+/// The next action; if none waits flows have their turn first.
+fn next_action(engine: &mut Engine, now: Instant) -> Option<Action> {
+    engine.poll_action().or_else(|| {
+        engine.service(now);
+        engine.poll_action()
+    })
 }
 
 fn endpoint(client: usize) -> SocketAddr {

@@ -2,7 +2,7 @@
 //! connects come to their ends.
 
 use slipwire_core::config::Mappings;
-use slipwire_core::{Abort, Action, FlowId, FlowMeta, OpenError, Protocol};
+use slipwire_core::{Abort, Action, FlowId, FlowMeta, OpenError, Protocol, TrafficClass};
 
 use super::host::{DatagramLeg, Host, Leg};
 use super::leg::{Stage, StreamLeg};
@@ -19,9 +19,18 @@ const DATAGRAMS: usize = 1 << 20;
 const ACTIONS_MAX: usize = 100_000;
 
 impl Host {
+    /// The next action; if none waits flows have their turn first.
+    fn next_action(&mut self, scene: &Scene) -> Option<Action> {
+        let local = self.local(scene.now);
+        self.engine.poll_action().or_else(|| {
+            self.engine.service(local);
+            self.engine.poll_action()
+        })
+    }
+
     pub(super) fn carry_out_actions(&mut self, scene: &mut Scene) -> Result<bool, Violation> {
         let mut count = 0;
-        while let Some(action) = self.engine.poll_action() {
+        while let Some(action) = self.next_action(scene) {
             count += 1;
             ensure!(count < ACTIONS_MAX, "host {} has actions without end", self.index);
             let actions = match scene.mutant {
@@ -61,7 +70,7 @@ impl Host {
                 let Some(Leg::Stream(leg)) = self.legs.get_mut(&flow) else {
                     return Err(Violation(format!("a stale id: {action:?}")));
                 };
-                leg.handle_shutdown(flow, &mut self.engine, scene, local)
+                leg.handle_shutdown(flow, &mut self.engine, scene)
             }
             Action::Closed(flow) => self.handle_over(flow, Over::Closed, scene),
             Action::Aborted(flow, abort) => self.handle_over(flow, Over::Aborted(abort), scene),
@@ -177,7 +186,9 @@ impl Host {
                     scene.oracle.accepted(leg.id, local);
                 }
                 self.busy.insert(flow);
-                self.engine.handle_opened(flow, local);
+                if let Ok(mut flow) = self.engine.flow(flow) {
+                    flow.opened(None, local);
+                }
             }
             Connect::Refuses(_, refusal) => {
                 if let Some(leg) = stream {
@@ -187,7 +198,9 @@ impl Host {
                 self.legs.remove(&flow);
                 self.tally.over += 1;
                 self.tally.refused += 1;
-                self.engine.handle_refused(flow, refusal, local);
+                if let Ok(flow) = self.engine.flow(flow) {
+                    flow.refused(refusal, local);
+                }
             }
             Connect::Never => {}
         }
@@ -280,10 +293,9 @@ impl Host {
         let writer = scene.mail.sent_so_far(index, way) << 1 | way as u64;
         Pattern::new(scene.plan.seed, DATAGRAMS | index, writer as usize).fill(0, &mut payload);
         let target = plan.target;
-        if self.engine.send_datagram(flow, target, &payload, local).is_err() {
-            // It has gone, which is said next.
-            return Ok(());
-        }
+        // If it has gone that is said next.
+        let Ok(mut flow) = self.engine.flow(flow) else { return Ok(()) };
+        flow.send_datagram(target, TrafficClass::DEFAULT, &payload, local);
         scene.note(format_args!("datagrams {index}: {len} bytes {way:?}"));
         scene.mail.sent(index, way, payload);
         self.wake(scene);
@@ -327,6 +339,7 @@ impl Host {
                 .log
                 .note(scene.now, format_args!("datagrams {index}: {len} bytes arrive {way:?}"));
             scene.mail.arrived(index, way, &payload)?;
+            self.engine.delivered(flow);
         }
         for flow in answering {
             self.send_datagram(flow, scene)?;

@@ -315,9 +315,11 @@ impl Host {
             self.blocked_until = None;
             self.credit = self.plan.uplink.map_or(usize::MAX, |(credit, _)| credit);
         }
-        while self.credit > 0
-            && let Some(train) = self.engine.poll_transmit()
-        {
+        let local = self.local(scene.now);
+        while self.credit > 0 {
+            // Flows with more to send follow as soon as trains have left.
+            while self.engine.poll_transmit().is_none() && self.engine.service(local) {}
+            let Some(train) = self.engine.poll_transmit() else { break };
             let mut bytes = 0;
             for datagram in train.contents.chunks(train.segment_size).take(self.credit) {
                 bytes += datagram.len();

@@ -1,7 +1,7 @@
 //! The host leg of one flow, moved as a driver moves it: bytes pass between the flow and the socket
 //! only when somebody said that there may be some, so that a word that core forgets is missed.
 
-use slipwire_core::{Engine, FlowId, Instant, NoFlow};
+use slipwire_core::{Engine, FlowId, Instant};
 
 use super::oracle::{EndId, Over, Violation, ensure};
 use super::pattern::Pattern;
@@ -33,14 +33,6 @@ pub(super) struct StreamLeg {
     read_ended: bool,
     /// The flow's direction has ended.
     write_ended: bool,
-}
-
-/// What an attempt to fill a flow came to.
-enum Filled {
-    Moved(usize),
-    NoRoom,
-    NothingYet,
-    Ended,
 }
 
 /// What a leg is after its turn.
@@ -91,11 +83,10 @@ impl StreamLeg {
         flow: FlowId,
         engine: &mut Engine,
         scene: &mut Scene,
-        local: Instant,
     ) -> Result<(), Violation> {
-        let left = engine.receive(flow, |bytes| (0, bytes.len()), local);
         // It may be closed already, which is said next.
-        ensure!(matches!(left, Ok(0) | Err(NoFlow)), "{} ended with {left:?} bytes left", self.id);
+        let left = engine.flow(flow).map_or(0, |mut flow| flow.received().len());
+        ensure!(left == 0, "{} ended with {left} bytes left", self.id);
         scene.oracle.heard_end(self.id)?;
         self.write_ended = true;
         self.socket.shut_down();
@@ -116,7 +107,9 @@ impl StreamLeg {
         }
         loop {
             if self.socket.breaks() && !(self.read_ended && self.write_ended) {
-                engine.handle_aborted(flow, local);
+                if let Ok(flow) = engine.flow(flow) {
+                    flow.abort(local);
+                }
                 scene.note(format_args!("{} breaks off", self.id));
                 scene.oracle.over(self.id, Over::BrokenOff, &scene.plan, local, scene.now)?;
                 return Ok(Left::BrokeOff);
@@ -141,21 +134,18 @@ impl StreamLeg {
         if !self.flow_readable || self.write_ended || room == 0 {
             return Ok(false);
         }
-        let mut taken = Vec::new();
-        let take = |bytes: &[u8]| {
-            let len = bytes.len().min(room);
-            taken.extend_from_slice(&bytes[..len]);
-            (len, bytes.len())
-        };
-        let Ok(lent) = engine.receive(flow, take, local) else {
+        let Ok(mut flow) = engine.flow(flow) else {
             self.flow_readable = false;
             return Ok(false);
         };
-        self.was_told_readable &= lent > taken.len();
-        if lent == 0 {
+        let bytes = flow.received();
+        let mut taken = bytes[..bytes.len().min(room)].to_vec();
+        self.was_told_readable &= bytes.len() > taken.len();
+        if taken.is_empty() {
             self.flow_readable = false;
             return Ok(false);
         }
+        flow.consume(taken.len(), local);
         if let Some(mutant) = scene.mutant {
             mutant.stream(self.socket.received, &mut taken);
         }
@@ -175,39 +165,31 @@ impl StreamLeg {
         if !self.flow_writable || self.read_ended {
             return Ok(false);
         }
-        let pattern = Pattern::new(scene.plan.seed, self.id.stream, self.id.end);
-        let socket = &self.socket;
-        let fill = |room: &mut [u8]| {
-            if room.is_empty() {
-                return (0, Filled::NoRoom);
-            }
-            let len = room.len().min(socket.readable() as usize);
-            if len == 0 {
-                let ended = socket.is_at_end();
-                return (0, if ended { Filled::Ended } else { Filled::NothingYet });
-            }
-            pattern.fill(socket.sent, &mut room[..len]);
-            (len, Filled::Moved(len))
+        let Ok(mut flow) = engine.flow(flow) else {
+            self.flow_writable = false;
+            return Ok(false);
         };
-        match engine.send(flow, fill, local) {
-            Ok(Filled::Moved(len)) => {
-                scene.note(format_args!("{} writes {len} bytes", self.id));
-                self.socket.sent += len as u64;
-                scene.oracle.wrote(self.id, len as u64, &scene.plan, local)?;
-                return Ok(true);
-            }
-            Ok(Filled::NoRoom) => {
-                self.flow_writable = false;
-                self.was_full = true;
-            }
-            Ok(Filled::NothingYet) => {}
-            Ok(Filled::Ended) => {
-                scene.note(format_args!("{} ends", self.id));
-                self.read_ended = true;
-                scene.oracle.ended(self.id);
-                engine.handle_shutdown(flow, local);
-            }
-            Err(NoFlow) => self.flow_writable = false,
+        let room = flow.send_room(local);
+        if room.is_empty() {
+            self.flow_writable = false;
+            self.was_full = true;
+            return Ok(false);
+        }
+        let len = room.len().min(self.socket.readable() as usize);
+        if len > 0 {
+            let pattern = Pattern::new(scene.plan.seed, self.id.stream, self.id.end);
+            pattern.fill(self.socket.sent, &mut room[..len]);
+            flow.commit(len, local);
+            scene.note(format_args!("{} writes {len} bytes", self.id));
+            self.socket.sent += len as u64;
+            scene.oracle.wrote(self.id, len as u64, &scene.plan, local)?;
+            return Ok(true);
+        }
+        if self.socket.is_at_end() {
+            scene.note(format_args!("{} ends", self.id));
+            self.read_ended = true;
+            scene.oracle.ended(self.id);
+            flow.shut_down(local);
         }
         Ok(false)
     }

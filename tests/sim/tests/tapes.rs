@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use slipwire_core::config::{Interface, Parts, Peer};
 use slipwire_core::tape::{Difference, Replay, StartTapeError, Step, TapeEnd, TapeError, TapeSink};
-use slipwire_core::{Config, Counter, Engine, Instant, PrivateKey};
+use slipwire_core::{Config, Counter, Engine, Instant, PrivateKey, TrafficClass};
 use slipwire_fuzz_targets::reseal;
 use slipwire_sim as sim;
 
@@ -143,7 +143,7 @@ fn a_tape_begins_at_rest_and_no_flow_has_the_id_of_an_earlier_one() {
     let earlier = engine.open_udp(target, now).unwrap();
     let refused = engine.start_tape(Box::new(Sink::of(usize::MAX)), now);
     assert_eq!(refused, Err(StartTapeError::NotAtRest));
-    engine.handle_aborted(earlier, now);
+    engine.flow(earlier).unwrap().abort(now);
 
     let sink = Sink::of(usize::MAX);
     engine.start_tape(Box::new(sink.clone()), now).unwrap();
@@ -151,11 +151,11 @@ fn a_tape_begins_at_rest_and_no_flow_has_the_id_of_an_earlier_one() {
     let flow = engine.open_udp(target, now).unwrap();
     assert_eq!(flow.slot(), earlier.slot());
     assert_ne!(flow, earlier);
-    assert!(engine.send_datagram(earlier, target, b"stale", now).is_err());
-    engine.send_datagram(flow, target, b"hello", now).unwrap();
+    assert!(engine.flow(earlier).is_err());
+    engine.flow(flow).unwrap().send_datagram(target, TrafficClass::DEFAULT, b"hello", now);
     engine.flush_tape();
     let tape = sink.bytes.lock().unwrap().clone();
-    assert_eq!(replay(&tape), (Ok(TapeEnd::Whole), 3));
+    assert_eq!(replay(&tape), (Ok(TapeEnd::Whole), 2));
     let secret = [1; 32];
     assert!(!tape.windows(32).any(|window| window == secret), "the private key");
 }
@@ -181,7 +181,8 @@ fn a_sink_that_is_full_ends_the_tape_behind_a_whole_frame_and_nothing_else() {
     engine.start_tape(Box::new(sink.clone()), Instant::ZERO).unwrap();
     let flow = engine.open_udp(target, Instant::ZERO).unwrap();
     for _ in 0..300 {
-        engine.send_datagram(flow, target, &[9; 1000], Instant::ZERO).unwrap();
+        let mut flow = engine.flow(flow).unwrap();
+        flow.send_datagram(target, TrafficClass::DEFAULT, &[9; 1000], Instant::ZERO);
     }
     assert!(!engine.is_recording());
     assert_eq!(engine.stats().value(Counter::TapeEnded), 0);

@@ -105,7 +105,13 @@ impl End {
             while let Some(action) = self.engine.poll_action() {
                 self.act(action, now);
             }
-            let Some(train) = self.engine.poll_transmit() else { return };
+            let has_more = self.engine.service(now);
+            let Some(train) = self.engine.poll_transmit() else {
+                if has_more {
+                    continue;
+                }
+                return;
+            };
             let len = train.contents.len();
             for datagram in train.contents.chunks(train.segment_size) {
                 self.link.carry(datagram.to_vec(), now);
@@ -117,7 +123,7 @@ impl End {
     fn act(&mut self, action: Action, now: Instant) {
         match action {
             Action::Open(flow) => {
-                self.engine.handle_opened(flow, now);
+                self.engine.flow(flow).unwrap().opened(None, now);
                 self.fill(flow, now);
             }
             Action::Established(flow) | Action::Writable(flow) => self.fill(flow, now),
@@ -128,17 +134,23 @@ impl End {
     }
 
     fn fill(&mut self, flow: FlowId, now: Instant) {
-        let whole = |room: &mut [u8]| (room.len(), room.len());
-        while self.sends && self.engine.send(flow, whole, now).unwrap() > 0 {}
+        let mut flow = self.engine.flow(flow).unwrap();
+        let mut room = if self.sends { flow.send_room(now).len() } else { 0 };
+        while room > 0 {
+            flow.commit(room, now);
+            room = flow.send_room(now).len();
+        }
     }
 
     fn take(&mut self, flow: FlowId, now: Instant) {
-        let whole = |bytes: &[u8]| (bytes.len(), bytes.len());
+        let mut flow = self.engine.flow(flow).unwrap();
         loop {
-            match self.engine.receive(flow, whole, now).unwrap() {
-                0 => return,
-                len => self.received += len as u64,
+            let len = flow.received().len();
+            if len == 0 {
+                return;
             }
+            flow.consume(len, now);
+            self.received += len as u64;
         }
     }
 }

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::address::may_be_a_source;
 use crate::config::MTU_IPV6_MIN;
 use crate::datagram::{Loss, Undelivered};
-use crate::flow::{NoFlow, Protocol, Refusal};
+use crate::flow::{Protocol, Refusal};
 use crate::id::FlowId;
 use crate::outcome::FlowOutcome;
 use crate::stack::Stack;
@@ -31,16 +31,17 @@ const HEADERS_DIFFER: u16 = 20;
 
 impl Stack {
     /// A datagram of a mapping did not arrive.
-    pub(crate) fn handle_undelivered(
+    pub(in crate::stack) fn handle_undelivered(
         &mut self,
         id: FlowId,
         undelivered: Undelivered,
         outlet: &mut dyn Outlet,
         now: Instant,
-    ) -> Result<(), NoFlow> {
-        let flow = self.flows.get(id).ok_or(NoFlow)?;
+    ) {
+        let Some(flow) = self.flows.get(id) else { return };
         let key = flow.key;
-        if flow.mapping().ok_or(NoFlow)?.has_sent_to(undelivered.remote) {
+        let Some(mapping) = flow.mapping() else { return };
+        if mapping.has_sent_to(undelivered.remote) {
             if undelivered.loss == Loss::Refused(Refusal::Protected) {
                 let protected = FlowOutcome::Protected;
                 let destination = key.outer.unwrap_or(undelivered.remote);
@@ -50,7 +51,6 @@ impl Stack {
         } else {
             outlet.count(key.peer, Counter::DropFiltered);
         }
-        Ok(())
     }
 
     /// There is no host leg for a mapping, whose first datagram still waits.
@@ -63,7 +63,8 @@ impl Stack {
         now: Instant,
     ) {
         let Some(key) = self.flows.get(id).map(|flow| flow.key) else { return };
-        let echo_sequence = self.datagrams.first_of(id).and_then(icmp::echo_sequence);
+        let first = self.datagrams.iter().find(|datagram| datagram.flow == id);
+        let echo_sequence = first.and_then(|first| icmp::echo_sequence(first.payload));
         let undelivered = Undelivered { remote, echo_sequence, loss: Loss::Refused(refusal) };
         self.report_loss(&key, undelivered, outlet, now);
     }

@@ -46,7 +46,7 @@ impl ExternalPorts {
 
 impl Stack {
     /// The host leg of a UDP mapping has this port on every address of the host.
-    pub(crate) fn handle_bound(&mut self, id: FlowId, port: u16) {
+    pub(in crate::stack) fn handle_bound(&mut self, id: FlowId, port: u16) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         let key = flow.key;
         // Where a rule leads datagrams, nobody else is answered from; and the socket may be of the

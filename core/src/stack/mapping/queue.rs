@@ -72,34 +72,31 @@ impl Datagrams {
         Ok(())
     }
 
-    /// What the first datagram of a flow carries. It looks at every datagram before that one.
-    pub(crate) fn first_of(&self, flow: FlowId) -> Option<&[u8]> {
-        let mut start = self.head;
-        for entry in &self.entries {
-            if entry.flow == flow {
-                return self.bytes.get(start..start + entry.len);
-            }
-            start += entry.len;
-        }
-        None
+    /// What waits, from the front.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Datagram<'_>> {
+        let mut rest = self.bytes.get(self.head..).unwrap_or_default();
+        self.entries.iter().map_while(move |entry| {
+            let (payload, behind) = rest.split_at_checked(entry.len)?;
+            rest = behind;
+            Some(Datagram { flow: entry.flow, remote: entry.remote, travel: entry.travel, payload })
+        })
+    }
+
+    /// The next datagram. It stays there.
+    pub(crate) fn front(&self) -> Option<Datagram<'_>> {
+        self.iter().next()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The flow of the next datagram, and where it goes.
-    pub(crate) fn front(&self) -> Option<(FlowId, SocketAddr)> {
-        self.entries.front().map(|entry| (entry.flow, entry.remote))
-    }
-
-    /// Takes the next datagram.
-    pub(crate) fn pop(&mut self) -> Option<Datagram<'_>> {
-        let QueuedDatagram { peer, flow, remote, travel, len } = self.entries.pop_front()?;
+    /// Drops the next datagram.
+    pub(crate) fn pop(&mut self) {
+        let Some(QueuedDatagram { peer, len, .. }) = self.entries.pop_front() else { return };
         self.held.take(peer, cost(len));
-        let start = self.head;
         self.head += len;
-        Some(Datagram { flow, remote, travel, payload: &self.bytes[start..self.head] })
+        self.rest();
     }
 
     /// Bytes that there is memory for.
@@ -109,7 +106,7 @@ impl Datagrams {
     }
 
     /// Gives back what a burst has taken, once nothing of it is left.
-    pub(crate) fn rest(&mut self) {
+    fn rest(&mut self) {
         if !self.entries.is_empty() {
             return;
         }
@@ -150,8 +147,9 @@ mod tests {
             push(&mut queue, payload).unwrap();
         }
         let mut seen = Vec::new();
-        while let Some(datagram) = queue.pop() {
+        while let Some(datagram) = queue.front() {
             seen.push(datagram.payload.to_vec());
+            queue.pop();
         }
         assert_eq!(seen, [&b"one"[..], b"", b"three"]);
     }
@@ -165,7 +163,9 @@ mod tests {
             let count = std::iter::from_fn(|| push().ok()).count();
             assert!(count > 0, "peer {slot} of many");
         }
-        while queue.pop().is_some() {}
+        while queue.front().is_some() {
+            queue.pop();
+        }
         assert_eq!(queue.held.total(), 0);
     }
 
@@ -179,8 +179,9 @@ mod tests {
                 assert!(taken < DATAGRAMS_LEN_MAX);
             }
             assert!(taken > 100);
-            while queue.pop().is_some() {}
-            queue.rest();
+            while queue.front().is_some() {
+                queue.pop();
+            }
             assert!(queue.bytes.capacity() <= IDLE_CAPACITY);
             assert!(push(&mut queue, payload).is_ok());
         }

@@ -23,7 +23,7 @@ use crate::stack::packet::icmp::{self, HEADER_LEN, IcmpMessage, QuotedProtocol, 
 use crate::stack::packet::reassembly::Intake;
 use crate::stack::packet::{Packet, Transport, UDP_HEADER_LEN, mark, write_icmp};
 use crate::stack::peer_side::outbound::Outbound;
-use crate::stack::table::{Flow, FlowKind, new_meta};
+use crate::stack::table::{FlowEntry, FlowKind, new_meta};
 use crate::stack::tcp::{self, FlowStage, Straggler, TcpFlow};
 use crate::stats::Counter;
 use crate::time::Instant;
@@ -31,7 +31,7 @@ use crate::time::Instant;
 impl Stack {
     /// Takes one packet of a peer. Its inner source belongs to that peer. Nothing may come of it
     /// before the [end of the train](Self::handle_train_end) that it is of.
-    pub(crate) fn handle_packet(
+    pub(super) fn handle_packet(
         &mut self,
         peer: PeerId,
         bytes: &mut [u8],
@@ -113,7 +113,7 @@ impl Stack {
     }
 
     /// No more packets follow now: what waited for them goes to its flow.
-    pub(crate) fn handle_train_end(&mut self, outlet: &mut dyn Outlet, now: Instant) {
+    pub(super) fn handle_train_end(&mut self, outlet: &mut dyn Outlet, now: Instant) {
         let Some((id, header, mut bytes)) = self.coalescer.take() else { return };
         self.handle_segment(id, header.packet(&mut bytes), outlet, now);
         self.coalescer.give_back(bytes);
@@ -479,7 +479,7 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) -> FlowId {
-        let id = self.flows.insert(Flow { key, meta, kind, opened_at: now, ready: false });
+        let id = self.flows.insert(FlowEntry { key, meta, kind, opened_at: now, ready: false });
         self.stake_claim(id);
         if let Some(flow) = self.flows.state(id) {
             outlet.tell(Event::FlowOpened(flow));

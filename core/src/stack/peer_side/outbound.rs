@@ -115,8 +115,6 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        // What they took is free, whether anybody has looked or not.
-        self.drop_orphans();
         let Outbound { key, destination, packet, payload, .. } = datagram;
         let Self { flows, contacts, mappings, .. } = self;
         let per_peer = flows.limits().per_peer;

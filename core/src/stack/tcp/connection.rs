@@ -341,21 +341,28 @@ impl Connection {
         at.into_iter().chain(self.guard.repeat_at()).min()
     }
 
-    /// Lends the free part of the send ring, which is empty before the connection is established.
-    /// `None` once this end has ended its direction.
-    pub(crate) fn send<R>(&mut self, fill: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
+    /// The free part of the send ring, which is empty before the connection is established. `None`
+    /// once this end has ended its direction.
+    pub(crate) fn room(&mut self) -> Option<&mut [u8]> {
         if self.phase() == Phase::Opening {
-            return Some(fill(&mut []).1);
+            return Some(&mut []);
         }
-        let (queued, mut filled) = (self.socket().send_queue(), 0);
+        self.socket_mut().send(|room| (0, room)).ok()
+    }
+
+    /// The first `len` bytes of the room hold what is to be sent. Says how many that are.
+    pub(crate) fn commit(&mut self, len: usize) -> usize {
+        if self.phase() == Phase::Opening {
+            return 0;
+        }
+        let queued = self.socket().send_queue();
         let clamped = |room: &mut [u8]| {
-            let (len, result) = fill(room);
-            filled = len.min(room.len());
-            (filled, result)
+            let len = len.min(room.len());
+            (len, len)
         };
-        let result = self.socket_mut().send(clamped).ok();
+        let filled = self.socket_mut().send(clamped).unwrap_or(0);
         self.rings.handle_sent(queued, filled);
-        result
+        filled
     }
 
     /// Bytes that the send ring may take if no more than `room` may become resident.
@@ -373,16 +380,24 @@ impl Connection {
         self.rings.resident()
     }
 
-    /// Lends the front of the receive ring.
-    pub(crate) fn receive<R>(&mut self, take: impl FnOnce(&[u8]) -> (usize, R)) -> Option<R> {
+    /// The front of the receive ring.
+    pub(crate) fn received(&mut self) -> &[u8] {
         if !self.has_received() {
-            return Some(take(&[]).1);
+            return &[];
+        }
+        self.socket_mut().peek(usize::MAX).unwrap_or_default()
+    }
+
+    /// The first `len` bytes of those were taken. Says how many that are.
+    pub(crate) fn consume(&mut self, len: usize) -> usize {
+        if !self.has_received() {
+            return 0;
         }
         let clamped = |bytes: &mut [u8]| {
-            let (len, result) = take(bytes);
-            (len.min(bytes.len()), result)
+            let len = len.min(bytes.len());
+            (len, len)
         };
-        self.socket_mut().recv(clamped).ok()
+        self.socket_mut().recv(clamped).unwrap_or(0)
     }
 
     /// Whether bytes wait in the receive ring.
@@ -400,9 +415,18 @@ impl Connection {
         self.buffered() > 0 || self.guard.has_gap()
     }
 
-    /// Where the rings are, for their pages to be given back, if nothing in them is needed.
-    pub(crate) fn give_back_rings(&mut self) -> Option<Addresses> {
-        (!self.needs_rings()).then(|| self.rings.give_back())
+    /// Where the rings are.
+    pub(crate) fn ring_addresses(&self) -> Addresses {
+        self.rings.addresses()
+    }
+
+    /// The pages of the rings are given back, if nothing in them is needed. Says whether they are.
+    pub(crate) fn give_back_rings(&mut self) -> bool {
+        let is_unused = !self.needs_rings();
+        if is_unused {
+            self.rings.give_back();
+        }
+        is_unused
     }
 
     /// Whether everything before `sequence` has arrived, and nothing from there on.

@@ -266,48 +266,43 @@ impl TcpFlow {
         self.told.starved = false;
     }
 
-    /// Lends the send ring to the embedder, as far as it is allowed; `None` if there is no ring.
-    pub(crate) fn send<R>(
-        &mut self,
-        fill: impl FnOnce(&mut [u8]) -> (usize, R),
-        allowance: Allowance,
-        now: Instant,
-    ) -> Option<R> {
+    /// The room for bytes of the embedder, as far as it is allowed; `None` if it has ended its
+    /// direction, or there is no ring.
+    pub(crate) fn room(&mut self, allowance: Allowance) -> Option<&mut [u8]> {
         if self.host_end != HostEnd::Sending || self.was_reset {
             return None;
         }
         let FlowStage::Live(connection) = &mut self.stage else { return None };
         let limit = connection.send_room(allowance.room);
-        let (mut full, mut moved) = (false, 0);
-        let result = connection.send(|room| {
-            let len = room.len().min(limit);
-            let room = &mut room[..len];
-            full = room.is_empty();
-            let (len, result) = fill(room);
-            moved = len.min(room.len());
-            (moved, result)
-        });
-        self.told.full |= full;
+        let room = connection.room()?;
+        let len = room.len().min(limit);
+        Some(&mut room[..len])
+    }
+
+    /// The embedder has more than there was room for.
+    pub(crate) const fn handle_full(&mut self) {
+        self.told.full = true;
+    }
+
+    /// The embedder has filled the first `len` bytes of the [room](Self::room).
+    pub(crate) fn commit(&mut self, len: usize, now: Instant) {
+        let FlowStage::Live(connection) = &mut self.stage else { return };
+        let moved = connection.commit(len);
         self.transfer.bytes_out += moved as u64;
         if moved > 0 {
             self.active_at = now;
         }
-        result
     }
 
-    /// Lends the receive ring to the embedder; `None` if there is none to lend.
-    pub(crate) fn receive<R>(
-        &mut self,
-        take: impl FnOnce(&[u8]) -> (usize, R),
-        now: Instant,
-    ) -> Option<R> {
-        let FlowStage::Live(connection) = &mut self.stage else { return None };
-        let mut moved = 0;
-        let result = connection.receive(|bytes| {
-            let (len, result) = take(bytes);
-            moved = len.min(bytes.len());
-            (moved, result)
-        });
+    /// What the embedder may read, from the front.
+    pub(crate) fn received(&mut self) -> &[u8] {
+        self.connection_mut().map_or(&[], Connection::received)
+    }
+
+    /// The embedder has taken the first `len` bytes of that.
+    pub(crate) fn consume(&mut self, len: usize, now: Instant) {
+        let FlowStage::Live(connection) = &mut self.stage else { return };
+        let moved = connection.consume(len);
         if !connection.has_received() {
             self.told.readable = false;
         }
@@ -315,7 +310,6 @@ impl TcpFlow {
         if moved > 0 {
             self.active_at = now;
         }
-        result
     }
 
     /// Sends what is due, tells the embedder what is new, and says what is left to do.

@@ -46,7 +46,7 @@ fn datagram(world: &mut World, port: u16) {
 fn refuse(world: &mut World, refusal: Refusal) {
     syn(world, HOST);
     let flow = world.offered();
-    world.stack.handle_refused(flow, refusal, &mut world.wire, world.now);
+    world.refused(flow, refusal);
 }
 
 fn wait(world: &mut World, secs: u64) {
@@ -62,7 +62,7 @@ fn open_into_the_tunnel(world: &mut World) {
 /// A connection whose two ends are both ended.
 fn close(world: &mut World) {
     let (mut client, flow) = connect(world);
-    world.stack.handle_shutdown(flow);
+    world.host_ended(flow);
     world.actions();
     client.received(world);
     client.send(world, TcpControl::Fin, &[]);
@@ -78,7 +78,7 @@ const STORIES: &[(FlowOutcome, Story)] = &[
     }),
     (FlowOutcome::HostReset, |world| {
         let (_, flow) = connect(world);
-        world.stack.handle_aborted(flow, &mut world.wire);
+        world.aborted(flow);
     }),
     (FlowOutcome::PeerReset, |world| {
         let (mut client, _) = connect(world);
@@ -225,7 +225,7 @@ fn the_end_of_a_flow_says_what_has_moved() {
     client.send(&mut world, Ack, b"question");
     read_all(&mut world, flow);
     write_all(&mut world, flow, b"longer answer");
-    world.stack.handle_aborted(flow, &mut world.wire);
+    world.aborted(flow);
     let transfer = Transfer { bytes_in: 8, bytes_out: 13 };
     let ended = Heard::Ended(flow, FlowOutcome::HostReset, transfer);
     assert_eq!(world.wire.heard, [Heard::Opened(flow), ended]);

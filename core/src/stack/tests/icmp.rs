@@ -38,7 +38,7 @@ fn rfc5508_req_1_and_2_an_echo_is_a_mapping_of_source_and_identifier_for_a_minut
         assert_eq!(datagrams[0].2[8..], *b"payload");
         // The kernel's ping socket has an identifier of its own.
         let answer = [reply, 0, 0, 0, 0x77, 0x77, 0, 1, b'p', b'a', b'y'];
-        world.stack.send_datagram(flow, host, &answer, &mut world.wire, world.now).unwrap();
+        world.send_datagram(flow, host, &answer);
         let expected = icmp(to, from, [reply, 0, 0, 0, 0xab, 0xcd, 0, 1], b"pay");
         assert_eq!(world.only_sent(), (ALICE, expected));
         world.wait(Duration::from_secs(60));
@@ -66,7 +66,7 @@ fn a_packet_whose_ttl_ends_here_is_answered_by_us() {
 #[test]
 fn an_unreachable_target_ends_the_connection_that_is_being_opened() {
     let mut world = World::new();
-    let flow = world.stack.open_tcp(socket("172.16.0.9:80"), &mut world.wire, world.now).unwrap();
+    let flow = world.open_tcp(socket("172.16.0.9:80")).unwrap();
     world.actions();
     let (_, syn) = world.only_sent();
     let mut forged = syn.clone();

@@ -10,7 +10,7 @@ const CLIENT: &str = "10.0.0.2:40000";
 #[test]
 fn a_flow_into_the_tunnel_is_opened_and_carries_bytes() {
     let mut world = World::new();
-    let flow = world.stack.open_tcp(socket("172.16.0.9:80"), &mut world.wire, world.now).unwrap();
+    let flow = world.open_tcp(socket("172.16.0.9:80")).unwrap();
     assert!(world.actions().is_empty());
     let (mut server, isn) = answer_syn(&mut world);
     assert_eq!(world.actions(), [Action::Established(flow)]);
@@ -50,7 +50,7 @@ pub(super) fn take_syn(world: &mut World) -> (Client, TcpSeqNumber) {
 #[test]
 fn a_refused_flow_into_the_tunnel_is_aborted() {
     let mut world = World::new();
-    let flow = world.stack.open_tcp(socket("172.16.0.9:80"), &mut world.wire, world.now).unwrap();
+    let flow = world.open_tcp(socket("172.16.0.9:80")).unwrap();
     world.actions();
     let (mut server, isn) = take_syn(&mut world);
     server.acknowledged = isn + 2;
@@ -64,7 +64,7 @@ fn a_refused_flow_into_the_tunnel_is_aborted() {
 #[test]
 fn flows_into_nowhere_are_errors() {
     let mut world = World::with(|parts| parts.interface.addresses.truncate(1));
-    let mut open = |target| world.stack.open_tcp(socket(target), &mut world.wire, world.now);
+    let mut open = |target| world.open_tcp(socket(target));
     assert_eq!(open("203.0.113.1:80"), Err(OpenError::NoPeer));
     assert_eq!(open("[fd00::2]:80"), Err(OpenError::NoAddress));
 }

@@ -21,7 +21,7 @@ fn minutes(minutes: u64) -> Duration {
 fn rfc5382_req_2_a_simultaneous_close_is_complete() {
     let mut world = World::new();
     let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
-    world.stack.handle_shutdown(flow);
+    world.host_ended(flow);
     assert!(world.actions().is_empty());
     let crossing = client.segment(Fin, &[]);
     client.next += 1;
@@ -40,7 +40,7 @@ fn rfc5382_req_2_a_simultaneous_close_is_complete() {
 fn rfc5382_req_2_a_simultaneous_open_into_the_tunnel_connects() {
     for repeats in [true, false] {
         let mut world = World::new();
-        let flow = world.stack.open_tcp(socket(SERVER), &mut world.wire, world.now).unwrap();
+        let flow = world.open_tcp(socket(SERVER)).unwrap();
         world.actions();
         let (mut server, isn) = take_syn(&mut world);
         server.send(&mut world, Syn, &[]);
@@ -109,8 +109,8 @@ fn a_host_that_never_answers_is_silence_and_then_unreachable() {
     assert_eq!(answer.transport, Transport::Icmp);
     assert_eq!(answer.transport_bytes()[..2], [3, 1], "not a reset: nobody refused anything");
     // What the host says after that comes too late.
-    world.stack.handle_opened(flow, &mut world.wire, world.now);
-    world.stack.handle_refused(flow, Refusal::Refused, &mut world.wire, world.now);
+    world.opened(flow);
+    world.refused(flow, Refusal::Refused);
     assert!(world.actions().is_empty() && world.sent().is_empty());
 }
 
@@ -120,7 +120,7 @@ fn a_reset_before_the_handshake_is_complete_must_be_exact_too() {
     let mut client = Client::new(CLIENT, HOST);
     client.send(&mut world, Syn, &[]);
     let flow = world.offered();
-    world.stack.handle_opened(flow, &mut world.wire, world.now);
+    world.opened(flow);
     client.received(&mut world);
     let exact = client.next;
     for offset in [1, 1000, 100_000, -1] {
@@ -157,7 +157,7 @@ fn rfc5382_req_5_a_connection_that_is_closing_lives_for_four_minutes_and_more() 
         if client_ends {
             client.send(&mut world, Fin, &[]);
         } else {
-            world.stack.handle_shutdown(flow);
+            world.host_ended(flow);
             world.actions();
             client.received(&mut world);
             client.send(&mut world, Ack, &[]);
@@ -239,7 +239,7 @@ fn a_peer_whose_window_stays_shut_is_not_idle() {
 #[test]
 fn rfc5382_req_10_no_error_ends_an_open_connection() {
     let mut world = World::new();
-    let flow = world.stack.open_tcp(socket(SERVER), &mut world.wire, world.now).unwrap();
+    let flow = world.open_tcp(socket(SERVER)).unwrap();
     world.actions();
     let (mut server, _) = answer_syn(&mut world);
     assert_eq!(world.actions(), [Action::Established(flow)]);
@@ -272,7 +272,7 @@ fn rfc5382_req_10_no_error_ends_an_open_connection() {
 fn a_reset_after_both_ends_cuts_nothing_off() {
     let mut world = World::new();
     let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
-    world.stack.handle_shutdown(flow);
+    world.host_ended(flow);
     world.actions();
     client.received(&mut world);
     client.send(&mut world, Fin, b"the answer");
@@ -297,9 +297,9 @@ fn asking_for_room_is_no_progress() {
             break;
         }
         world.sent();
-        let World { stack, now, .. } = &mut world;
-        assert_eq!(stack.send(flow, |room| (0, room.len()), *now), Ok(0));
-        assert_eq!(stack.receive(flow, |bytes| (0, bytes.len()), *now), Ok(0));
+        assert_eq!(world.stack.send_room(flow), Some(&mut [][..]));
+        assert_eq!(world.send(flow, b"early"), 0);
+        assert_eq!(world.take(flow), b"");
     }
 }
 
@@ -317,7 +317,7 @@ fn a_syn_is_kept_without_what_it_carries() {
         let header_len = if client.local.is_ipv4() { 20 } else { 40 };
         assert_eq!(syn[header_len..], client.segment(Syn, &[])[header_len..]);
         client.next += 1;
-        world.stack.handle_opened(flow, &mut world.wire, world.now);
+        world.opened(flow);
         assert!(world.actions().is_empty());
         assert_eq!(client.received(&mut world)[0].acknowledgement, Some(client.next));
         client.send(&mut world, Ack, b"data");

@@ -64,7 +64,7 @@ fn a_scan_of_dead_hosts_shuts_no_peer_out_of_a_live_one() {
         panic!("the scan has taken all room")
     };
     scan(&mut world, 1_001..1_004);
-    world.stack.handle_opened(flow, &mut world.wire, world.now);
+    world.opened(flow);
     world.actions();
     live.received(&mut world);
     live.send(&mut world, Ack, &[]);
@@ -148,7 +148,7 @@ fn nobody_gives_way_for_who_is_refused_at_another_bound() {
     refused.send(&mut world, Syn, &[]);
     assert_eq!(world.actions(), []);
     assert_eq!(refused.received(&mut world)[0].control, Rst);
-    let opened = world.stack.open_tcp(socket("172.16.0.9:53"), &mut world.wire, world.now);
+    let opened = world.open_tcp(socket("172.16.0.9:53"));
     assert_eq!(opened, Err(OpenError::Limit));
     assert_eq!(world.actions(), []);
     assert_eq!(world.count(Counter::GaveWay), 0);
@@ -171,7 +171,7 @@ fn mappings_that_hold_all_descriptors_make_room_for_any_kind() {
     let actions = world.actions();
     assert_eq!(actions[0], Action::Aborted(mappings[0], Abort::Limit));
     assert!(matches!(actions[1..], [Action::Open(_)]));
-    let client = world.stack.open_tcp(socket("172.16.0.9:53"), &mut world.wire, world.now);
+    let client = world.open_tcp(socket("172.16.0.9:53"));
     assert!(client.is_ok());
     assert_eq!(world.actions(), [Action::Aborted(mappings[1], Abort::Limit)]);
     world.receive(ALICE, &icmp(ALICE_IP, "192.0.2.1", [8, 0, 0, 0, 7, 7, 0, 1], b"payload"));
@@ -216,7 +216,7 @@ fn sockets_are_shared_among_peers_and_protocols() {
     let actions = world.actions();
     assert_eq!(actions[0], Action::Aborted(mapping, Abort::Limit));
     assert!(matches!(actions[1..], [Action::Open(_)]));
-    world.stack.handle_opened(actions[1].flow().unwrap(), &mut world.wire, world.now);
+    world.opened(actions[1].flow().unwrap());
     world.actions();
     world.sent();
     let mut refused = Client::new(&format!("{ALICE_IP}:1002"), HOST);
@@ -226,7 +226,7 @@ fn sockets_are_shared_among_peers_and_protocols() {
 
     Client::of(BOB, &format!("{BOB_IP}:1000"), HOST).send(&mut world, Syn, &[]);
     world.offered();
-    let client = world.stack.open_udp(socket("172.16.0.9:53"), &mut world.wire, world.now);
+    let client = world.open_udp(socket("172.16.0.9:53"));
     assert!(client.is_ok(), "clients of a forward share its socket");
 }
 
@@ -273,8 +273,7 @@ fn the_queue_of_datagrams_has_no_place_for_those_of_flows_that_are_over() {
         let from = format!("{ALICE_IP}:{port}");
         world.receive(ALICE, &udp(&from, "192.0.2.1:1000", &[1; 1380]));
         let flow = world.offered();
-        let World { stack, wire, now } = &mut world;
-        stack.handle_refused(flow, Refusal::NetworkUnreachable, wire, *now);
+        world.refused(flow, Refusal::NetworkUnreachable);
     }
     assert_eq!(world.count(Counter::DropQueueFull), 0, "although nobody took any");
 }
@@ -286,9 +285,7 @@ fn the_queue_of_datagrams_gives_back_what_a_burst_took() {
         world.receive(ALICE, &udp(&format!("{ALICE_IP}:1"), "192.0.2.1:1000", &[1; 1380]));
     }
     let burst = world.stack.datagrams.capacity();
-    while world.stack.next_datagram().is_some() {
-        world.stack.poll_datagram();
-    }
+    world.drop_datagrams();
     let kept = world.stack.datagrams.capacity();
     assert!(kept < burst / 2, "{kept} of {burst} bytes");
 }
@@ -300,7 +297,7 @@ fn a_flood_leaves_no_memory_behind_although_an_older_flow_stays() {
     for port in 1..=5_000 {
         world.receive(ALICE, &udp(&format!("{ALICE_IP}:{port}"), "192.0.2.1:1000", b"x"));
         world.actions();
-        while world.stack.poll_datagram().is_some() {}
+        world.drop_datagrams();
     }
     let slots = world.stack.flows.capacity();
     assert!(slots > 5_000, "{slots}");

@@ -19,7 +19,7 @@ fn connect(world: &mut World, peer: PeerId, local: &str) -> (Client, FlowId) {
     let mut client = Client { peer, ..Client::new(local, HOST) };
     client.send(world, Syn, &[]);
     let flow = world.offered();
-    world.stack.handle_opened(flow, &mut world.wire, world.now);
+    world.opened(flow);
     world.actions();
     client.received(world);
     client.send(world, Ack, &[]);
@@ -115,7 +115,7 @@ fn pages_that_a_ring_has_walked_over_are_given_back_when_memory_is_short() {
                 match action {
                     Action::Readable(_) => {}
                     Action::Idle(flow) => {
-                        assert!(world.stack.give_back_rings(flow).is_some());
+                        assert!(world.give_back_rings(flow));
                         given_back += 1;
                     }
                     other => panic!("{other:?}"),
@@ -146,7 +146,7 @@ fn pages_that_nobody_gives_back_are_bounded_too() {
         assert!(read <= SHARE, "{read}");
     }
     assert!(read > SHARE - 5000, "{read}");
-    assert!(world.stack.give_back_rings(flow).is_some());
+    assert!(world.give_back_rings(flow));
     client.next = TcpSeqNumber(client.next.0 - 1000);
     client.send(&mut world, Ack, &[7; 1000]);
     world.actions();
@@ -164,7 +164,7 @@ fn memory_is_taken_from_the_peer_that_holds_most() {
         bob.received(&mut world);
         let ack = bob.segment(Ack, &[]);
         world.receive(BOB, &ack);
-        moved += world.stack.send(flow, |room| (room.len(), room.len()), world.now).unwrap();
+        moved += world.fill(flow);
         world.wait(Duration::from_millis(1));
         ended.extend(aborted(&world.actions()));
         world.wire.sent.retain(|(peer, _)| *peer == BOB);
@@ -203,7 +203,7 @@ fn room_of_less_than_a_page_relieves_nobody() {
                 let mut client = Client { peer, ..Client::new(&format!("{ip}:{port}"), HOST) };
                 client.send(&mut world, Syn, &[]);
                 let [Action::Open(flow)] = settle(&mut world)[..] else { panic!("an offer") };
-                world.stack.handle_opened(flow, &mut world.wire, world.now);
+                world.opened(flow);
                 settle(&mut world);
                 client.received(&mut world);
                 client.send(&mut world, Ack, &[]);
@@ -224,7 +224,7 @@ fn settle(world: &mut World) -> Vec<Action> {
         while let Some(action) = world.stack.poll_action() {
             actions.push(action);
         }
-        if !world.stack.pump(&mut world.wire, world.now) {
+        if !world.service() {
             return actions;
         }
     }

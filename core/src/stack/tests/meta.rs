@@ -75,10 +75,9 @@ fn of_flows_that_the_embedder_opened() {
     let mut world = world();
     let target = socket("10.0.0.2:80");
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        let World { stack, wire, now } = &mut world;
         let flow = match protocol {
-            Protocol::Tcp => stack.open_tcp(target, wire, *now).unwrap(),
-            Protocol::Udp | Protocol::Icmp => stack.open_udp(target, wire, *now).unwrap(),
+            Protocol::Tcp => world.open_tcp(target).unwrap(),
+            Protocol::Udp | Protocol::Icmp => world.open_udp(target).unwrap(),
         };
         let source = world.stack.meta(flow).unwrap().source;
         assert_eq!(source.ip().to_string(), OWN_IP);

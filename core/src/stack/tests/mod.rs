@@ -1,5 +1,6 @@
 //! The stack against peers made by hand: each test sends the very packets that it is about.
 
+mod door;
 mod events;
 mod icmp;
 mod idle;
@@ -41,6 +42,7 @@ use crate::limits::SCRATCH_LEN;
 use crate::outcome::FlowOutcome;
 use crate::routing::Route;
 use crate::rules::{Rule, RuleAction};
+use crate::stack::input::{Input, PacketBytes};
 use crate::stack::outlet::Outlet;
 use crate::stack::packet::{Packet, Transport, write_icmp, write_tcp, write_udp};
 use crate::stack::{Setup, Stack};
@@ -155,20 +157,6 @@ impl Outlet for Recorder {
     }
 }
 
-impl Stack {
-    /// Sends a datagram of a host that asks for nothing in particular.
-    fn send_datagram(
-        &mut self,
-        id: FlowId,
-        remote: SocketAddr,
-        payload: &[u8],
-        outlet: &mut dyn Outlet,
-        now: Instant,
-    ) -> Result<(), NoFlow> {
-        self.send_marked_datagram(id, remote, TrafficClass::DEFAULT, payload, outlet, now)
-    }
-}
-
 /// A stack, what it sent, and the time.
 struct World {
     stack: Stack,
@@ -217,9 +205,9 @@ impl World {
     }
 
     fn receive(&mut self, peer: PeerId, packet: &[u8]) {
-        let mut bytes = packet.to_vec();
-        self.stack.handle_packet(peer, &mut bytes, &mut self.wire, self.now);
-        self.stack.handle_train_end(&mut self.wire, self.now);
+        let bytes = PacketBytes::Own(packet.to_vec());
+        self.input(Input::Packet { peer, bytes });
+        self.input(Input::TrainEnd);
     }
 
     /// Drains the actions, and lets the stack send what is due.
@@ -229,7 +217,7 @@ impl World {
             while let Some(action) = self.stack.poll_action() {
                 actions.push(action);
             }
-            if !self.stack.pump(&mut self.wire, self.now) {
+            if !self.service() {
                 return actions;
             }
         }
@@ -247,7 +235,7 @@ impl World {
 
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        self.stack.handle_timeout(&mut self.wire, self.now);
+        self.input(Input::Timeout);
     }
 
     fn count(&self, counter: Counter) -> u64 {
@@ -266,6 +254,7 @@ impl World {
         let mut datagrams = Vec::new();
         while let Some(datagram) = self.stack.poll_datagram() {
             datagrams.push((datagram.flow, datagram.remote, datagram.payload.to_vec()));
+            self.stack.pop_datagram();
         }
         datagrams
     }
@@ -423,7 +412,7 @@ impl Client {
         client.send(world, TcpControl::Syn, &[]);
         let flow = world.offered();
         assert!(world.sent().is_empty(), "nothing is said before the host connected");
-        world.stack.handle_opened(flow, &mut world.wire, world.now);
+        world.opened(flow);
         assert!(world.actions().is_empty());
         let answer = client.received(world);
         assert_eq!(answer.len(), 1);
@@ -439,37 +428,15 @@ impl Client {
 fn read_all(world: &mut World, flow: FlowId) -> Vec<u8> {
     let mut all = Vec::new();
     loop {
-        let read = world.stack.receive(
-            flow,
-            |bytes| {
-                all.extend_from_slice(bytes);
-                (bytes.len(), bytes.len())
-            },
-            world.now,
-        );
-        if read.unwrap() == 0 {
+        let bytes = world.take(flow);
+        if bytes.is_empty() {
             return all;
         }
+        all.extend(bytes);
     }
 }
 
 /// Writes as much as the send ring takes.
-fn write_all(world: &mut World, flow: FlowId, mut bytes: &[u8]) -> usize {
-    let total = bytes.len();
-    while !bytes.is_empty() {
-        let written = world.stack.send(
-            flow,
-            |room| {
-                let len = room.len().min(bytes.len());
-                room[..len].copy_from_slice(&bytes[..len]);
-                (len, len)
-            },
-            world.now,
-        );
-        match written.unwrap() {
-            0 => break,
-            len => bytes = &bytes[len..],
-        }
-    }
-    total - bytes.len()
+fn write_all(world: &mut World, flow: FlowId, bytes: &[u8]) -> usize {
+    world.send(flow, bytes)
 }

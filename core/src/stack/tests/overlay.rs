@@ -128,7 +128,7 @@ fn new_rules_end_connections_between_peers_whoever_speaks_next() {
         assert!(passes(&mut world, ALICE, &alice().segment(Syn, &[])));
         assert!(passes(&mut world, BOB, &bob().segment(Ack, &[])));
         // Bob could still begin one to Alice, but this one was hers.
-        world.stack.set_rules(bobs_port_is_stopped(), &mut world.wire);
+        world.set_rules(bobs_port_is_stopped());
         for peer in [speaks_next, ALICE, BOB] {
             let client = if peer == ALICE { alice() } else { bob() };
             world.receive(peer, &client.segment(Ack, b"on and on"));
@@ -149,9 +149,9 @@ fn new_rules_end_other_conversations_between_peers_too() {
     let mut world = world(vec![Rule::any(RELAY)]);
     let (question, answer) = (udp(ALICES, BOBS, b"x"), udp(BOBS, ALICES, b"x"));
     assert!(passes(&mut world, ALICE, &question) && passes(&mut world, BOB, &answer));
-    world.stack.set_rules(bobs_port_is_stopped(), &mut world.wire);
+    world.set_rules(bobs_port_is_stopped());
     assert!(!passes(&mut world, ALICE, &question));
-    world.stack.set_rules(bob_is_stopped(), &mut world.wire);
+    world.set_rules(bob_is_stopped());
     assert!(!passes(&mut world, BOB, &answer), "nobody has asked since");
 }
 
@@ -161,7 +161,7 @@ fn new_rules_leave_alone_what_may_begin_under_them() {
     let (question, answer) = (udp(ALICES, BOBS, b"x"), udp(BOBS, ALICES, b"x"));
     assert!(passes(&mut world, ALICE, &question));
     assert!(passes(&mut world, ALICE, &alice().segment(Syn, &[])));
-    world.stack.set_rules(bob_is_stopped(), &mut world.wire);
+    world.set_rules(bob_is_stopped());
     assert!(passes(&mut world, BOB, &answer));
     assert!(passes(&mut world, BOB, &bob().segment(Ack, b"answer")));
 }
@@ -185,7 +185,7 @@ fn what_a_rule_leads_elsewhere_does_not_go_on_with_the_peer() {
     let rules = vec![Rule { to: vec!["10.0.0.3/32".parse().unwrap()], ..Rule::any(redirect) }];
     let mut changed = world(vec![Rule::any(RELAY)]);
     assert!(passes(&mut changed, ALICE, &alice().segment(Syn, &[])));
-    changed.stack.set_rules(rules, &mut changed.wire);
+    changed.set_rules(rules);
     assert!(!passes(&mut changed, ALICE, &alice().segment(Ack, b"on and on")));
 }
 
@@ -223,7 +223,7 @@ fn new_rules_end_a_connection_between_peers_that_was_forgotten() {
                 open_many(&mut world);
             }
             assert!(passes(&mut world, BOB, &bob().segment(Ack, b"whoever began this")));
-            world.stack.set_rules(bobs_port_is_stopped(), &mut world.wire);
+            world.set_rules(bobs_port_is_stopped());
             assert!(!passes(&mut world, ALICE, &alice().segment(Ack, b"on and on")));
             assert!(!passes(&mut world, BOB, &bob().segment(Ack, b"on and on")));
             let error = error_about(&alice().segment(Ack, &[]), BOB_IP, ALICE_IP);
@@ -236,7 +236,7 @@ fn new_rules_end_a_connection_between_peers_that_was_forgotten() {
 fn what_new_rules_have_ended_does_not_go_on_later() {
     let mut world = world(vec![Rule::any(RELAY)]);
     assert!(passes(&mut world, ALICE, &alice().segment(Syn, &[])));
-    world.stack.set_rules(bobs_port_is_stopped(), &mut world.wire);
+    world.set_rules(bobs_port_is_stopped());
     for _ in 0..4 {
         world.wait(Duration::from_secs(3 * 60 * 60));
         assert!(!passes(&mut world, ALICE, &alice().segment(Ack, b"on and on")));
@@ -248,7 +248,7 @@ fn what_new_rules_have_ended_does_not_go_on_later() {
 fn rules_that_are_the_first_leave_alone_what_may_begin_under_them() {
     let mut world = world(vec![]);
     assert!(passes(&mut world, ALICE, &alice().segment(Syn, &[])));
-    world.stack.set_rules(bob_is_stopped(), &mut world.wire);
+    world.set_rules(bob_is_stopped());
     assert!(passes(&mut world, BOB, &bob().segment(Ack, b"answer")));
 }
 
@@ -256,7 +256,7 @@ fn rules_that_are_the_first_leave_alone_what_may_begin_under_them() {
 fn what_goes_on_since_before_the_gateway_started_anew_outlives_rules_that_allow_it() {
     let mut world = world(bob_is_stopped());
     assert!(passes(&mut world, BOB, &bob().segment(Ack, b"in the middle")));
-    world.stack.set_rules(bob_is_stopped(), &mut world.wire);
+    world.set_rules(bob_is_stopped());
     assert!(passes(&mut world, BOB, &bob().segment(Ack, b"in the middle")));
 }
 
@@ -282,7 +282,7 @@ fn no_tape_begins_while_a_connection_goes_on_that_new_rules_have_left_alone() {
     let mut world = world(vec![Rule::any(RELAY)]);
     assert!(passes(&mut world, ALICE, &alice().segment(Syn, &[])));
     assert!(world.stack.is_at_rest(world.now));
-    world.stack.set_rules(bob_is_stopped(), &mut world.wire);
+    world.set_rules(bob_is_stopped());
     assert!(!world.stack.is_at_rest(world.now));
     world.wait(Duration::from_secs(3 * 60 * 60));
     assert!(world.stack.is_at_rest(world.now));
@@ -293,8 +293,8 @@ fn a_peer_that_comes_or_goes_ends_no_conversation_of_others() {
     let mut world = world(bob_is_stopped());
     assert!(passes(&mut world, ALICE, &udp(ALICES, BOBS, b"question")));
     let carol = PeerId::first(7);
-    world.stack.handle_peer_added(&mut world.wire);
-    world.stack.remove_peer(carol, &mut world.wire);
+    world.peer_added();
+    world.remove_peer(carol);
     assert!(passes(&mut world, BOB, &udp(BOBS, ALICES, b"answer")));
 }
 
@@ -345,7 +345,7 @@ fn an_address_that_a_removed_peer_had_does_not_leave_through_the_host() {
     let packet = udp(ALICES, "10.0.0.9:22", b"x");
     world.receive(ALICE, &packet);
     assert_eq!(world.only_sent().0, BOB);
-    world.stack.remove_peer(BOB, &mut world.wire);
+    world.remove_peer(BOB);
     world.wire.taken = None;
     world.receive(ALICE, &packet);
     assert_eq!(world.only_sent().0, ALICE);
@@ -368,7 +368,7 @@ fn an_address_of_the_tunnels_network_leaves_where_it_is_named() {
     let flow = world.offered();
     world.datagrams();
     // And no longer once it is not.
-    world.stack.set_rules(vec![Rule::any(RELAY)], &mut world.wire);
+    world.set_rules(vec![Rule::any(RELAY)]);
     assert_eq!(world.actions(), [Action::Aborted(flow, crate::flow::Abort::Forbidden)]);
     world.receive(ALICE, &packet);
     assert!(world.actions().is_empty());

@@ -9,7 +9,7 @@ use crate::stack::tests::*;
 const CLIENT: &str = "10.0.0.2:5000";
 
 fn remove(world: &mut World, peer: PeerId) {
-    world.stack.remove_peer(peer, &mut world.wire);
+    world.remove_peer(peer);
 }
 
 #[test]
@@ -19,7 +19,7 @@ fn a_peer_that_goes_takes_its_flows_along_and_no_others() {
         let mut bob = Client { peer: BOB, ..Client::new("10.0.0.3:1000", HOST) };
         bob.send(&mut world, Syn, &[]);
         let flow = world.offered();
-        world.stack.handle_opened(flow, &mut world.wire, world.now);
+        world.opened(flow);
         world.actions();
         bob.received(&mut world);
         bob.send(&mut world, Ack, &[]);
@@ -32,8 +32,7 @@ fn a_peer_that_goes_takes_its_flows_along_and_no_others() {
     let mapping = world.offered();
     world.receive(ALICE, &icmp(ALICE_IP, "192.0.2.1", [8, 0, 0, 0, 0, 1, 0, 1], b"x"));
     let echo = world.offered();
-    let World { stack, wire, now } = &mut world;
-    let own = stack.open_tcp(socket("10.0.0.2:80"), wire, *now).unwrap();
+    let own = world.open_tcp(socket("10.0.0.2:80")).unwrap();
     world.actions();
     world.sent();
 
@@ -92,28 +91,26 @@ fn a_peer_that_comes_ends_what_it_owns_from_now_on() {
     }
     let mapping = world.offered();
     world.wire.taken = Some("192.0.2.80".parse().unwrap());
-    world.stack.handle_peer_added(&mut world.wire);
+    world.peer_added();
     assert_eq!(world.actions(), [Action::Aborted(taken, Abort::NoPeer)]);
     world.sent();
     kept.send(&mut world, Ack, b"still here");
     assert_eq!(world.actions(), [Action::Readable(kept_flow)]);
 
     // The mapping goes on with the host that is still one.
-    let World { stack, wire, now } = &mut world;
-    stack.send_datagram(mapping, socket("192.0.2.80:1000"), b"no", wire, *now).unwrap();
-    assert_eq!(wire.stats.value(Counter::DropFiltered), 1);
-    stack.send_datagram(mapping, socket("192.0.2.81:1000"), b"yes", wire, *now).unwrap();
-    assert_eq!(wire.stats.value(Counter::DropFiltered), 1);
+    world.send_datagram(mapping, socket("192.0.2.80:1000"), b"no");
+    assert_eq!(world.count(Counter::DropFiltered), 1);
+    world.send_datagram(mapping, socket("192.0.2.81:1000"), b"yes");
+    assert_eq!(world.count(Counter::DropFiltered), 1);
 }
 
 #[test]
 fn a_peer_that_loses_its_address_loses_the_flows_from_there() {
     let mut world = World::new();
     let (_, flow) = Client::connect(&mut world, CLIENT, HOST);
-    let World { stack, wire, now } = &mut world;
-    let own = stack.open_udp(socket("10.0.0.2:80"), wire, *now).unwrap();
+    let own = world.open_udp(socket("10.0.0.2:80")).unwrap();
     world.wire.taken = Some(ALICE_IP.parse().unwrap());
-    world.stack.handle_peer_added(&mut world.wire);
+    world.peer_added();
     let expected = [flow, own].map(|id| Action::Aborted(id, Abort::NoPeer));
     assert_eq!(world.actions(), expected);
 }

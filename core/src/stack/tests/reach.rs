@@ -49,7 +49,7 @@ fn a_stale_flow_reaches_nothing() {
     let mut world = World::new();
     world.receive(ALICE, &udp(CLIENT, ROUTED, b"x"));
     let flow = world.offered();
-    world.stack.handle_aborted(flow, &mut world.wire);
+    world.aborted(flow);
     assert!(!world.stack.may_reach_host(flow, socket(ROUTED)));
 }
 
@@ -61,7 +61,7 @@ fn a_port_of_another_mapping_may_be_reached_at_an_address_that_core_knows() {
     });
     world.receive(ALICE, &udp(CLIENT, "192.0.2.9:9", b"x"));
     let flow = world.offered();
-    world.stack.handle_bound(flow, 6000);
+    world.opened_at(flow, 6000);
     for (target, expected) in
         [("192.0.2.1:6000", true), ("192.0.2.1:6001", false), ("203.0.113.200:6000", false)]
     {
@@ -76,12 +76,12 @@ fn what_turns_out_to_be_the_host_is_answered_as_a_protected_target() {
     let mapping = world.offered();
     world.datagrams();
     world.receive(ALICE, &udp(CLIENT, ROUTED, b"x"));
-    assert_eq!(world.stack.next_datagram(), Some((mapping, socket(ROUTED))));
+    let next = world.stack.poll_datagram().map(|next| (next.flow, next.remote));
+    assert_eq!(next, Some((mapping, socket(ROUTED))));
     world.datagrams();
-    let World { stack, wire, now } = &mut world;
     let loss = Loss::Refused(Refusal::Protected);
     let lost = Undelivered { remote: socket(ROUTED), echo_sequence: None, loss };
-    stack.handle_undelivered(mapping, lost, wire, *now).unwrap();
+    world.undelivered(mapping, lost);
     let (_, mut bytes) = world.only_sent();
     assert_eq!(Packet::parse(&mut bytes).unwrap().transport_bytes()[..2], [3, 13]);
     assert_eq!(world.count(Counter::Protected), 1);
@@ -89,7 +89,7 @@ fn what_turns_out_to_be_the_host_is_answered_as_a_protected_target() {
     let mut client = Client::new(CLIENT, ROUTED);
     client.send(&mut world, Syn, &[]);
     let flow = world.offered();
-    world.stack.handle_refused(flow, Refusal::Protected, &mut world.wire, world.now);
+    world.refused(flow, Refusal::Protected);
     assert_eq!(client.received(&mut world)[0].control, TcpControl::Rst);
     assert_eq!((world.count(Counter::Protected), world.count(Counter::OpenRefused)), (2, 0));
 }

@@ -34,7 +34,7 @@ impl TimeWait {
 }
 
 fn open(world: &mut World, target: &str) -> FlowId {
-    world.stack.open_tcp(socket(target), &mut world.wire, world.now).unwrap()
+    world.open_tcp(socket(target)).unwrap()
 }
 
 /// One request on a connection of its own.
@@ -57,7 +57,7 @@ fn one_request(world: &mut World, remembered: &mut TimeWait, ending: Ending) {
         Ending::Server => {
             server.send(world, Fin, &[]);
             assert_eq!(world.actions(), [Action::Shutdown(flow)]);
-            world.stack.handle_shutdown(flow);
+            world.host_ended(flow);
             world.actions();
             server.received(world);
             server.send(world, Ack, &[]);
@@ -66,7 +66,7 @@ fn one_request(world: &mut World, remembered: &mut TimeWait, ending: Ending) {
             remembered.0.insert(port, (server.acknowledged, until));
         }
         Ending::Client => {
-            world.stack.handle_shutdown(flow);
+            world.host_ended(flow);
             world.actions();
             server.received(world);
             server.send(world, Fin, &[]);
@@ -77,7 +77,7 @@ fn one_request(world: &mut World, remembered: &mut TimeWait, ending: Ending) {
             server.send(world, Rst, &[]);
             assert_eq!(world.actions(), [Action::Aborted(flow, Abort::Reset)]);
         }
-        Ending::ClientsReset => world.stack.handle_aborted(flow, &mut world.wire),
+        Ending::ClientsReset => world.aborted(flow),
     }
     world.sent();
 }
@@ -111,7 +111,7 @@ fn sequence_numbers_of_the_same_sockets_rise() {
             came_again += 1;
             assert!(begin > before, "{before} and then {begin}");
         }
-        world.stack.handle_aborted(flow, &mut world.wire);
+        world.aborted(flow);
         world.sent();
         world.wait(Duration::from_millis(1));
     }
@@ -126,7 +126,7 @@ fn sequence_numbers_of_accepted_connections_rise() {
         let (client, flow) = Client::connect(&mut world, "10.0.0.2:40000", HOST);
         assert!(before.is_none_or(|before| client.acknowledged > before));
         before = Some(client.acknowledged);
-        world.stack.handle_aborted(flow, &mut world.wire);
+        world.aborted(flow);
         world.sent();
         world.wait(Duration::from_secs(61));
     }
@@ -167,10 +167,10 @@ fn ports_of_local_udp_clients_go_round() {
     let mut ports = BTreeSet::new();
     for _ in 0..64_512 {
         let target = socket("172.16.0.9:53");
-        let flow = world.stack.open_udp(target, &mut world.wire, world.now).unwrap();
+        let flow = world.open_udp(target).unwrap();
         let source = world.stack.meta(flow).unwrap().source;
         assert!(ports.insert(source.port()), "{source} came again");
-        world.stack.handle_aborted(flow, &mut world.wire);
+        world.aborted(flow);
     }
     assert_eq!(ports.first(), Some(&1_024));
 }
@@ -180,9 +180,9 @@ fn ports_of_local_udp_clients_go_round() {
 #[test]
 fn ports_of_local_clients_begin_anywhere() {
     let first_port = |seed| {
-        let World { mut stack, mut wire, now } = World::seeded([seed; 32], |_| {});
-        let flow = stack.open_tcp(socket(SERVER), &mut wire, now).unwrap();
-        stack.meta(flow).unwrap().source.port()
+        let mut world = World::seeded([seed; 32], |_| {});
+        let flow = world.open_tcp(socket(SERVER)).unwrap();
+        world.stack.meta(flow).unwrap().source.port()
     };
     let ports: BTreeSet<u16> = (0..20).map(first_port).collect();
     assert!(ports.len() > 15 && ports.iter().all(|port| *port >= 1_024), "{ports:?}");

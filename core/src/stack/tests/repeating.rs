@@ -12,7 +12,7 @@ fn the_last_bytes_survive_a_go_back_that_was_due_with_them() {
     let mut world = World::new();
     let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
     write_all(&mut world, flow, &[1; 2_000]);
-    world.stack.handle_shutdown(flow);
+    world.host_ended(flow);
     world.actions();
     let segments = client.received(&mut world);
     assert_eq!(segments.last().unwrap().control, Fin);
@@ -88,7 +88,7 @@ fn a_keepalive_is_no_part_of_the_stream() {
         let first = client.acknowledged;
         write_all(&mut world, flow, &[1; 2_000]);
         if ends {
-            world.stack.handle_shutdown(flow);
+            world.host_ended(flow);
         }
         world.actions();
         client.received(&mut world);
@@ -153,8 +153,7 @@ fn the_third_duplicate_sends_the_first_segment_again() {
         let mut world = World::with(|parts| parts.tcp.send_buffer = 1 << 22);
         let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
         for _ in 0..100 {
-            let World { stack, now, .. } = &mut world;
-            stack.send(flow, |room| (room.len(), ()), *now).unwrap();
+            world.fill(flow);
             world.actions();
             let segments = client.received(&mut world);
             let len: usize = segments.iter().map(|segment| segment.payload.len()).sum();

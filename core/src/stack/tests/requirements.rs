@@ -15,8 +15,7 @@ fn unreachable(source: &str, destination: &str, code: u8, quote: &[u8]) -> Vec<u
 }
 
 fn reply(world: &mut World, flow: FlowId, remote: &str) -> usize {
-    let World { stack, wire, now } = world;
-    stack.send_datagram(flow, socket(remote), b"reply", wire, *now).unwrap();
+    world.send_datagram(flow, socket(remote), b"reply");
     world.sent().len()
 }
 
@@ -65,13 +64,13 @@ fn rfc4787_req_12_no_error_ends_a_mapping() {
         Refusal::Exhausted,
         Refusal::Protected,
     ] {
-        let World { stack, wire, now } = &mut world;
         let lost = Undelivered {
             remote: socket(UDP_HOST),
             echo_sequence: None,
             loss: Loss::Refused(refusal),
         };
-        assert_eq!(stack.handle_undelivered(flow, lost, wire, *now), Ok(()));
+        world.undelivered(flow, lost);
+        assert!(world.stack.meta(flow).is_some());
     }
     world.sent();
     // An error of the peer about what came back to it.
@@ -106,7 +105,7 @@ fn rfc5508_req_3_damaged_errors_are_dropped_and_options_are_walked() {
     for options in [&[][..], &[1, 1, 1, 0]] {
         let mut world = World::new();
         let target = socket("172.16.0.9:80");
-        let flow = world.stack.open_tcp(target, &mut world.wire, world.now).unwrap();
+        let flow = world.open_tcp(target).unwrap();
         world.actions();
         let (_, syn) = world.only_sent();
         let mut quote = [&syn[..20], options, &syn[20..28]].concat();
@@ -148,13 +147,12 @@ fn rfc5508_req_6_an_error_neither_ends_nor_refreshes_a_mapping() {
     world.receive(ALICE, &icmp(ALICE_IP, "192.0.2.1", [8, 0, 0, 0, 7, 7, 0, 1], b"payload"));
     let flow = world.offered();
     world.wait(Duration::from_secs(59));
-    let World { stack, wire, now } = &mut world;
     let lost = Undelivered {
         remote: socket("192.0.2.1:0"),
         echo_sequence: Some(1),
         loss: Loss::Refused(Refusal::HostUnreachable),
     };
-    stack.handle_undelivered(flow, lost, wire, *now).unwrap();
+    world.undelivered(flow, lost);
     assert!(world.actions().is_empty());
     world.wait(Duration::from_secs(1));
     assert_eq!(world.actions(), [Action::Closed(flow)]);

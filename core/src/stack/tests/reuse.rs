@@ -17,7 +17,7 @@ fn connects(world: &mut World) -> FlowId {
     let mut again = begun_anew();
     again.send(world, Syn, &[]);
     let flow = world.offered();
-    world.stack.handle_opened(flow, &mut world.wire, world.now);
+    world.opened(flow);
     world.actions();
     let answer = again.received(world).pop().unwrap();
     assert_eq!((answer.control, answer.acknowledgement), (Syn, Some(again.next)));
@@ -34,7 +34,7 @@ fn a_syn_is_challenged_while_one_byte_or_a_fin_is_in_flight() {
         let mut world = World::new();
         let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
         if fin {
-            world.stack.handle_shutdown(flow);
+            world.host_ended(flow);
         } else {
             write_all(&mut world, flow, b"x");
         }
@@ -54,7 +54,7 @@ fn a_connection_that_is_over_but_unread_is_in_nobodys_way() {
     let (mut client, old) = Client::connect(&mut world, CLIENT, HOST);
     client.send(&mut world, Ack, b"unread");
     client.send(&mut world, Fin, &[]);
-    world.stack.handle_shutdown(old);
+    world.host_ended(old);
     assert_eq!(world.actions(), [Action::Readable(old)]);
     client.received(&mut world);
     client.send(&mut world, Ack, &[]);
@@ -95,7 +95,7 @@ fn the_host_failing_behind_an_ended_connection_resets_nobody() {
             client.send(&mut world, Rst, &[]);
         } else {
             client.send(&mut world, Fin, &[]);
-            world.stack.handle_shutdown(old);
+            world.host_ended(old);
             world.actions();
             client.received(&mut world);
             client.send(&mut world, Ack, &[]);
@@ -103,7 +103,7 @@ fn the_host_failing_behind_an_ended_connection_resets_nobody() {
         world.actions();
         connects(&mut world);
         world.sent();
-        world.stack.handle_aborted(old, &mut world.wire);
+        world.aborted(old);
         world.actions();
         assert!(world.sent().is_empty(), "reset: {was_reset}");
     }

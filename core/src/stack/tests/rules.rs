@@ -28,12 +28,11 @@ fn world(rules: Vec<Rule>) -> World {
 }
 
 fn set_rules(world: &mut World, rules: Vec<Rule>) {
-    world.stack.set_rules(rules, &mut world.wire);
+    world.set_rules(rules);
 }
 
 fn reply(world: &mut World, flow: FlowId, remote: &str, payload: &[u8]) {
-    let World { stack, wire, now } = world;
-    stack.send_datagram(flow, socket(remote), payload, wire, *now).unwrap();
+    world.send_datagram(flow, socket(remote), payload);
 }
 
 #[test]
@@ -212,8 +211,7 @@ fn a_mapping_forgets_the_hosts_that_new_rules_forbid() {
 fn an_address_that_becomes_the_hosts_own_is_closed() {
     let mut world = world(Vec::new());
     let (_, flow) = Client::connect(&mut world, CLIENT, "192.0.2.1:80");
-    let World { stack, wire, .. } = &mut world;
-    stack.set_host_addresses(vec!["192.0.2.1".parse().unwrap()], wire);
+    world.input(Input::HostAddresses(vec!["192.0.2.1".parse().unwrap()]));
     assert_eq!(world.actions(), [Action::Aborted(flow, Abort::Forbidden)]);
 }
 

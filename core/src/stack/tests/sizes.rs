@@ -73,14 +73,14 @@ fn both_ends_are_offered_segments_that_fill_a_packet() {
             let expected = Some(path_mtu - headers as u16);
             Client::new(client, host).send(&mut world, TcpControl::Syn, &[]);
             let flow = world.offered();
-            world.stack.handle_opened(flow, &mut world.wire, world.now);
+            world.opened(flow);
             world.actions();
             assert_eq!(offered_mss(&world.only_sent().1), expected, "SYN-ACK");
         }
         let mut world = World::new();
         world.wire.path_mtu = path_mtu;
         for (target, headers) in [("172.16.0.9:80", 40), ("[fd00::2]:80", 60)] {
-            world.stack.open_tcp(socket(target), &mut world.wire, world.now).unwrap();
+            world.open_tcp(socket(target)).unwrap();
             world.actions();
             let expected = Some(path_mtu - headers as u16);
             assert_eq!(offered_mss(&world.only_sent().1), expected, "SYN");
@@ -92,7 +92,7 @@ fn both_ends_are_offered_segments_that_fill_a_packet() {
 fn ipv6_is_never_offered_less_than_its_smallest_packet() {
     let mut world = World::new();
     world.wire.path_mtu = 600;
-    world.stack.open_tcp(socket("[fd00::2]:80"), &mut world.wire, world.now).unwrap();
+    world.open_tcp(socket("[fd00::2]:80")).unwrap();
     world.actions();
     assert_eq!(offered_mss(&world.only_sent().1), Some(1280 - 60));
 }
@@ -219,9 +219,9 @@ fn live_connections_follow_a_path_to_the_endpoint_that_gets_narrower() {
         let (mut end, flow) = Client::connect(&mut world, client, host);
         send_two(&mut world, flow);
         world.wire.path_mtu = 1290;
-        world.stack.handle_path_mtu(BOB, &mut world.wire, world.now);
+        world.path_mtu(BOB);
         assert!(world.actions().is_empty() && world.sent().is_empty(), "another peer's path");
-        world.stack.handle_path_mtu(ALICE, &mut world.wire, world.now);
+        world.path_mtu(ALICE);
         world.actions();
         assert_eq!(end.received(&mut world)[0].payload.len(), 1290 - headers);
     }
@@ -234,8 +234,7 @@ fn replies_for_a_narrow_path_are_cut_to_it() {
         world.receive(ALICE, &udp(client, host, b"?"));
         let flow = world.offered();
         let reply = |world: &mut World, remote: &str| {
-            let World { stack, wire, now } = world;
-            stack.send_datagram(flow, socket(remote), &[7; 1350], wire, *now).unwrap();
+            world.send_datagram(flow, socket(remote), &[7; 1350]);
             world.sent()
         };
         let whole = reply(&mut world, host);
@@ -265,8 +264,7 @@ fn redirected_replies_for_a_narrow_path_are_cut_to_it_too() {
     world.receive(ALICE, &udp(CLIENT, "192.0.2.1:53", b"?"));
     let flow = world.offered();
     let reply = |world: &mut World| {
-        let World { stack, wire, now } = world;
-        stack.send_datagram(flow, target, &[7; 1350], wire, *now).unwrap();
+        world.send_datagram(flow, target, &[7; 1350]);
         world.sent()
     };
     let whole = reply(&mut world);
@@ -283,9 +281,8 @@ fn echo_replies_for_a_narrow_path_are_cut_to_it() {
     world.receive(ALICE, &buffer[..len]);
     let flow = world.offered();
     let reply = |world: &mut World| {
-        let World { stack, wire, now } = world;
         let message = [&[0; 8][..], &[7; 1350]].concat();
-        stack.send_datagram(flow, SocketAddr::new(host, 0), &message, wire, *now).unwrap();
+        world.send_datagram(flow, SocketAddr::new(host, 0), &message);
         world.sent()
     };
     let whole = reply(&mut world);
@@ -298,8 +295,7 @@ fn a_closed_socket_of_a_peer_is_counted_and_ends_nothing() {
     let mut world = World::new();
     world.receive(ALICE, &udp(CLIENT, "192.0.2.1:1000", b"?"));
     let flow = world.offered();
-    let World { stack, wire, now } = &mut world;
-    stack.send_datagram(flow, socket("192.0.2.1:1000"), b"!", wire, *now).unwrap();
+    world.send_datagram(flow, socket("192.0.2.1:1000"), b"!");
     let (_, reply) = world.only_sent();
     let mut error = too_big(ALICE_IP, &reply, 0);
     // Port unreachable: the checksum covers the code.

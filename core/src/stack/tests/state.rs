@@ -2,6 +2,7 @@
 
 use smoltcp::wire::TcpControl::{Fin, None as Ack, Rst, Syn};
 
+use crate::stack::input::Input;
 use crate::stack::tests::into_tunnel::take_syn;
 use crate::stack::tests::*;
 use crate::state::{FlowStatus, Transfer};
@@ -26,7 +27,7 @@ fn a_connection_of_a_peer_says_how_far_it_is() {
     client.send(&mut world, Syn, &[]);
     let flow = world.offered();
     assert_eq!(status(&world, flow), FlowStatus::Connecting);
-    world.stack.handle_opened(flow, &mut world.wire, world.now);
+    world.opened(flow);
     world.actions();
     client.received(&mut world);
     assert_eq!(status(&world, flow), FlowStatus::Handshake);
@@ -34,7 +35,7 @@ fn a_connection_of_a_peer_says_how_far_it_is() {
     assert_eq!(status(&world, flow), FlowStatus::Established);
     client.send(&mut world, Fin, b"last words");
     assert_eq!(status(&world, flow), FlowStatus::PeerEnded);
-    world.stack.handle_shutdown(flow);
+    world.host_ended(flow);
     assert_eq!(status(&world, flow), FlowStatus::Closing);
     world.actions();
     client.received(&mut world);
@@ -48,12 +49,12 @@ fn a_connection_of_a_peer_says_how_far_it_is() {
 #[test]
 fn a_connection_says_which_end_ended_it_or_reset_it() {
     let mut world = World::new();
-    let ended = world.stack.open_tcp(socket(SERVER), &mut world.wire, world.now).unwrap();
+    let ended = world.open_tcp(socket(SERVER)).unwrap();
     world.actions();
     assert_eq!(status(&world, ended), FlowStatus::Handshake);
     take_syn(&mut world);
     let (_, ended) = Client::connect(&mut world, CLIENT, HOST);
-    world.stack.handle_shutdown(ended);
+    world.host_ended(ended);
     assert_eq!(status(&world, ended), FlowStatus::HostEnded);
     world.actions();
     world.sent();
@@ -73,7 +74,8 @@ fn bytes_of_a_connection_count_once_the_embedder_has_taken_or_given_them() {
     assert_eq!(transfer(&world, flow), (8, 0));
     assert_eq!(write_all(&mut world, flow, b"longer answer"), 13);
     assert_eq!(transfer(&world, flow), (8, 13));
-    let beyond = world.stack.send(flow, |room| (room.len() + 100, room.len()), world.now).unwrap();
+    let beyond = world.stack.send_room(flow).unwrap().len();
+    world.input(Input::Sent { flow, len: beyond + 100 });
     assert_eq!(transfer(&world, flow), (8, 13 + beyond as u64), "no more than there is room for");
 }
 
@@ -84,9 +86,8 @@ fn payload_of_datagrams_counts_unless_it_is_dropped() {
     let flow = world.offered();
     assert_eq!(transfer(&world, flow), (0, 0), "it waits for the embedder");
     world.datagrams();
-    let World { stack, wire, now, .. } = &mut world;
-    stack.send_datagram(flow, socket(RESOLVER), b"longer answer", wire, *now).unwrap();
-    stack.send_datagram(flow, socket("192.0.2.99:53"), b"of a stranger", wire, *now).unwrap();
+    world.send_datagram(flow, socket(RESOLVER), b"longer answer");
+    world.send_datagram(flow, socket("192.0.2.99:53"), b"of a stranger");
     assert_eq!(transfer(&world, flow), (8, 13));
     let large = vec![0; 60_000];
     let before = world.count(Counter::DropQueueFull);

@@ -63,7 +63,7 @@ fn a_refused_connect_is_answered_as_configured() {
         let mut world = World::with(|parts| parts.tcp.refused = refused);
         Client::new(source, host).send(&mut world, TcpControl::Syn, &[]);
         let flow = world.offered();
-        world.stack.handle_refused(flow, refusal, &mut world.wire, world.now);
+        world.refused(flow, refusal);
         world.sent()
     };
     for (source, host, kind, code) in
@@ -89,7 +89,7 @@ fn a_refused_connect_is_a_reset() {
         let mut client = Client::new(CLIENT, HOST);
         client.send(&mut world, Syn, &[]);
         let flow = world.offered();
-        world.stack.handle_refused(flow, refusal, &mut world.wire, world.now);
+        world.refused(flow, refusal);
         let answer = client.received(&mut world);
         assert_eq!((answer.len(), answer[0].control), (1, Rst));
         assert_eq!(answer[0].acknowledgement, Some(client.next));
@@ -113,7 +113,7 @@ fn an_unreachable_host_is_an_icmp_error_with_the_syn_quoted() {
         let syn = Client::new(client, host).segment(Syn, &[]);
         world.receive(ALICE, &syn);
         let flow = world.offered();
-        world.stack.handle_refused(flow, refusal, &mut world.wire, world.now);
+        world.refused(flow, refusal);
         let (peer, mut bytes) = world.only_sent();
         assert_eq!(peer, ALICE);
         let packet = Packet::parse(&mut bytes).unwrap();
@@ -136,7 +136,7 @@ fn a_host_that_answers_late_is_connected_to() {
         world.receive(ALICE, &syn);
         assert!(world.actions().is_empty() && world.sent().is_empty());
     }
-    world.stack.handle_opened(flow, &mut world.wire, world.now);
+    world.opened(flow);
     world.actions();
     assert_eq!(client.received(&mut world)[0].control, Syn);
 }
@@ -150,7 +150,7 @@ fn half_close_passes_towards_the_host_and_the_answer_comes_back() {
     assert_eq!(read_all(&mut world, flow), b"all of it");
     assert_eq!(world.actions(), [Action::Shutdown(flow)]);
     write_all(&mut world, flow, b"the answer");
-    world.stack.handle_shutdown(flow);
+    world.host_ended(flow);
     assert!(world.actions().is_empty());
     let answer = client.received(&mut world);
     let last = answer.last().unwrap();
@@ -163,7 +163,7 @@ fn half_close_passes_towards_the_host_and_the_answer_comes_back() {
 fn half_close_passes_towards_the_peer_and_its_bytes_still_come() {
     let mut world = World::new();
     let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
-    world.stack.handle_shutdown(flow);
+    world.host_ended(flow);
     assert!(world.actions().is_empty());
     assert_eq!(client.received(&mut world).last().unwrap().control, Fin);
     client.send(&mut world, Ack, b"still here");
@@ -181,9 +181,9 @@ fn a_host_that_ends_before_the_handshake_does_is_not_lost() {
     let mut client = Client::new(CLIENT, HOST);
     client.send(&mut world, Syn, &[]);
     let flow = world.offered();
-    world.stack.handle_opened(flow, &mut world.wire, world.now);
+    world.opened(flow);
     assert_eq!(write_all(&mut world, flow, b"greeting"), 0, "not before the handshake");
-    world.stack.handle_shutdown(flow);
+    world.host_ended(flow);
     assert!(world.actions().is_empty());
     client.received(&mut world);
     client.send(&mut world, Ack, &[]);
@@ -198,7 +198,7 @@ fn a_host_that_ends_before_the_handshake_does_is_not_lost() {
 fn a_repeated_fin_after_the_end_is_acknowledged() {
     let mut world = World::new();
     let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
-    world.stack.handle_shutdown(flow);
+    world.host_ended(flow);
     world.actions();
     client.received(&mut world);
     let fin = client.segment(Fin, &[]);
@@ -229,7 +229,7 @@ fn a_reset_passes_towards_the_host_after_the_bytes_before_it() {
 fn a_failed_host_leg_is_a_reset_for_the_peer() {
     let mut world = World::new();
     let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
-    world.stack.handle_aborted(flow, &mut world.wire);
+    world.aborted(flow);
     let answer = client.received(&mut world);
     assert_eq!((answer.len(), answer[0].control), (1, Rst));
     assert_eq!(answer[0].sequence, client.acknowledged);
@@ -242,8 +242,8 @@ fn a_host_leg_that_fails_as_soon_as_it_is_there_is_a_reset_for_the_peer() {
     let mut client = Client::new(CLIENT, HOST);
     client.send(&mut world, Syn, &[]);
     let flow = world.offered();
-    world.stack.handle_opened(flow, &mut world.wire, world.now);
-    world.stack.handle_aborted(flow, &mut world.wire);
+    world.opened(flow);
+    world.aborted(flow);
     let answer = client.received(&mut world);
     assert_eq!((answer.len(), answer[0].control), (1, Rst));
     assert_eq!(answer[0].acknowledgement, Some(client.next), "or it would not be believed");
@@ -394,7 +394,7 @@ fn a_peer_that_never_completes_the_handshake_is_given_up() {
     let mut client = Client::new(CLIENT, HOST);
     client.send(&mut world, Syn, &[]);
     let flow = world.offered();
-    world.stack.handle_opened(flow, &mut world.wire, world.now);
+    world.opened(flow);
     for _ in 0..9 {
         world.wait(Duration::from_secs(1));
         assert!(world.actions().is_empty());
@@ -427,7 +427,7 @@ fn without_room_in_the_tunnel_the_stack_produces_nothing_and_loses_nothing() {
     let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
     world.wire.room = false;
     write_all(&mut world, flow, b"wait");
-    world.stack.pump(&mut world.wire, world.now);
+    world.service();
     assert!(world.sent().is_empty());
     world.wire.room = true;
     world.actions();
@@ -438,7 +438,7 @@ fn without_room_in_the_tunnel_the_stack_produces_nothing_and_loses_nothing() {
 fn what_the_host_has_not_read_survives_the_end_of_the_connection() {
     let mut world = World::new();
     let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
-    world.stack.handle_shutdown(flow);
+    world.host_ended(flow);
     world.actions();
     client.received(&mut world);
     let fin = client.segment(Fin, b"unread");

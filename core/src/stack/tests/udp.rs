@@ -11,7 +11,9 @@ use crate::stack::tests::*;
 const CLIENT: &str = "10.0.0.2:5000";
 
 fn reply(world: &mut World, flow: FlowId, remote: &str, payload: &[u8]) -> Result<(), NoFlow> {
-    world.stack.send_datagram(flow, socket(remote), payload, &mut world.wire, world.now)
+    world.stack.meta(flow).ok_or(NoFlow)?;
+    world.send_datagram(flow, socket(remote), payload);
+    Ok(())
 }
 
 #[test]
@@ -134,7 +136,7 @@ fn hosts_that_a_peer_has_asked_are_bounded_for_each_peer_and_all_said() {
     }
     assert_eq!(world.stack.contacts.of(BOB), 1_000, "another peer does not feel it");
     for peer in [ALICE, BOB] {
-        world.stack.remove_peer(peer, &mut world.wire);
+        world.remove_peer(peer);
         assert_eq!(world.stack.contacts.of(peer), 0);
     }
 }
@@ -144,7 +146,7 @@ fn rfc5508_req_8_datagrams_of_a_refused_mapping_are_gone_and_the_peer_is_told() 
     let mut world = World::new();
     world.receive(ALICE, &udp(CLIENT, "192.0.2.1:1000", b"x"));
     let flow = world.offered();
-    world.stack.handle_refused(flow, Refusal::Exhausted, &mut world.wire, world.now);
+    world.refused(flow, Refusal::Exhausted);
     assert!(world.datagrams().is_empty());
     let (_, mut bytes) = world.only_sent();
     let packet = Packet::parse(&mut bytes).unwrap();
@@ -181,7 +183,7 @@ fn rfc4787_req_9_a_mapped_port_of_the_host_is_open_to_peers_as_long_as_the_mappi
         world.receive(ALICE, &udp(client, own, b"too early"));
         assert!(world.datagrams().is_empty());
 
-        world.stack.handle_bound(flow, 6000);
+        world.opened_at(flow, 6000);
         world.receive(ALICE, &udp(client, own, b"hello"));
         world.receive(ALICE, &udp(client, other, b"a service of the host"));
         let loopback = if own.starts_with('[') { "[::1]:6000" } else { "127.0.0.1:6000" };
@@ -191,7 +193,7 @@ fn rfc4787_req_9_a_mapped_port_of_the_host_is_open_to_peers_as_long_as_the_mappi
         syn.send(&mut world, TcpControl::Syn, &[]);
         assert!(world.actions().is_empty(), "UDP only");
 
-        world.stack.handle_aborted(flow, &mut world.wire);
+        world.aborted(flow);
         world.receive(ALICE, &udp(client, own, b"too late"));
         assert!(world.actions().is_empty() && world.datagrams().is_empty());
     }
@@ -207,14 +209,14 @@ fn a_port_of_the_host_is_closed_with_its_mapping_to_whom_it_was_open() {
         world.receive(ALICE, &udp(client, "192.0.2.9:9", b"open a mapping"));
         world.offered()
     });
-    world.stack.handle_bound(flows[0], 6000);
+    world.opened_at(flows[0], 6000);
     world.datagrams();
     let packet = udp("10.0.0.2:5001", "192.0.2.1:6000", b"hello");
     for _ in 0..2 {
         world.receive(ALICE, &packet);
         assert_eq!(world.datagrams(), [(flows[1], socket("192.0.2.1:6000"), b"hello".to_vec())]);
     }
-    world.stack.handle_aborted(flows[0], &mut world.wire);
+    world.aborted(flows[0]);
     world.receive(ALICE, &packet);
     assert!(world.datagrams().is_empty(), "whose port it is now nobody knows");
 }
@@ -234,7 +236,7 @@ fn the_port_of_a_redirected_mapping_opens_nothing_on_the_host() {
     world.receive(ALICE, &udp(CLIENT, "192.0.2.9:53", b"question"));
     let flow = world.offered();
     world.datagrams();
-    world.stack.handle_bound(flow, 6000);
+    world.opened_at(flow, 6000);
     world.receive(ALICE, &udp(CLIENT, "192.0.2.1:6000", b"to a service of the host"));
     assert!(world.actions().is_empty() && world.datagrams().is_empty());
 }
@@ -247,6 +249,7 @@ fn datagrams_travel_on_as_their_packets_would() {
         let mut travels = Vec::new();
         while let Some(datagram) = world.stack.poll_datagram() {
             travels.push((datagram.travel.hop_limit, datagram.travel.fragmenting));
+            world.stack.pop_datagram();
         }
         travels
     };
@@ -285,9 +288,8 @@ fn dscp_and_ecn_of_datagrams_pass_both_ways() {
         assert_eq!(datagram.travel.traffic_class, class);
         // Large enough to be cut.
         for payload in [&b"x"[..], &[7; 3000]] {
-            let World { stack, wire, now } = &mut world;
             let remote = socket(host);
-            stack.send_marked_datagram(flow, remote, class, payload, wire, *now).unwrap();
+            world.input(Input::Datagram { flow, remote, traffic_class: class, payload });
             let sent = world.sent();
             assert_eq!(sent.len(), if payload.len() == 1 { 1 } else { 3 });
             for (_, bytes) in sent {
@@ -306,8 +308,8 @@ fn dscp_and_ecn_of_datagrams_pass_both_ways() {
 fn a_local_client_gets_replies_of_its_target_only() {
     let mut world = World::new();
     let target = socket("172.16.0.9:53");
-    let first = world.stack.open_udp(target, &mut world.wire, world.now).unwrap();
-    let second = world.stack.open_udp(target, &mut world.wire, world.now).unwrap();
+    let first = world.open_udp(target).unwrap();
+    let second = world.open_udp(target).unwrap();
     let port_of = |world: &mut World, flow| {
         reply(world, flow, "127.0.0.1:9", b"question").unwrap();
         let (_, mut bytes) = world.only_sent();

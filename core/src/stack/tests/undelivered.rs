@@ -17,7 +17,9 @@ const LOST: Loss = Loss::Refused(Refusal::Refused);
 impl World {
     fn lose(&mut self, flow: FlowId, remote: &str, loss: Loss) -> Result<(), NoFlow> {
         let undelivered = Undelivered { remote: socket(remote), echo_sequence: Some(7), loss };
-        self.stack.handle_undelivered(flow, undelivered, &mut self.wire, self.now)
+        self.stack.meta(flow).ok_or(NoFlow)?;
+        self.undelivered(flow, undelivered);
+        Ok(())
     }
 }
 
@@ -108,7 +110,7 @@ fn a_lost_echo_request_is_quoted_as_its_peer_wrote_it() {
 
         let remote = socket(&remote);
         let unnamed = Undelivered { remote, echo_sequence: None, loss: LOST };
-        world.stack.handle_undelivered(flow, unnamed, &mut world.wire, world.now).unwrap();
+        world.undelivered(flow, unnamed);
         assert!(world.sent().is_empty(), "an error about no request in particular");
     }
 }
@@ -119,7 +121,7 @@ fn a_refused_echo_mapping_is_told_which_request_it_was() {
     let packet = icmp(ALICE_IP, "192.0.2.1", [8, 0, 0, 0, 1, 2, 3, 4], &[]);
     world.receive(ALICE, &packet);
     let flow = world.offered();
-    world.stack.handle_refused(flow, Refusal::Prohibited, &mut world.wire, world.now);
+    world.refused(flow, Refusal::Prohibited);
     let (_, bytes) = world.only_sent();
     assert_eq!(read(bytes), (OWN_IP.to_owned(), [3, 13, 0, 0, 0, 0], packet));
 }
@@ -199,9 +201,9 @@ fn errors_about_lost_datagrams_are_limited_whatever_they_say() {
 fn a_flow_of_a_local_client_has_no_peer_to_tell() {
     let mut world = World::new();
     let target = "172.16.0.9:53";
-    let flow = world.stack.open_udp(socket(target), &mut world.wire, world.now).unwrap();
+    let flow = world.open_udp(socket(target)).unwrap();
     world.lose(flow, target, LOST).unwrap();
     assert!(world.sent().is_empty());
-    world.stack.handle_aborted(flow, &mut world.wire);
+    world.aborted(flow);
     assert_eq!(world.lose(flow, target, LOST), Err(NoFlow));
 }

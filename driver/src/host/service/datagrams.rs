@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use slipwire_core::{Engine, FlowId, FlowMeta, Instant, Refusal};
+use slipwire_core::{Engine, FlowId, FlowMeta, Instant, Refusal, TrafficClass};
 
 use super::{ServiceId, Services};
 
@@ -66,7 +66,10 @@ impl PeerDatagrams<'_> {
     /// large, or finds no room in the tunnel, is lost, as a network would lose it.
     pub fn send(&mut self, payload: &[u8]) {
         // A flow that is over has its last action on the way.
-        let _ = self.engine.send_datagram(self.flow, self.meta.destination, payload, self.now);
+        if let Ok(mut flow) = self.engine.flow(self.flow) {
+            let source = self.meta.destination;
+            flow.send_datagram(source, TrafficClass::DEFAULT, payload, self.now);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 
-use slipwire_core::{Abort, Engine, FlowId, FlowMeta, Instant, NoFlow, Refusal};
+use slipwire_core::{Abort, Engine, Flow, FlowId, FlowMeta, Instant, NoFlow, Refusal};
 
 use super::{ServiceId, Services};
 use crate::host::work::Work;
@@ -117,12 +117,20 @@ impl PeerStream<'_> {
     /// send.
     pub fn finish(&mut self) {
         self.served.has_finished = true;
-        self.engine.handle_shutdown(self.flow, self.now);
+        if let Ok(mut flow) = self.engine.flow(self.flow) {
+            flow.shut_down(self.now);
+        }
     }
 
     /// Gives the stream up: the peer gets a reset.
     pub const fn abort(&mut self) {
         self.served.is_given_up = true;
+    }
+
+    /// # Errors
+    /// It is over.
+    fn flow(&mut self) -> io::Result<Flow<'_>> {
+        self.engine.flow(self.flow).map_err(|NoFlow| io::ErrorKind::NotConnected.into())
     }
 
     /// # Errors
@@ -135,26 +143,21 @@ impl PeerStream<'_> {
 impl Read for PeerStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.check()?;
+        let now = self.now;
         let room = buffer.len().min(self.budget - self.read);
         if room == 0 {
             return blocked_unless(buffer.is_empty());
         }
-        let take = |bytes: &[u8]| {
-            let len = bytes.len().min(room);
-            buffer[..len].copy_from_slice(&bytes[..len]);
-            (len, len)
-        };
-        match self.engine.receive(self.flow, take, self.now) {
-            Ok(0) => {
+        match self.flow()?.receive(&mut buffer[..room], now) {
+            0 => {
                 // Nothing comes any more without an action.
                 self.served.is_readable = false;
                 blocked_unless(self.served.has_ended)
             }
-            Ok(len) => {
+            len => {
                 self.read += len;
                 Ok(len)
             }
-            Err(NoFlow) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }
@@ -162,6 +165,7 @@ impl Read for PeerStream<'_> {
 impl Write for PeerStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.check()?;
+        let now = self.now;
         if self.served.has_finished {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -169,20 +173,13 @@ impl Write for PeerStream<'_> {
         if len == 0 {
             return blocked_unless(bytes.is_empty());
         }
-        let bytes = &bytes[..len];
-        let fill = |room: &mut [u8]| {
-            let len = bytes.len().min(room.len());
-            room[..len].copy_from_slice(&bytes[..len]);
-            (len, len)
-        };
-        match self.engine.send(self.flow, fill, self.now) {
+        match self.flow()?.send(&bytes[..len], now) {
             // The flow says when there is room again.
-            Ok(0) => blocked_unless(false),
-            Ok(len) => {
+            0 => blocked_unless(false),
+            len => {
                 self.written += len;
                 Ok(len)
             }
-            Err(NoFlow) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -271,7 +268,9 @@ impl ServedStream {
         }
         let PeerStream { read, written, .. } = stream;
         if self.is_given_up {
-            engine.handle_aborted(flow, now);
+            if let Ok(flow) = engine.flow(flow) {
+                flow.abort(now);
+            }
             service.ended(flow, StreamEnd::GivenUp);
             return Work::Over;
         }
