@@ -73,8 +73,8 @@ impl Driver {
 
     /// Removes a forward: its socket is closed when this returns, and its address is free.
     /// Connections that were accepted go on until they end by themselves, those that wait for that
-    /// are reset; UDP clients, who share the socket, lose their flows. Returns what it was; `None` if
-    /// it is gone already.
+    /// are reset; UDP clients, who share the socket, lose their flows. Returns what it was; `None`
+    /// if it is gone already.
     pub fn remove_forward(&mut self, id: ForwardId) -> Option<Forward> {
         self.is_undrained = true;
         let removed = self.host.remove_forward(id, &mut self.engine, clock::now());
