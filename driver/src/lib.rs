@@ -3,6 +3,56 @@
 //! The driver is thin: it turns core's actions into system calls, and readiness into core's
 //! inputs. It decides nothing. File descriptors live here and only here.
 //!
+//! # A page inside the tunnel
+//!
+//! Two drivers: the first serves a page to its peers, the second leads a local port to it.
+//!
+//! ```
+//! use std::io::Write;
+//! use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+//! use std::time::Duration;
+//! use slipwire_core::config::{Gateway, Interface, Parts, Peer};
+//! use slipwire_core::rules::{Rule, RuleAction};
+//! use slipwire_core::{Config, FlowMeta, PrivateKey};
+//! use slipwire_driver::{Driver, Forward, ForwardProtocol, Page, Settings};
+//!
+//! let [server_key, client_key] = [1, 2].map(|end| PrivateKey::from_entropy([end; 32]));
+//! let laptop = Peer::new(client_key.public_key()).with_name("laptop");
+//! let mut gateway = Gateway::default();
+//! gateway.rules.push(Rule::any(RuleAction::Serve)); // to whichever address and port
+//! let server_id = server_key.public_key();
+//! let mut parts = Parts::new(Interface::new(server_key, ["10.77.0.1/24".parse()?]));
+//! parts.peers.push(laptop.with_allowed_ips(["10.77.0.2/32".parse()?]));
+//! parts.gateway = Some(gateway);
+//! let mut server = Driver::new(Config::new(parts)?, Settings::default(), [42; 32])?;
+//! let page = |meta: &FlowMeta| format!("HTTP/1.0 200 OK\r\n\r\nhello {}", meta.peer.name).into();
+//! server.serve_streams(80, Page::new(page))?;
+//!
+//! let port = server.local_addresses().next().ok_or("it listens nowhere")?.port();
+//! let endpoint = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+//! let server_peer = Peer::new(server_id).with_endpoint(endpoint);
+//! let mut parts = Parts::new(Interface::new(client_key, ["10.77.0.2/32".parse()?]));
+//! parts.peers.push(server_peer.with_allowed_ips(["10.77.0.1/32".parse()?]));
+//! let (listen, to) = ("127.0.0.1:0".parse()?, "10.77.0.1:80".parse()?);
+//! let mut settings = Settings::default();
+//! settings.forwards.push(Forward::new(ForwardProtocol::Tcp, listen, to));
+//! let mut client = Driver::new(Config::new(parts)?, settings, [43; 32])?;
+//!
+//! let (_, forward) = client.forwards().next().ok_or("no forward")?;
+//! let mut browser = TcpStream::connect(forward.listen)?;
+//! browser.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+//! let answer = std::thread::spawn(move || std::io::read_to_string(browser));
+//! while !answer.is_finished() {
+//!     server.turn(Some(Duration::from_millis(1)))?;
+//!     client.turn(Some(Duration::from_millis(1)))?;
+//! }
+//! assert!(answer.join().is_ok_and(|text| text.is_ok_and(|text| text.ends_with("hello laptop"))));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What takes more than one answer is a [`StreamService`] of its own, and datagrams are for a
+//! [`DatagramService`], which a closure can be: `driver/examples/whoami.rs` is a whole program.
+//!
 //! # The loop
 //!
 //! A [`Driver`] does nothing until [`turn`](Driver::turn) is called, again and again. A turn waits
@@ -75,6 +125,15 @@
 //! last shook hands, what has moved and what was dropped and why, by peer; what each flow is about,
 //! how far it is and what it has moved. An observer ([`Driver::set_observer`]) is told instead, when
 //! peers come up or go down, when flows open and end, and when something is refused.
+//!
+//! # Beside boringtun
+//!
+//! Core builds boringtun 0.7 with its feature `mock-instant`, and cargo builds one boringtun of a
+//! version for a whole program. A program that uses boringtun 0.7 itself so finds its clock frozen,
+//! but for the moments to which a driver sets it in its own thread: handshakes, rekeys and
+//! keepalives of its own tunnels do not happen in time. It has to set the clock as well
+//! (`mock_instant::MockClock`, one for each thread, before each call), or run those tunnels in
+//! another process.
 //!
 //! # Threads
 //!

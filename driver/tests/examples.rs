@@ -102,7 +102,7 @@ fn answer(
     forward: usize,
     question: fn(SocketAddr) -> io::Result<String>,
 ) -> String {
-    let address = driver.forwards()[forward].listen;
+    let address = driver.forwards().nth(forward).unwrap().1.listen;
     let (question, start) = (thread::spawn(move || question(address)), Instant::now());
     while !question.is_finished() {
         assert!(start.elapsed() < PATIENCE, "no answer");
