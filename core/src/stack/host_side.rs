@@ -230,10 +230,16 @@ impl Stack {
         }
     }
 
-    /// The host has filled the first `len` bytes of the room.
-    pub(super) fn handle_sent(&mut self, id: FlowId, len: usize, now: Instant) {
-        let room = self.send_room(id).map_or(0, |room| room.len());
-        self.commit(id, len.min(room), now);
+    /// The host has filled the first `len` bytes of the room. Says how many were taken: as many as
+    /// if it had [sent](Self::send) them.
+    pub(super) fn handle_sent(&mut self, id: FlowId, len: usize, now: Instant) -> usize {
+        let Some(room) = self.send_room(id).map(|room| room.len()) else { return 0 };
+        if room == 0 {
+            self.handle_full(id);
+        } else {
+            self.commit(id, len.min(room), now);
+        }
+        len.min(room)
     }
 
     fn commit(&mut self, id: FlowId, len: usize, now: Instant) {

@@ -168,7 +168,9 @@ impl Stack {
             Input::Send { flow, bytes } => {
                 return Reply::Taken(self.send(flow, bytes, now) as u32);
             }
-            Input::Sent { flow, len } => self.handle_sent(flow, len, now),
+            Input::Sent { flow, len } => {
+                return Reply::Taken(self.handle_sent(flow, len, now) as u32);
+            }
             Input::Receive { flow, len } => self.handle_taken(flow, len as usize, now),
             Input::HostEnded(flow) => self.handle_shutdown(flow),
             Input::Aborted(flow) => self.handle_aborted(flow, outlet),
