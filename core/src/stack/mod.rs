@@ -4,6 +4,29 @@
 //! ```text
 //!   packets of peers --> peer_side --> flows (TCP, mappings) --> actions, datagrams, rings
 //!   packets to peers <-- outlet    <-- flows                 <-- host_side
+//!
+//!   input.rs       all that can happen, and the one door for it
+//!   setup.rs       what a stack is made of
+//!   packet/        IP packets read and written, fragments put together
+//!   coalescer.rs   segments that arrive together become one
+//!   peer_side/     each packet of a peer finds its flow, opens one, or is answered
+//!   overlay/       packets from peer to peer, which are no flows
+//!   key.rs         what a flow goes by
+//!   table.rs       the flows, by id and by key
+//!   keyed_hash.rs  the hash of tables that outsiders put keys into
+//!   limit/         bounds, and who gives way at them
+//!   tcp/           connections
+//!   mapping/       flows of UDP and ICMP, and their datagrams for hosts
+//!   host_side.rs   what the embedder says of a flow, and the flows that it opens
+//!   ports.rs       the ports that those speak from
+//!   reach.rs       targets that turn out to be this host
+//!   path_mtu.rs    packets that are too large for a path
+//!   answer/        what a peer is told instead of data
+//!   turns.rs       time, and the turns of flows
+//!   ending.rs      how flows end, and what they leave
+//!   recheck.rs     rules and peers change while flows live
+//!   state.rs       what can be read
+//!   outlet.rs      what the stack needs of the tunnel
 //! ```
 //!
 //! It knows peers by id only; sessions, endpoints and keys are the tunnel's. What passes between
@@ -11,6 +34,7 @@
 
 mod answer;
 mod coalescer;
+mod ending;
 mod host_side;
 pub(crate) mod input;
 mod key;
@@ -31,6 +55,7 @@ mod table;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -43,11 +68,9 @@ use crate::action::Action;
 use crate::bucket::{Bucket, Rate};
 use crate::config;
 use crate::datagram::Datagram;
-use crate::event::Event;
-use crate::flow::{Abort, FlowMeta, Refusal, Target};
+use crate::flow::FlowMeta;
 use crate::id::{FlowId, PeerId};
 use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, Limits, SCRATCH_LEN};
-use crate::outcome::FlowOutcome;
 use crate::policy::Policy;
 use crate::rules::Rule;
 use crate::stack::coalescer::Coalescer;
@@ -56,15 +79,12 @@ use crate::stack::limit::memory::Memory;
 use crate::stack::limit::shares::Holdings;
 use crate::stack::mapping::hairpin::ExternalPorts;
 use crate::stack::mapping::queue::Datagrams;
-use crate::stack::outlet::{Exit, Outlet};
 use crate::stack::overlay::conversations::Conversations;
-use crate::stack::packet::icmp::Version;
 use crate::stack::packet::reassembly::Fragments;
 use crate::stack::ports::Ports;
 pub(crate) use crate::stack::setup::Setup;
-use crate::stack::table::{FlowEntry, FlowKind, FlowTable};
-use crate::stack::tcp::{FlowStage, NextTurn, SequenceNumbers, TcpFlow, TimeWaits};
-use crate::stats::Counter;
+use crate::stack::table::{FlowEntry, FlowTable};
+use crate::stack::tcp::{FlowStage, SequenceNumbers, TimeWaits};
 use crate::time::Instant;
 use crate::timer::Timers;
 
@@ -188,158 +208,6 @@ impl Stack {
         self.flows.ids().into_iter().find(|id| self.meta(*id).is_some_and(&is_it))
     }
 
-    /// Ends every flow, with resets where there is somebody to hear them.
-    fn shut_down(&mut self, outlet: &mut dyn Outlet) {
-        for id in self.flows.ids() {
-            self.abort(id, Abort::ShutDown, outlet);
-        }
-    }
-
-    /// Lets time pass: wakes the flows whose deadlines are due.
-    fn handle_timeout(&mut self, outlet: &mut dyn Outlet, now: Instant) {
-        self.fragments.handle_timeout(now);
-        self.time_waits.handle_timeout(now);
-        self.ports.handle_timeout(now);
-        if let Some(peer) = self.memory.take_shed(now) {
-            self.shed(peer, outlet);
-        }
-        while let Some(slot) = self.tcp_timers.pop_due(now) {
-            if let Some(id) = self.flows.current(slot) {
-                self.make_ready(id);
-            }
-        }
-        while let Some(slot) = self.mapping_timers.pop_due(now) {
-            let Some(id) = self.flows.current(slot) else { continue };
-            let Some(mapping) = self.flows.get_mut(id).and_then(|flow| flow.mapping_mut()) else {
-                continue;
-            };
-            let deadline = mapping.deadline();
-            if deadline > now {
-                self.mapping_timers.set(slot, Some(deadline));
-            } else {
-                self.actions.push_back(Action::Closed(id));
-                self.remove(id, FlowOutcome::Expired, outlet);
-            }
-        }
-    }
-
-    /// When [`handle_timeout`](Self::handle_timeout) is due.
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let deadlines = [
-            self.tcp_timers.next(),
-            self.mapping_timers.next(),
-            self.fragments.poll_timeout(),
-            self.time_waits.poll_timeout(),
-            self.ports.poll_timeout(),
-            self.memory.shed_at(),
-        ];
-        deadlines.into_iter().flatten().min()
-    }
-
-    /// Ends the flow of a peer that holds the most bytes. One whose bytes nobody needs goes last:
-    /// they are about to be given back. It looks at every flow, which is why it is done so rarely.
-    fn shed(&mut self, peer: PeerId, outlet: &mut dyn Outlet) {
-        let held = |id: &FlowId| {
-            let tcp = self.flows.get(*id).filter(|flow| flow.key.peer == peer)?.tcp()?;
-            Some((tcp.needs_rings(), tcp.accounted()))
-        };
-        let ids = self.flows.ids().into_iter().filter(|id| held(id).is_some());
-        let Some(id) = ids.max_by_key(held) else { return };
-        outlet.count(peer, Counter::LimitReached);
-        self.abort(id, Abort::Limit, outlet);
-    }
-
-    /// Ends a flow in both directions.
-    fn abort(&mut self, id: FlowId, reason: Abort, outlet: &mut dyn Outlet) {
-        self.send_reset(id, outlet);
-        self.actions.push_back(Action::Aborted(id, reason));
-        self.remove(id, reason.into(), outlet);
-    }
-
-    /// Tells the far end of a TCP flow that it is gone.
-    fn send_reset(&mut self, id: FlowId, outlet: &mut dyn Outlet) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        let key = flow.key;
-        let mut exit = Exit { outlet, scratch: &mut self.scratch };
-        match flow.tcp_mut().map(TcpFlow::stage_mut) {
-            Some(FlowStage::Live(connection)) => connection.send_reset(&mut exit),
-            Some(FlowStage::Offered(syn)) => tcp::refuse_syn(&key, syn, &mut exit),
-            None => {}
-        }
-    }
-
-    /// Brings the account of a flow up to date.
-    fn account(&mut self, id: FlowId) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        let peer = flow.key.peer;
-        if let Some(tcp) = flow.tcp_mut() {
-            let before = tcp.accounted();
-            self.memory.account(peer, before, tcp.take_account());
-        }
-    }
-
-    /// Whether [`Input::Service`](input::Input::Service) would change nothing.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.ready.is_empty() && self.blocked.is_empty() && self.memory.shed_at().is_none()
-    }
-
-    /// Services every flow that is ready, once. Says whether it is worth while to look at what came
-    /// of it and to do so again: there is something new to tell, or a flow has more to send.
-    fn service(&mut self, outlet: &mut dyn Outlet, now: Instant) -> bool {
-        if self.is_idle() {
-            return false;
-        }
-        if outlet.has_room() {
-            self.ready.append(&mut self.blocked);
-        }
-        for id in self.memory.take_relieved() {
-            if let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()) {
-                tcp.relieve();
-            }
-            self.make_ready(id);
-        }
-        let (turns, told) = (self.ready.len(), self.actions.len());
-        for _ in 0..turns {
-            let Some(id) = self.ready.pop_front() else { break };
-            self.service_flow(id, outlet, now);
-        }
-        self.actions.len() > told || !self.ready.is_empty()
-    }
-
-    fn service_flow(&mut self, id: FlowId, outlet: &mut dyn Outlet, now: Instant) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
-        flow.ready = false;
-        let peer = flow.key.peer;
-        let Some(tcp) = flow.tcp_mut() else { return };
-        let mut exit = Exit { outlet, scratch: &mut self.scratch };
-        let allowance = self.memory.allowance(peer);
-        let next = tcp.service(id, &self.tcp, allowance, &mut self.actions, &mut exit, now);
-        if tcp.starves(allowance) {
-            self.memory.handle_starved(peer, id, now);
-        }
-        self.account(id);
-        match next {
-            NextTurn::Rest(deadline) => {
-                if let Some(deadline) = deadline {
-                    self.tcp_timers.set_no_later(id.slot(), deadline);
-                }
-            }
-            NextTurn::Again => {
-                if let Some(flow) = self.flows.get_mut(id) {
-                    flow.ready = true;
-                }
-                let queue = if outlet.has_room() { &mut self.ready } else { &mut self.blocked };
-                queue.push_back(id);
-            }
-            NextTurn::Over(outcome) => {
-                if self.is_offered(id) {
-                    self.refuse_offer(id, Refusal::TimedOut, outlet, now);
-                }
-                self.remove(id, outcome, outlet);
-            }
-        }
-    }
-
     /// The next thing for the embedder to do, which leaves the queue.
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -374,48 +242,6 @@ impl Stack {
     fn is_offered(&self, id: FlowId) -> bool {
         let tcp = self.flows.get(id).and_then(|flow| flow.tcp());
         tcp.is_some_and(|tcp| matches!(tcp.stage(), FlowStage::Offered(_)))
-    }
-
-    fn make_ready(&mut self, id: FlowId) {
-        if let Some(flow) = self.flows.get_mut(id)
-            && !flow.ready
-        {
-            flow.ready = true;
-            self.ready.push_back(id);
-        }
-    }
-
-    /// Takes a flow out of everything that knows it by slot, and says what became of it.
-    fn remove(&mut self, id: FlowId, outcome: FlowOutcome, outlet: &mut dyn Outlet) {
-        let Some(flow) = self.flows.remove(id) else { return };
-        outlet.tell(Event::FlowEnded { flow: flow.state(id), outcome });
-        self.drop_orphans();
-        self.tcp_timers.set(id.slot(), None);
-        self.mapping_timers.set(id.slot(), None);
-        self.claims.remove(id.slot());
-        if let Some(slots) = self.flows.shrink() {
-            self.tcp_timers.shrink(slots);
-            self.mapping_timers.shrink(slots);
-            self.claims.shrink(slots);
-        }
-        if flow.meta.target == Target::Client {
-            self.ports.give_back(flow.key);
-        }
-        match flow.kind {
-            FlowKind::Tcp(tcp) => {
-                self.memory.account(flow.key.peer, tcp.accounted(), 0);
-                self.memory.forget(flow.key.peer, id);
-                if matches!(tcp.stage(), FlowStage::Offered(_)) {
-                    self.flows.leave_half_open(flow.key.peer);
-                }
-            }
-            FlowKind::Mapping(mapping) => {
-                self.contacts.take(flow.key.peer, mapping.contacts());
-                if let Some(port) = mapping.external_port {
-                    self.external_ports.remove(Version::of(flow.key.inner.ip()), port);
-                }
-            }
-        }
     }
 
     /// Our addresses inside the tunnel.
