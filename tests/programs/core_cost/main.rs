@@ -19,6 +19,7 @@
 #![allow(clippy::print_stdout, reason = "the tables are what this program is for")]
 
 mod cipher;
+mod moves;
 mod site;
 
 use std::env;

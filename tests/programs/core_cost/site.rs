@@ -8,10 +8,12 @@ use std::time::{Duration, Instant as Clock};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use slipwire_core::{
-    Action, Config, Engine, FlowId, Instant, IpNet, PrivateKey, Protocol, Share, TrafficClass,
+    Action, Config, Engine, FlowId, Instant, IpNet, PrivateKey, Protocol, Share,
     config::{Gateway, Interface, Parts, Peer},
     rules::{ProxyProtocol, Rule, RuleAction},
 };
+
+use crate::moves::{next_action, send, send_datagram, take};
 
 /// Datagrams that the gateway takes, or sends, before its outputs are drained: as many as there are
 /// flows at least.
@@ -384,56 +386,6 @@ fn run_client(engine: &mut Engine, index: usize, to: &mut Batch, now: Instant) -
     }
     to.collect(engine, |_| index, now);
     Ok(())
-}
-
-/// Fills one segment.
-fn send(engine: &mut Engine, flow: FlowId, now: Instant) -> Result<()> {
-    let mut flow = engine.flow(flow)?;
-    let mut left = SEGMENT_LEN;
-    while left > 0 {
-        let room = flow.send_room(now);
-        let len = room.len().min(left);
-        ensure!(len > 0, "no room for a segment");
-        room[..len].fill(7);
-        flow.commit(len, now);
-        left -= len;
-    }
-    Ok(())
-}
-
-/// Takes all that there is as a socket would: the bytes are copied.
-fn take(engine: &mut Engine, flow: FlowId, now: Instant) -> Result<()> {
-    let mut flow = engine.flow(flow)?;
-    let mut host = [0; SEGMENT_LEN];
-    loop {
-        let bytes = flow.received();
-        let len = bytes.len().min(SEGMENT_LEN);
-        if len == 0 {
-            return Ok(());
-        }
-        host[..len].copy_from_slice(&bytes[..len]);
-        std::hint::black_box(&host);
-        flow.consume(len, now);
-    }
-}
-
-fn send_datagram(
-    engine: &mut Engine,
-    flow: FlowId,
-    remote: SocketAddr,
-    now: Instant,
-) -> Result<()> {
-    let mut flow = engine.flow(flow)?;
-    flow.send_datagram(remote, TrafficClass::DEFAULT, &[0; DATAGRAM_LEN], now);
-    Ok(())
-}
-
-/// The next action; if none waits flows have their turn first.
-fn next_action(engine: &mut Engine, now: Instant) -> Option<Action> {
-    engine.poll_action().or_else(|| {
-        engine.service(now);
-        engine.poll_action()
-    })
 }
 
 fn endpoint(client: usize) -> SocketAddr {
