@@ -60,6 +60,7 @@ pub trait StreamService: Send + 'static {
 
 /// How a stream ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum StreamEnd {
     /// Both directions are complete.
     Complete,
