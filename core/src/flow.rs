@@ -122,7 +122,7 @@ pub enum Refusal {
     /// The host refused the connection: as [`refused`](crate::config::Tcp::refused) says (TCP), port
     /// unreachable (UDP).
     Refused,
-    /// The host did not answer in time: a reset, late.
+    /// The host did not answer in time: ICMP host unreachable (TCP), nothing (others).
     TimedOut,
     /// No such host: ICMP host unreachable, ICMPv6 address unreachable.
     HostUnreachable,

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::flow::{Protocol, Target};
-use crate::policy::{Course, OverlaySay, Owner, Policy, Toward, Verdict, Who};
+use crate::policy::{Course, Denial, OverlaySay, Owner, Policy, Toward, Who};
 use crate::rules::Query;
 
 /// What becomes of a flow, and the rule that decided, by its place; `None` where no rule matched.
@@ -54,11 +54,11 @@ impl Config {
         }
         let rule = policy.rule_for(query).map(|(place, _)| place);
         let outcome = match policy.decide(query, toward) {
-            Verdict::Offer(offer) => Outcome::Offered(offer.target),
-            Verdict::Reject | Verdict::Closed => Outcome::Rejected,
-            Verdict::Protected => Outcome::Protected,
-            Verdict::NoPeer => Outcome::NoPeer,
-            Verdict::Drop => Outcome::Dropped,
+            Ok(offer) => Outcome::Offered(offer.target),
+            Err(Denial::Rejected | Denial::Closed) => Outcome::Rejected,
+            Err(Denial::Protected) => Outcome::Protected,
+            Err(Denial::NoPeer) => Outcome::NoPeer,
+            Err(Denial::Dropped) => Outcome::Dropped,
         };
         Decision { rule, outcome }
     }

@@ -56,21 +56,19 @@ pub(crate) enum Course {
     Nowhere,
 }
 
-/// What to do with a new flow.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
-    /// Offer it to the embedder.
-    Offer(Offer),
-    /// Refuse it with an answer.
-    Reject,
-    /// Refuse it because the target is protected.
+/// Why a new flow is not offered to the embedder.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Denial {
+    /// A rule or the default refuses it.
+    Rejected,
+    /// The target is protected.
     Protected,
-    /// Refuse it because the target is on the tunnel's own network, where no peer has it.
+    /// The target is on the tunnel's own network, where no peer has it.
     NoPeer,
-    /// Refuse it as a host does on whose port nobody listens.
+    /// Nobody can listen there.
     Closed,
-    /// Don't answer.
-    Drop,
+    /// A rule or the default has it that nothing is said.
+    Dropped,
 }
 
 /// What the embedder is offered.
@@ -236,26 +234,26 @@ impl Policy {
         })
     }
 
-    /// The verdict on a new flow. Nobody can listen on port 0 (RFC 6335, section 6).
-    pub(crate) fn decide(&self, query: &Query, toward: Toward) -> Verdict {
+    /// Whether a new flow is offered to the embedder, and as what. Nobody can listen on port 0 (RFC 6335, section 6).
+    pub(crate) fn decide(&self, query: &Query, toward: Toward) -> Result<Offer, Denial> {
         let has_ports = query.protocol != Protocol::Icmp;
         match self.decide_any_port(query, toward) {
-            Verdict::Offer(_) if has_ports && query.destination.port() == 0 => Verdict::Closed,
-            verdict => verdict,
+            Ok(_) if has_ports && query.destination.port() == 0 => Err(Denial::Closed),
+            decision => decision,
         }
     }
 
-    fn decide_any_port(&self, query: &Query, toward: Toward) -> Verdict {
+    fn decide_any_port(&self, query: &Query, toward: Toward) -> Result<Offer, Denial> {
         let Some(gateway) = &self.gateway else {
             return match toward {
-                Toward::Own => Verdict::Reject,
-                Toward::Host => Verdict::Drop,
+                Toward::Own => Err(Denial::Rejected),
+                Toward::Host => Err(Denial::Dropped),
             };
         };
         let Some((place, rule)) = self.rule_for(query) else {
             return match (toward, gateway.default) {
-                (Toward::Own, _) | (_, DefaultAction::Reject) => Verdict::Reject,
-                (Toward::Host, DefaultAction::Drop) => Verdict::Drop,
+                (Toward::Own, _) | (_, DefaultAction::Reject) => Err(Denial::Rejected),
+                (Toward::Host, DefaultAction::Drop) => Err(Denial::Dropped),
                 (Toward::Host, DefaultAction::Relay) => {
                     self.relay(query, &[], Offer::plain(Target::Host(query.destination)))
                 }
@@ -269,7 +267,7 @@ impl Policy {
         match &rule.action {
             RuleAction::Relay { proxy_protocol } => match toward {
                 // Behind our own address is nothing but what rules put there.
-                Toward::Own => Verdict::Reject,
+                Toward::Own => Err(Denial::Rejected),
                 Toward::Host => {
                     let target = Target::Host(query.destination);
                     self.relay(query, &rule.to, offer(target, *proxy_protocol))
@@ -280,11 +278,11 @@ impl Policy {
                     RedirectTarget::Address(address) => Target::Host(*address),
                     RedirectTarget::Unix(path) => Target::Unix(path.clone()),
                 };
-                Verdict::Offer(offer(target, *proxy_protocol))
+                Ok(offer(target, *proxy_protocol))
             }
-            RuleAction::Serve => Verdict::Offer(offer(Target::Embedder, ProxyProtocol::Off)),
-            RuleAction::Reject => Verdict::Reject,
-            RuleAction::Drop => Verdict::Drop,
+            RuleAction::Serve => Ok(offer(Target::Embedder, ProxyProtocol::Off)),
+            RuleAction::Reject => Err(Denial::Rejected),
+            RuleAction::Drop => Err(Denial::Dropped),
         }
     }
 
@@ -308,16 +306,16 @@ impl Policy {
 
     /// Lets a flow go where it is meant to go, if that is neither protected nor a peer's that there
     /// is not, or is named.
-    fn relay(&self, query: &Query, named: &[IpNet], offer: Offer) -> Verdict {
+    fn relay(&self, query: &Query, named: &[IpNet], offer: Offer) -> Result<Offer, Denial> {
         let address = query.destination.ip();
         let host = self.gateway.as_ref().map_or(&[][..], |gateway| &gateway.host_addresses);
         if is_protected(address, host) && !named.iter().any(|prefix| names(prefix, address)) {
-            return Verdict::Protected;
+            return Err(Denial::Protected);
         }
         if self.is_on_the_tunnel(address, named) && !self.excludes(address) {
-            return Verdict::NoPeer;
+            return Err(Denial::NoPeer);
         }
-        Verdict::Offer(offer)
+        Ok(offer)
     }
 
     /// Whether an address is on one of the tunnel's networks, and no prefix within that names it.
@@ -370,7 +368,7 @@ mod tests {
         }
     }
 
-    fn tcp(policy: &Policy, destination: &str) -> Verdict {
+    fn tcp(policy: &Policy, destination: &str) -> Result<Offer, Denial> {
         policy.decide(&query(Protocol::Tcp, destination), Toward::Host)
     }
 
@@ -381,19 +379,19 @@ mod tests {
     #[test]
     fn without_a_gateway_nothing_is_reached() {
         let policy = Policy::new(None, &[]);
-        assert_eq!(tcp(&policy, "8.8.8.8:53"), Verdict::Drop);
+        assert_eq!(tcp(&policy, "8.8.8.8:53"), Err(Denial::Dropped));
         let own = policy.decide(&query(Protocol::Tcp, "10.0.0.1:80"), Toward::Own);
-        assert_eq!(own, Verdict::Reject);
+        assert_eq!(own, Err(Denial::Rejected));
         assert!(!policy.allows_overlay());
     }
 
     #[test]
     fn without_a_rule_the_default_decides() {
         let verdict = |default| tcp(&gateway(default, Vec::new()), "8.8.8.8:53");
-        assert_eq!(verdict(DefaultAction::Reject), Verdict::Reject);
-        assert_eq!(verdict(DefaultAction::Drop), Verdict::Drop);
+        assert_eq!(verdict(DefaultAction::Reject), Err(Denial::Rejected));
+        assert_eq!(verdict(DefaultAction::Drop), Err(Denial::Dropped));
         let offer = Offer::plain(host("8.8.8.8:53"));
-        assert_eq!(verdict(DefaultAction::Relay), Verdict::Offer(offer));
+        assert_eq!(verdict(DefaultAction::Relay), Ok(offer));
     }
 
     #[test]
@@ -411,8 +409,8 @@ mod tests {
             vec![rule("127.0.0.0/8", RELAY), rule("192.0.2.1/32", RELAY)],
         );
         for target in ["127.0.0.1:80", "192.0.2.1:80"] {
-            assert_eq!(tcp(&closed, target), Verdict::Protected, "{target}");
-            assert!(matches!(tcp(&open, target), Verdict::Offer(_)), "{target}");
+            assert_eq!(tcp(&closed, target), Err(Denial::Protected), "{target}");
+            assert!(tcp(&open, target).is_ok(), "{target}");
         }
     }
 
@@ -420,15 +418,15 @@ mod tests {
     fn an_address_of_the_tunnels_network_leaves_only_by_its_name() {
         let verdict = |rules| tcp(&gateway(DefaultAction::Relay, rules), "10.77.0.9:80");
         for wider in ["", "0.0.0.0/0", "10.0.0.0/8", "10.77.0.8/32"] {
-            assert_eq!(verdict(vec![rule(wider, RELAY)]), Verdict::NoPeer, "{wider}");
+            assert_eq!(verdict(vec![rule(wider, RELAY)]), Err(Denial::NoPeer), "{wider}");
         }
         for name in ["10.77.0.9/32", "10.77.0.0/24", "10.77.0.8/30"] {
-            assert!(matches!(verdict(vec![rule(name, RELAY)]), Verdict::Offer(_)), "{name}");
+            assert!(verdict(vec![rule(name, RELAY)]).is_ok(), "{name}");
         }
-        assert!(matches!(verdict(vec![rule("", redirect("127.0.0.1:1"))]), Verdict::Offer(_)));
-        assert_eq!(verdict(vec![rule("", RuleAction::Reject)]), Verdict::Reject);
+        assert!(verdict(vec![rule("", redirect("127.0.0.1:1"))]).is_ok());
+        assert_eq!(verdict(vec![rule("", RuleAction::Reject)]), Err(Denial::Rejected));
         let quiet = gateway(DefaultAction::Drop, Vec::new());
-        assert_eq!(tcp(&quiet, "10.77.0.9:80"), Verdict::Drop, "who answers nobody");
+        assert_eq!(tcp(&quiet, "10.77.0.9:80"), Err(Denial::Dropped), "who answers nobody");
     }
 
     #[test]
@@ -445,7 +443,7 @@ mod tests {
             ("127.0.0.1:443", Toward::Host),
         ] {
             let verdict = policy.decide(&query(Protocol::Tcp, destination), toward);
-            assert_eq!(verdict, Verdict::Offer(expected.clone()), "{destination}");
+            assert_eq!(verdict, Ok(expected.clone()), "{destination}");
         }
     }
 
@@ -454,14 +452,14 @@ mod tests {
         let policy = gateway(DefaultAction::Drop, vec![rule("", redirect("127.0.0.1:53"))]);
         let udp = policy.decide(&query(Protocol::Udp, "8.8.8.8:53"), Toward::Host);
         let offer = Offer { rule: Some(0), ..Offer::plain(host("127.0.0.1:53")) };
-        assert_eq!(udp, Verdict::Offer(offer));
+        assert_eq!(udp, Ok(offer));
     }
 
     #[test]
     fn our_own_address_is_not_relayed() {
         let policy = gateway(DefaultAction::Relay, vec![rule("10.0.0.1/32", RELAY)]);
         let own = policy.decide(&query(Protocol::Tcp, "10.0.0.1:80"), Toward::Own);
-        assert_eq!(own, Verdict::Reject);
+        assert_eq!(own, Err(Denial::Rejected));
     }
 
     #[test]
@@ -472,10 +470,10 @@ mod tests {
             rule("", RuleAction::Serve),
         ];
         let policy = gateway(DefaultAction::Relay, rules);
-        assert_eq!(tcp(&policy, "10.1.0.1:1"), Verdict::Reject);
-        assert_eq!(tcp(&policy, "10.2.0.1:1"), Verdict::Drop);
+        assert_eq!(tcp(&policy, "10.1.0.1:1"), Err(Denial::Rejected));
+        assert_eq!(tcp(&policy, "10.2.0.1:1"), Err(Denial::Dropped));
         let offer = Offer { rule: Some(2), ..Offer::plain(Target::Embedder) };
-        assert_eq!(tcp(&policy, "10.3.0.1:1"), Verdict::Offer(offer.clone()));
-        assert_eq!(tcp(&policy, "127.0.0.1:1"), Verdict::Offer(offer), "nobody dials it");
+        assert_eq!(tcp(&policy, "10.3.0.1:1"), Ok(offer.clone()));
+        assert_eq!(tcp(&policy, "127.0.0.1:1"), Ok(offer), "nobody dials it");
     }
 }

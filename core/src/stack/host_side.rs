@@ -1,30 +1,21 @@
-//! What the embedder says: answers to offers, flows of its own, bytes and datagrams.
+//! What the embedder says of flows: answers to offers, bytes and datagrams. Flows that it opens are
+//! [`clients`](super::clients)'.
 
 use std::net::SocketAddr;
 
-use rand_chacha::rand_core::RngCore;
-
-use crate::config::RefusedAnswer;
 use crate::datagram::TrafficClass;
-use crate::flow::{FlowMeta, OpenError, Protocol, Refusal, Target};
-use crate::id::{FlowId, PeerId};
+use crate::flow::{Protocol, Refusal};
+use crate::id::FlowId;
 use crate::limits::PACKET_LEN_MAX;
 use crate::outcome::FlowOutcome;
-use crate::policy::Offer;
 use crate::stack::Stack;
-use crate::stack::key::{Ends, FlowKey};
-use crate::stack::limit::room::Full;
-use crate::stack::mapping::Mapping;
+use crate::stack::answer::Cause;
 use crate::stack::outlet::{Exit, Outlet};
-use crate::stack::packet::icmp::{self, HEADER_LEN, Reason, Version};
+use crate::stack::packet::icmp::{self, HEADER_LEN, Version};
 use crate::stack::packet::{Packet, mark, write_icmp, write_udp};
-use crate::stack::table::{FlowKind, new_meta};
-use crate::stack::tcp::{self, Addresses, Connection, FlowStage, TcpFlow};
+use crate::stack::tcp::{Addresses, Connection, FlowStage, TcpFlow};
 use crate::stats::Counter;
 use crate::time::Instant;
-
-/// Ports that are tried before a flow is refused: a peer may speak from the target to any of them.
-const PORT_TRIES_MAX: usize = 128;
 
 impl Stack {
     /// The embedder has a host leg for an offered flow.
@@ -66,132 +57,13 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        let Some(flow) = self.flows.get(id) else { return };
-        let (peer, destination) = (flow.key.peer, flow.meta.destination);
-        let outcome = FlowOutcome::from(refusal);
-        if let Some(counter) = outcome.counter() {
-            outlet.count(peer, counter);
-        }
+        let cause = Cause::Unopened(refusal);
         if self.is_offered(id) {
-            self.refuse_offer(id, refusal, outlet, now);
+            self.refuse_offer(id, cause, outlet, now);
         } else {
-            self.refuse_mapping(id, destination, refusal, outlet, now);
+            self.refuse_mapping(id, cause, outlet, now);
         }
-        self.remove(id, outcome, outlet);
-    }
-
-    /// Answers the SYN of an offer.
-    pub(super) fn refuse_offer(
-        &mut self,
-        id: FlowId,
-        refusal: Refusal,
-        outlet: &mut dyn Outlet,
-        now: Instant,
-    ) {
-        let Some(flow) = self.flows.get(id) else { return };
-        let key = flow.key;
-        if let Some(FlowStage::Offered(syn)) = flow.tcp().map(TcpFlow::stage) {
-            let mut syn = syn.clone();
-            self.refuse_syn(&key, &mut syn, refusal, outlet, now);
-        }
-    }
-
-    fn refuse_syn(
-        &mut self,
-        key: &FlowKey,
-        syn: &mut [u8],
-        refusal: Refusal,
-        outlet: &mut dyn Outlet,
-        now: Instant,
-    ) {
-        let answer = match refusal {
-            Refusal::Refused => self.tcp.refused,
-            Refusal::Exhausted | Refusal::Protected => RefusedAnswer::Reset,
-            // A host that is silent has refused nothing.
-            Refusal::TimedOut
-            | Refusal::HostUnreachable
-            | Refusal::NetworkUnreachable
-            | Refusal::Prohibited => RefusedAnswer::Icmp,
-        };
-        match answer {
-            RefusedAnswer::Reset => {
-                let mut exit = Exit { outlet, scratch: &mut self.scratch };
-                tcp::refuse_syn(key, syn, &mut exit);
-            }
-            RefusedAnswer::Icmp => {
-                let (Some(ends), Ok(packet)) = (key.ends(), Packet::parse(syn)) else { return };
-                let reason = Reason::of_refusal(refusal);
-                let (to, from) = (ends.remote.ip(), ends.local.ip());
-                self.send_error(key.peer, packet.bytes(), from, to, reason, outlet, now);
-            }
-            RefusedAnswer::Drop => {}
-        }
-    }
-
-    /// Opens a connection into the tunnel.
-    pub(super) fn open_tcp(
-        &mut self,
-        target: SocketAddr,
-        outlet: &mut dyn Outlet,
-        now: Instant,
-    ) -> Result<FlowId, OpenError> {
-        let (key, meta) = self.new_client(Protocol::Tcp, target, outlet, now)?;
-        let ends = Ends { local: meta.source, remote: target, peer: key.peer };
-        let begin = self.sequence_numbers.initial(ends, now);
-        let mtu = self.packet_max(key.peer, Version::of(target.ip()), outlet);
-        let connection = Connection::connect(ends, &self.tcp, mtu, begin, now);
-        let flow = FlowKind::Tcp(TcpFlow::opened(connection, now));
-        let id = self.insert(key, meta, flow, outlet, now);
-        outlet.count(key.peer, Counter::TcpOpened);
-        self.make_ready(id);
-        Ok(id)
-    }
-
-    /// Opens a UDP mapping into the tunnel.
-    pub(super) fn open_udp(
-        &mut self,
-        target: SocketAddr,
-        outlet: &mut dyn Outlet,
-        now: Instant,
-    ) -> Result<FlowId, OpenError> {
-        let (key, meta) = self.new_client(Protocol::Udp, target, outlet, now)?;
-        let mapping = Mapping::client(&self.mappings, now);
-        let deadline = mapping.deadline();
-        let id = self.insert(key, meta, FlowKind::Mapping(mapping), outlet, now);
-        self.mapping_timers.set(id.slot(), Some(deadline));
-        outlet.count(key.peer, Counter::UdpOpened);
-        Ok(id)
-    }
-
-    /// Finds a flow of ours an address and a port to speak from, and makes room for it.
-    fn new_client(
-        &mut self,
-        protocol: Protocol,
-        target: SocketAddr,
-        outlet: &mut dyn Outlet,
-        now: Instant,
-    ) -> Result<(FlowKey, FlowMeta), OpenError> {
-        let peer = owner(target, outlet)?;
-        let address = self.own_address_for(target.ip()).ok_or(OpenError::NoAddress)?;
-        let mut local = SocketAddr::new(address, 0);
-        let portless = FlowKey { protocol, peer, inner: target, outer: Some(local) };
-        let room = self.find_room(&portless, &Target::Client).map_err(|Full(_)| {
-            outlet.count(peer, Counter::LimitReached);
-            OpenError::Limit
-        })?;
-        let offer = Offer::plain(Target::Client);
-        let meta = new_meta(portless, local, target, offer, outlet).ok_or(OpenError::NoPeer)?;
-        for _ in 0..PORT_TRIES_MAX {
-            let port = self.ports.take(portless, self.rng.next_u32(), now);
-            local.set_port(port.ok_or(OpenError::Limit)?);
-            let key = FlowKey { outer: Some(local), ..portless };
-            if self.flows.find(&key).is_none() && !self.time_waits.contains(&key) {
-                self.clear(room, outlet);
-                return Ok((key, FlowMeta { source: local, ..meta }));
-            }
-            self.ports.give_back(key);
-        }
-        Err(OpenError::Limit)
+        self.remove(id, refusal.into(), outlet);
     }
 
     /// The room that a TCP flow has for bytes of the host, at least the part of it that is in one
@@ -336,13 +208,4 @@ impl Stack {
             Some(_) | None => outlet.count(key.peer, Counter::DropTooBig),
         }
     }
-}
-
-/// The peer behind which the target of a local client is.
-fn owner(target: SocketAddr, outlet: &dyn Outlet) -> Result<PeerId, OpenError> {
-    if target.port() == 0 {
-        return Err(OpenError::NoPort);
-    }
-    let route = outlet.route(target.ip()).ok_or(OpenError::NoPeer)?;
-    Ok(route.peer)
 }

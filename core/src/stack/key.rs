@@ -5,6 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::flow::Protocol;
 use crate::id::PeerId;
+use crate::key::PublicKey;
+use crate::rules::Query;
+use crate::stack::packet::{Packet, Transport};
 
 /// What a packet of a peer says about the flow that it belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +25,16 @@ impl FlowKey {
     pub(crate) const fn of_connection(ends: Ends) -> Self {
         let Ends { local, remote, peer } = ends;
         Self { protocol: Protocol::Tcp, peer, inner: remote, outer: Some(local) }
+    }
+
+    /// The key of a mapping that speaks as any host.
+    pub(crate) const fn of_mapping(protocol: Protocol, peer: PeerId, inner: SocketAddr) -> Self {
+        Self { protocol, peer, inner, outer: None }
+    }
+
+    /// What the rules are asked of a flow to `destination`, by the peer with this key.
+    pub(crate) const fn query(&self, peer: PublicKey, destination: SocketAddr) -> Query {
+        Query { peer, protocol: self.protocol, source: self.inner.ip(), destination }
     }
 
     /// Both ends of a connection, seen from ours.
@@ -68,4 +81,18 @@ pub(crate) struct Ends {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) peer: PeerId,
+}
+
+impl Ends {
+    /// The ends of the connection that a peer's packet is of; `None` if it is no TCP segment.
+    pub(crate) const fn of(packet: &Packet<'_>, peer: PeerId) -> Option<Self> {
+        match packet.transport {
+            Transport::Tcp { source_port, destination_port } => Some(Self {
+                local: SocketAddr::new(packet.destination, destination_port),
+                remote: SocketAddr::new(packet.source, source_port),
+                peer,
+            }),
+            Transport::Udp { .. } | Transport::Icmp | Transport::Other => None,
+        }
+    }
 }

@@ -17,7 +17,8 @@
 //!   limit/         bounds, and who gives way at them
 //!   tcp/           connections
 //!   mapping/       flows of UDP and ICMP, and their datagrams for hosts
-//!   host_side.rs   what the embedder says of a flow, and the flows that it opens
+//!   host_side.rs   what the embedder says of a flow
+//!   clients.rs     the flows that it opens
 //!   ports.rs       the ports that those speak from
 //!   reach.rs       targets that turn out to be this host
 //!   path_mtu.rs    packets that are too large for a path
@@ -33,6 +34,7 @@
 //! the two, an IP packet and a peer, is the seam.
 
 mod answer;
+mod clients;
 mod coalescer;
 mod ending;
 mod host_side;
@@ -65,14 +67,14 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::action::Action;
-use crate::bucket::{Bucket, Rate};
 use crate::config;
 use crate::datagram::Datagram;
 use crate::flow::FlowMeta;
-use crate::id::{FlowId, PeerId};
-use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_RATE, Limits, SCRATCH_LEN};
+use crate::id::FlowId;
+use crate::limits::{Limits, SCRATCH_LEN};
 use crate::policy::Policy;
 use crate::rules::Rule;
+use crate::stack::answer::ErrorRates;
 use crate::stack::coalescer::Coalescer;
 use crate::stack::limit::eviction::Claims;
 use crate::stack::limit::memory::Memory;
@@ -115,7 +117,7 @@ pub(crate) struct Stack {
     contacts: Holdings,
     actions: VecDeque<Action>,
     datagrams: Datagrams,
-    icmp_errors: Vec<Bucket>,
+    error_rates: ErrorRates,
     rng: ChaCha20Rng,
     ports: Ports,
     next_identification: u32,
@@ -158,7 +160,7 @@ impl Stack {
             contacts: Holdings::default(),
             actions: VecDeque::new(),
             datagrams: Datagrams::default(),
-            icmp_errors: Vec::new(),
+            error_rates: ErrorRates::default(),
             ports: Ports::new(hash_key),
             next_identification: rng.next_u32(),
             rng,
@@ -259,14 +261,5 @@ impl Stack {
         let mut candidates = self.own_addresses.iter().filter(same);
         let near = candidates.clone().find(|own| own.contains(&target));
         near.or_else(|| candidates.next()).map(IpNet::addr)
-    }
-
-    /// Whether one more ICMP error may go to a peer.
-    fn may_send_error(&mut self, peer: PeerId, now: Instant) -> bool {
-        let index = peer.slot();
-        if self.icmp_errors.len() <= index {
-            self.icmp_errors.resize(index + 1, Bucket::default());
-        }
-        self.icmp_errors[index].take(Rate::per_second(ICMP_ERRORS_BURST, ICMP_ERRORS_RATE), now)
     }
 }

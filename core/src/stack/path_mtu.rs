@@ -14,9 +14,10 @@ use crate::flow::Protocol;
 use crate::id::PeerId;
 use crate::path_mtu::{believable, plateau_below};
 use crate::stack::Stack;
+use crate::stack::answer::Cause;
 use crate::stack::key::FlowKey;
 use crate::stack::outlet::Outlet;
-use crate::stack::packet::icmp::{self, Quoted, QuotedProtocol, Reason, Version};
+use crate::stack::packet::icmp::{self, Quoted, QuotedProtocol, Version};
 use crate::stack::packet::{Packet, fragmentation};
 use crate::stack::table::FlowKind;
 use crate::stack::tcp::FlowStage;
@@ -69,8 +70,7 @@ impl Stack {
         let may_be_cut =
             packet.source.is_ipv4() && !Ipv4Packet::new_unchecked(packet.bytes()).dont_frag();
         if piece_len > usize::from(mtu) && !may_be_cut {
-            outlet.count(from, Counter::DropTooBig);
-            return self.refuse(from, &packet, Reason::TooBig { mtu }, outlet, now);
+            return self.refuse(from, &packet, Cause::TooBig { mtu }, outlet, now);
         }
         packet.decrement_ttl();
         outlet.count(from, Counter::PacketsOverlay);

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use crate::flow::Target;
 use crate::id::FlowId;
-use crate::rules::Query;
 use crate::stack::Stack;
 
 impl Stack {
@@ -21,8 +20,7 @@ impl Stack {
             // Nobody dials it.
             Target::Unix(_) | Target::Embedder | Target::Client => return true,
         };
-        let (peer, protocol) = (meta.peer.public_key, meta.protocol);
-        let query = Query { peer, protocol, source: meta.source.ip(), destination };
-        self.policy.opens(&query, target) || self.is_mapped(protocol, target)
+        let query = flow.key.query(meta.peer.public_key, destination);
+        self.policy.opens(&query, target) || self.is_mapped(meta.protocol, target)
     }
 }

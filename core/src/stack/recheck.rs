@@ -3,11 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::bucket::Bucket;
 use crate::flow::{Abort, Target};
 use crate::id::{FlowId, PeerId};
-use crate::policy::{Course, Owner, Toward, Verdict};
-use crate::rules::{Query, Rule};
+use crate::policy::{Course, Denial, Owner, Toward};
+use crate::rules::Rule;
 use crate::stack::Stack;
 use crate::stack::outlet::Outlet;
 use crate::stack::table::FlowKind;
@@ -54,9 +53,7 @@ impl Stack {
         let owner = |address| outlet.route(address).map(|route| route.peer);
         self.conversations.retain_owners(|address| owner(address).filter(|owner| *owner != peer));
         self.fragments.forget_peer(peer);
-        if let Some(errors) = self.icmp_errors.get_mut(peer.slot()) {
-            *errors = Bucket::default();
-        }
+        self.error_rates.forget_peer(peer);
     }
 
     /// Addresses may be another peer's now, at either end of a flow.
@@ -112,34 +109,29 @@ impl Stack {
         let is_own = own_addresses.iter().any(|own| own.addr() == destination.ip());
         let toward = if is_own { Toward::Own } else { Toward::Host };
         let peer = flow.meta.peer.public_key;
-        let decide = |destination: SocketAddr| {
-            let (protocol, source) = (key.protocol, key.inner.ip());
-            policy.decide(&Query { peer, protocol, source, destination }, toward)
-        };
+        let decide = |destination: SocketAddr| policy.decide(&key.query(peer, destination), toward);
         match &mut flow.kind {
             // It speaks with many hosts, each of which was judged by itself.
             FlowKind::Mapping(mapping) if key.outer.is_none() => {
                 let forgotten = mapping.retain(|remote| match decide(remote) {
-                    Verdict::Offer(offer) => offer.is_relay(remote),
-                    Verdict::Protected => {
+                    Ok(offer) => offer.is_relay(remote),
+                    Err(Denial::Protected) => {
                         external_ports.contain(remote) && policy.is_host_address(remote.ip())
                     }
-                    Verdict::Reject | Verdict::NoPeer | Verdict::Closed | Verdict::Drop => false,
+                    Err(Denial::Rejected | Denial::NoPeer | Denial::Closed | Denial::Dropped) => {
+                        false
+                    }
                 });
                 contacts.take(key.peer, forgotten);
                 mapping.has_contacts()
             }
             FlowKind::Mapping(_) | FlowKind::Tcp(_) => match decide(destination) {
-                Verdict::Offer(offer) => {
+                Ok(offer) => {
                     flow.meta.rule = offer.rule;
                     let is_same = offer.proxy_protocol == flow.meta.proxy_protocol;
                     is_same && offer.target == flow.meta.target
                 }
-                Verdict::Reject
-                | Verdict::Protected
-                | Verdict::NoPeer
-                | Verdict::Closed
-                | Verdict::Drop => false,
+                Err(_) => false,
             },
         }
     }

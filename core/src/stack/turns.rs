@@ -2,10 +2,10 @@
 //! ready, and each that is ready is serviced in turn.
 
 use crate::action::Action;
-use crate::flow::Refusal;
 use crate::id::FlowId;
 use crate::outcome::FlowOutcome;
 use crate::stack::Stack;
+use crate::stack::answer::Cause;
 use crate::stack::outlet::{Exit, Outlet};
 use crate::stack::tcp::NextTurn;
 use crate::time::Instant;
@@ -117,7 +117,7 @@ impl Stack {
             }
             NextTurn::Over(outcome) => {
                 if self.is_offered(id) {
-                    self.refuse_offer(id, Refusal::TimedOut, outlet, now);
+                    self.refuse_offer(id, Cause::Unanswered, outlet, now);
                 }
                 self.remove(id, outcome, outlet);
             }

@@ -6,35 +6,26 @@ use crate::event::Event;
 use crate::flow::Protocol;
 use crate::id::PeerId;
 use crate::outcome::FlowOutcome;
-use crate::rules::{Query, RuleAction};
+use crate::rules::RuleAction;
 use crate::stack::Stack;
+use crate::stack::answer::table::Cause;
 use crate::stack::key::FlowKey;
 use crate::stack::outlet::Outlet;
+use crate::stack::packet::icmp::{self, IcmpMessage, Version};
 use crate::stack::packet::{Packet, Transport};
 
 impl Stack {
-    /// Counts something of a peer that was refused, and lets whoever listens hear of it.
-    pub(in crate::stack) fn note_refused(
-        &self,
-        key: &FlowKey,
-        destination: SocketAddr,
-        outcome: FlowOutcome,
-        outlet: &mut dyn Outlet,
-    ) {
-        if let Some(counter) = outcome.counter() {
-            outlet.count(key.peer, counter);
-        }
-        self.report_refused(key, destination, outcome, outlet);
-    }
-
-    /// The same for a packet of which nobody has asked yet what it would open.
-    pub(in crate::stack) fn note_packet_refused(
+    /// Lets whoever listens hear that a packet of a peer was refused.
+    pub(super) fn report_packet(
         &self,
         peer: PeerId,
         packet: &Packet<'_>,
-        outcome: FlowOutcome,
+        cause: Cause,
         outlet: &mut dyn Outlet,
     ) {
+        if cause.outcome().is_none() || !outlet.is_observed() {
+            return;
+        }
         let (protocol, [from, to]) = match packet.transport {
             Transport::Tcp { source_port, destination_port } => {
                 (Protocol::Tcp, [source_port, destination_port])
@@ -42,28 +33,24 @@ impl Stack {
             Transport::Udp { source_port, destination_port } => {
                 (Protocol::Udp, [source_port, destination_port])
             }
-            Transport::Icmp | Transport::Other => (Protocol::Icmp, [0, 0]),
+            Transport::Icmp | Transport::Other => (Protocol::Icmp, [identifier(packet), 0]),
         };
-        let inner = SocketAddr::new(packet.source, from);
-        let key = FlowKey { protocol, peer, inner, outer: None };
-        self.note_refused(&key, SocketAddr::new(packet.destination, to), outcome, outlet);
+        let key = FlowKey::of_mapping(protocol, peer, SocketAddr::new(packet.source, from));
+        self.report(&key, SocketAddr::new(packet.destination, to), cause, outlet);
     }
 
     /// Lets whoever listens hear that something of a peer was refused, and by which rule.
-    pub(in crate::stack) fn report_refused(
+    pub(super) fn report(
         &self,
         key: &FlowKey,
         destination: SocketAddr,
-        outcome: FlowOutcome,
+        cause: Cause,
         outlet: &mut dyn Outlet,
     ) {
-        if !outlet.is_observed() {
-            return;
-        }
+        let Some(outcome) = cause.outcome().filter(|_| outlet.is_observed()) else { return };
         let FlowKey { protocol, peer, inner: source, .. } = *key;
         let Some(identity) = outlet.identity(peer) else { return };
-        let query = Query { peer: identity.public_key, protocol, source: source.ip(), destination };
-        let matched = self.policy.rule_for(&query);
+        let matched = self.policy.rule_for(&key.query(identity.public_key, destination));
         let (rule, outcome) = match (outcome, matched) {
             // No rule is asked about these.
             (FlowOutcome::PeersOwn, _) => (None, outcome),
@@ -86,5 +73,19 @@ impl Stack {
             rule,
             outcome,
         });
+    }
+}
+
+/// The identifier of an echo request, 0 for anything else.
+fn identifier(packet: &Packet<'_>) -> u16 {
+    if packet.transport != Transport::Icmp {
+        return 0;
+    }
+    match icmp::read(Version::of(packet.source), packet.transport_bytes()) {
+        IcmpMessage::EchoRequest { identifier } => identifier,
+        IcmpMessage::EchoReply
+        | IcmpMessage::Unreachable { .. }
+        | IcmpMessage::TooBig { .. }
+        | IcmpMessage::Other => 0,
     }
 }

@@ -11,14 +11,14 @@ use std::net::{IpAddr, SocketAddr};
 use crate::address::may_be_a_source;
 use crate::config::MTU_IPV6_MIN;
 use crate::datagram::{Loss, Undelivered};
-use crate::flow::{Protocol, Refusal};
+use crate::flow::Protocol;
 use crate::id::FlowId;
-use crate::outcome::FlowOutcome;
 use crate::stack::Stack;
+use crate::stack::answer::table::{Cause, Row, row};
 use crate::stack::key::FlowKey;
 use crate::stack::outlet::Outlet;
-use crate::stack::packet::icmp::{self, Reason, Version};
-use crate::stack::packet::{write_icmp, write_udp};
+use crate::stack::packet::icmp::{self, Version};
+use crate::stack::packet::{Packet, write_icmp, write_udp};
 use crate::stats::Counter;
 use crate::time::Instant;
 
@@ -41,65 +41,59 @@ impl Stack {
         let Some(flow) = self.flows.get(id) else { return };
         let key = flow.key;
         let Some(mapping) = flow.mapping() else { return };
-        if mapping.has_sent_to(undelivered.remote) {
-            if undelivered.loss == Loss::Refused(Refusal::Protected) {
-                let protected = FlowOutcome::Protected;
-                let destination = key.outer.unwrap_or(undelivered.remote);
-                self.note_refused(&key, destination, protected, outlet);
-            }
-            self.report_loss(&key, undelivered, outlet, now);
-        } else {
-            outlet.count(key.peer, Counter::DropFiltered);
+        let Undelivered { remote, echo_sequence, loss } = undelivered;
+        if !mapping.has_sent_to(remote) {
+            return outlet.count(key.peer, Counter::DropFiltered);
         }
+        let cause = match loss {
+            Loss::TimeExceeded { hop } if !self.may_be_a_hop(hop, outlet) => Cause::LostAtNoHop,
+            Loss::TooBig { mtu } => {
+                let mtu = mtu_inside(mtu, remote.ip(), key.inner.ip());
+                Cause::Lost(Loss::TooBig { mtu })
+            }
+            Loss::Refused(_) | Loss::TimeExceeded { .. } => Cause::Lost(loss),
+        };
+        self.refuse_datagram(&key, remote, echo_sequence, cause, outlet, now);
     }
 
     /// There is no host leg for a mapping, whose first datagram still waits.
     pub(in crate::stack) fn refuse_mapping(
         &mut self,
         id: FlowId,
-        remote: SocketAddr,
-        refusal: Refusal,
+        cause: Cause,
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        let Some(key) = self.flows.get(id).map(|flow| flow.key) else { return };
+        let Some(flow) = self.flows.get(id) else { return };
+        let (key, destination) = (flow.key, flow.meta.destination);
         let first = self.datagrams.iter().find(|datagram| datagram.flow == id);
         let echo_sequence = first.and_then(|first| icmp::echo_sequence(first.payload));
-        let undelivered = Undelivered { remote, echo_sequence, loss: Loss::Refused(refusal) };
-        self.report_loss(&key, undelivered, outlet, now);
+        self.refuse_datagram(&key, destination, echo_sequence, cause, outlet, now);
     }
 
-    fn report_loss(
+    /// Refuses a datagram of a mapping that is not here any more.
+    fn refuse_datagram(
         &mut self,
         key: &FlowKey,
-        undelivered: Undelivered,
+        sent_to: SocketAddr,
+        echo_sequence: Option<u16>,
+        cause: Cause,
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        let Undelivered { remote: sent_to, echo_sequence, loss } = undelivered;
+        let Row { counter, answer } = row(cause, key.protocol.into(), self.tcp.refused);
+        if let Some(counter) = counter {
+            outlet.count(key.peer, counter);
+        }
         // What a rule gave another target was meant for, and is said in the name of, the first one.
         let remote = key.outer.unwrap_or(sent_to);
+        self.report(key, remote, cause, outlet);
         let mut quote = [0; QUOTE_LEN];
         let Some(len) = write_quote(&mut quote, key, remote, echo_sequence) else { return };
-        let (offending, to) = (&quote[..len], key.inner.ip());
-        let reason = match loss {
-            Loss::Refused(Refusal::TimedOut) => return,
-            Loss::Refused(refusal) => Reason::of_refusal(refusal),
-            Loss::TooBig { mtu } => {
-                let mtu = translated_mtu(mtu, sent_to.ip(), to);
-                let least = if to.is_ipv4() { MTU_IPV4_MIN } else { MTU_IPV6_MIN };
-                Reason::TooBig { mtu: mtu.max(least) }
-            }
-            Loss::TimeExceeded { hop } if self.may_be_a_hop(hop, outlet) => {
-                if !self.may_send_error(key.peer, now) {
-                    return outlet.count(key.peer, Counter::DropIcmpRate);
-                }
-                let reason = Reason::TtlExceeded;
-                return self.write_error(key.peer, offending, hop, to, reason, outlet);
-            }
-            Loss::TimeExceeded { .. } => return outlet.count(key.peer, Counter::DropSource),
-        };
-        self.send_error(key.peer, offending, remote.ip(), to, reason, outlet, now);
+        // It was written just now.
+        if let Ok(packet) = Packet::parse(&mut quote[..len]) {
+            self.answer(key.peer, &packet, answer, outlet, now);
+        }
     }
 
     /// Whether a router of the host's network may have this address: not one of the tunnel's, for
@@ -112,6 +106,13 @@ impl Stack {
         let is_of_a_peer = outlet.route(hop).is_some_and(|route| route.prefix_len > 0);
         may_be_a_source(hop) && !is_link_local && !is_of_a_peer && !self.is_own(hop)
     }
+}
+
+/// Bytes of the largest packet to `there` that a peer at `here` is told of, for a path that carries
+/// `mtu` bytes.
+fn mtu_inside(mtu: u16, there: IpAddr, here: IpAddr) -> u16 {
+    let least = if here.is_ipv4() { MTU_IPV4_MIN } else { MTU_IPV6_MIN };
+    translated_mtu(mtu, there, here).max(least)
 }
 
 /// What a path that carries packets of `mtu` bytes to `there` carries of those to `here`, whose

@@ -15,7 +15,8 @@
 //! connect that goes is not answered, so that the peer asks again while it wants an answer.
 
 use crate::action::Action;
-use crate::flow::{Abort, Target};
+use crate::event::Event;
+use crate::flow::{Abort, FlowMeta, Target};
 use crate::id::{FlowId, PeerId};
 use crate::outcome::FlowOutcome;
 use crate::stack::Stack;
@@ -23,7 +24,9 @@ use crate::stack::key::FlowKey;
 use crate::stack::limit::bound::{Bound, bounds};
 use crate::stack::limit::eviction::Sort;
 use crate::stack::outlet::Outlet;
+use crate::stack::table::{FlowEntry, FlowKind};
 use crate::stats::Counter;
+use crate::time::Instant;
 
 /// There is no room at this bound, and nobody may give way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,6 +136,23 @@ impl Stack {
         } else {
             self.abort(id, Abort::Limit, outlet);
         }
+    }
+
+    /// Lets a flow in, for which there is room.
+    pub(in crate::stack) fn insert(
+        &mut self,
+        key: FlowKey,
+        meta: FlowMeta,
+        kind: FlowKind,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) -> FlowId {
+        let id = self.flows.insert(FlowEntry { key, meta, kind, opened_at: now, ready: false });
+        self.stake_claim(id);
+        if let Some(flow) = self.flows.state(id) {
+            outlet.tell(Event::FlowOpened(flow));
+        }
+        id
     }
 
     /// Puts a flow where it stands among those that may have to go.

@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::flow::Protocol;
 use crate::id::PeerId;
 use crate::limits::Share;
+use crate::stack::key::FlowKey;
 use crate::stack::keyed_hash::KeyedState;
 use crate::stack::limit::shares::Ranking;
 use crate::time::Instant;
@@ -48,6 +50,12 @@ impl ConversationEnds {
     /// The same if the other end began.
     pub(crate) const fn reversed(self) -> Self {
         Self { first: self.other, other: self.first }
+    }
+
+    /// What a flow of the first end to the other goes by, if a rule leads it elsewhere.
+    pub(crate) const fn key(&self, protocol: Protocol) -> FlowKey {
+        let Self { first, other } = self;
+        FlowKey { protocol, peer: first.peer, inner: first.socket, outer: Some(other.socket) }
     }
 
     const fn sockets(&self) -> [SocketAddr; 2] {

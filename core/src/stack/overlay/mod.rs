@@ -17,9 +17,7 @@ use smoltcp::wire::TcpPacket;
 use crate::flow::Protocol;
 use crate::id::PeerId;
 use crate::policy::{Course, OverlaySay, Owner, Policy};
-use crate::rules::Query;
 use crate::stack::Stack;
-use crate::stack::key::FlowKey;
 use crate::stack::outlet::Outlet;
 use crate::stack::overlay::conversations::{
     Begun, ConversationEnd, ConversationEnds, ConversationKind, Conversations,
@@ -93,8 +91,7 @@ impl OverlayRules<'_> {
     /// What they say of something that the first end begins. A peer that has gone begins nothing.
     fn say(&self, protocol: Protocol, ends: &ConversationEnds) -> OverlaySay {
         let Some(identity) = self.outlet.identity(ends.first.peer) else { return OverlaySay::Stop };
-        let (source, destination) = (ends.first.socket.ip(), ends.other.socket);
-        let query = Query { peer: identity.public_key, protocol, source, destination };
+        let query = ends.key(protocol).query(identity.public_key, ends.other.socket);
         self.policy.say_of_overlay(&query)
     }
 
@@ -146,9 +143,7 @@ impl OverlayRules<'_> {
 
     /// Whether a rule has led what is between two sockets elsewhere.
     fn has_flow(&self, protocol: Protocol, ends: &ConversationEnds) -> bool {
-        let ConversationEnds { first, other } = ends;
-        let (inner, outer) = (first.socket, Some(other.socket));
-        self.flows.find(&FlowKey { protocol, peer: first.peer, inner, outer }).is_some()
+        self.flows.find(&ends.key(protocol)).is_some()
     }
 
     fn let_segment_pass(

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet, TcpSeqNumber};
 
-use crate::flow::Refusal;
 use crate::stack::packet::{IPV4_HEADER_LEN, IPV6_HEADER_LEN};
 
 /// Bytes of the header of an echo message or an error.
@@ -154,16 +153,6 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    /// The error for a refused flow, where it is answered by one.
-    pub(crate) const fn of_refusal(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Refused => Self::Port,
-            Refusal::TimedOut | Refusal::HostUnreachable => Self::Host,
-            Refusal::NetworkUnreachable => Self::Network,
-            Refusal::Prohibited | Refusal::Exhausted | Refusal::Protected => Self::Prohibited,
-        }
-    }
-
     /// Type and code: RFC 792, RFC 1812 (code 13) and RFC 4443.
     const fn type_and_code(self, version: Version) -> (u8, u8) {
         match (version, self) {

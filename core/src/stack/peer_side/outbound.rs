@@ -10,15 +10,14 @@ use crate::action::Action;
 use crate::flow::{Protocol, Target};
 use crate::id::FlowId;
 use crate::limits::{CONTACTS_MAX, CONTACTS_MIN, CONTACTS_TOTAL_MAX};
-use crate::outcome::FlowOutcome;
-use crate::policy::{Offer, Toward, Verdict};
+use crate::policy::{Denial, Offer, Toward};
 use crate::stack::Stack;
+use crate::stack::answer::Cause;
 use crate::stack::key::FlowKey;
 use crate::stack::limit::room::Full;
 use crate::stack::mapping::Mapping;
 use crate::stack::outlet::Outlet;
 use crate::stack::packet::Packet;
-use crate::stack::packet::icmp::Reason;
 use crate::stack::table::{FlowKind, new_meta};
 use crate::stats::Counter;
 use crate::time::Instant;
@@ -43,48 +42,37 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        let Outbound { key, destination, toward, packet, .. } = datagram;
+        let Outbound { key, packet, .. } = datagram;
         if let Some(id) = self.mapping_for(datagram) {
             return self.pass_on(id, datagram, outlet, now);
         }
-        // A mapping speaks with any number of hosts, each of which is judged once.
+        match self.find_mapping(datagram, outlet, now) {
+            Ok(id) => self.pass_on(id, datagram, outlet, now),
+            Err(cause) => self.refuse(key.peer, packet, cause, outlet, now),
+        }
+    }
+
+    /// The mapping for a datagram to a host that is judged now, each once: a mapping speaks with any
+    /// number of them.
+    fn find_mapping(
+        &mut self,
+        datagram: &Outbound<'_>,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) -> Result<FlowId, Cause> {
+        let Outbound { key, destination, toward, .. } = datagram;
         let offer = match self.decide(key, *destination, *toward, outlet) {
-            Verdict::Offer(offer) => offer,
-            Verdict::Protected if self.is_mapped(key.protocol, *destination) => {
+            Ok(offer) => offer,
+            Err(Denial::Protected) if self.is_mapped(key.protocol, *destination) => {
                 Offer::plain(Target::Host(*destination))
             }
-            Verdict::Drop => {
-                return self.note_refused(key, *destination, FlowOutcome::Dropped, outlet);
-            }
-            verdict
-            @ (Verdict::Reject | Verdict::Protected | Verdict::NoPeer | Verdict::Closed) => {
-                let (counter, reason) = match (&verdict, toward) {
-                    // As a kernel's WireGuard says it.
-                    (Verdict::NoPeer, _) => (Counter::NoPeer, Reason::Host),
-                    (Verdict::Protected, _) => (Counter::Protected, Reason::Prohibited),
-                    // A host says so of a port where nobody listens.
-                    (Verdict::Closed, _) | (_, Toward::Own) => (Counter::DropNoFlow, Reason::Port),
-                    (_, Toward::Host) => (Counter::Rejected, Reason::Prohibited),
-                };
-                outlet.count(key.peer, counter);
-                let outcome = match verdict {
-                    Verdict::NoPeer => FlowOutcome::NoPeer,
-                    Verdict::Protected => FlowOutcome::Protected,
-                    Verdict::Closed => FlowOutcome::PortClosed,
-                    Verdict::Reject | Verdict::Offer(_) | Verdict::Drop => FlowOutcome::Rejected,
-                };
-                self.report_refused(key, *destination, outcome, outlet);
-                return self.refuse(key.peer, packet, reason, outlet, now);
-            }
+            Err(denial) => return Err(Cause::Denied(denial, *toward)),
         };
         let is_shared = offer.is_relay(*destination);
         let known = if is_shared { self.flows.find(key) } else { None };
-        match known.or_else(|| self.open_mapping(datagram, offer, outlet, now)) {
-            Some(id) => self.pass_on(id, datagram, outlet, now),
-            None => {
-                outlet.count(key.peer, Counter::LimitReached);
-                self.refuse(key.peer, packet, Reason::Prohibited, outlet, now);
-            }
+        match known {
+            Some(id) => Ok(id),
+            None => self.open_mapping(datagram, offer, outlet, now),
         }
     }
 
@@ -137,15 +125,15 @@ impl Stack {
         }
     }
 
-    /// Opens a mapping for a peer; `None` at a limit.
+    /// Opens a mapping for a peer.
     fn open_mapping(
         &mut self,
         datagram: &Outbound<'_>,
         offer: Offer,
         outlet: &mut dyn Outlet,
         now: Instant,
-    ) -> Option<FlowId> {
-        let Outbound { key, destination, .. } = *datagram;
+    ) -> Result<FlowId, Cause> {
+        let Outbound { key, destination, toward, .. } = *datagram;
         let elsewhere = offer.elsewhere(destination);
         let (mapping, counter) = match (key.protocol, elsewhere) {
             (Protocol::Icmp, _) => (Mapping::echo(&self.mappings, now), Counter::IcmpOpened),
@@ -157,16 +145,14 @@ impl Stack {
             }
         };
         let key = FlowKey { outer: elsewhere.map(|_| destination), ..key };
-        let meta = new_meta(key, key.inner, destination, offer, outlet)?;
-        if let Err(Full(bound)) = self.make_room(&key, &meta.target, outlet) {
-            self.report_refused(&key, destination, bound.outcome(), outlet);
-            return None;
-        }
+        let meta = new_meta(key, key.inner, destination, offer, outlet);
+        let meta = meta.ok_or(Cause::Denied(Denial::Dropped, toward))?;
+        self.make_room(&key, &meta.target, outlet).map_err(|Full(bound)| Cause::Limit(bound))?;
         let deadline = mapping.deadline();
         let id = self.insert(key, meta, FlowKind::Mapping(mapping), outlet, now);
         self.mapping_timers.set(id.slot(), Some(deadline));
         self.actions.push_back(Action::Open(id));
         outlet.count(key.peer, counter);
-        Some(id)
+        Ok(id)
     }
 }

@@ -1,5 +1,6 @@
 //! The stack against peers made by hand: each test sends the very packets that it is about.
 
+mod answers;
 mod door;
 mod events;
 mod icmp;
