@@ -4,8 +4,8 @@
 //!   network.rs     datagrams of WireGuard, and what the system says of their way   --> tunnel
 //!   mod.rs         the clock, and the one door of the stack: recorded here
 //!   flow.rs        what the embedder says of a flow                                --> stack
-//!   changes.rs     peers, rules and addresses that come and go
-//!   peers.rs       peers that are changed in place
+//!   changes.rs     rules and addresses that change
+//!   peers.rs       peers that come, change and go
 //!   wire.rs        the tunnel as the stack sees it
 //!   recording.rs   when tapes begin and end
 //!   state.rs       what can be read
