@@ -1,4 +1,22 @@
-//! Every bound in one place, and the relations that must hold between them.
+//! Bounds, and the relations that must hold between them.
+//!
+//! What several files feel, or a user sets, stands here. A bound that one file alone can feel
+//! stands at the head of that file, below `core/src`:
+//!
+//! | file | bound | of what |
+//! |---|---|---|
+//! | `stack/coalescer.rs` | `COALESCED_LEN_MAX` | bytes of segments that are put together |
+//! | `stack/clients.rs` | `PORT_TRIES_MAX` | ports that are tried for a flow into the tunnel |
+//! | `stack/limit/eviction.rs` | `CORRECTIONS_MAX` | flows that are looked at for who gives way |
+//! | `stack/overlay/conversations.rs` | `CONVERSATIONS_MAX` | flows between peers to remember |
+//! | `stack/packet/mod.rs` | `EXTENSION_HEADERS_MAX` | headers of IPv6 that are read |
+//! | `stack/table.rs` | `SLOTS_KEPT` | empty slots of flows |
+//! | `stack/tcp/sender/recovery.rs` | `DELAY_MAX`, `LONE_DELAY_MAX`, `WAIT_MAX` | pauses |
+//! | `tape/frame.rs` | `BODY_LEN_MAX` | bytes of a frame that are believed |
+//! | `tape/members.rs` | `SLOTS_MAX` | slots of peers on a tape |
+//! | `tunnel/endpoint.rs` | `RETRY_MAX` | the pause between questions for a name |
+//! | `tunnel/peer/noise.rs` | `SESSIONS_KEPT` | sessions that boringtun has of a peer |
+//! | `tunnel/supervisor.rs` | `JITTER_MAX_MS`, `PAUSE_MAX` | the pauses between handshakes |
 
 use std::fmt;
 use std::time::Duration;
@@ -7,16 +25,17 @@ use serde::{Deserialize, Serialize};
 
 /// The smallest tunnel MTU: what every IPv4 host must take (RFC 1122, section 3.3.3).
 pub const MTU_MIN: u16 = 576;
+/// The MTU below which a link carries no IPv6 (RFC 8200, section 5).
+pub const MTU_IPV6_MIN: u16 = 1280;
+/// The MTU of a tunnel that nobody set: what fits into 1,500 bytes with WireGuard's headers over
+/// IPv6.
+pub const MTU_DEFAULT: u16 = 1420;
 /// The largest tunnel MTU: a datagram of 65,507 bytes less WireGuard's 32, rounded down.
 pub const MTU_MAX: u16 = 65_456;
-/// The MTU of a tunnel that nobody set: what fits into 1,500 bytes with WireGuard's headers over IPv6.
-pub const MTU_DEFAULT: u16 = 1420;
 /// The smallest ring of a TCP flow, in bytes.
 pub const BUFFER_MIN: usize = 4 << 10;
 /// The largest ring of a TCP flow, in bytes.
 pub const BUFFER_MAX: usize = 1 << 30;
-/// The MTU below which a link carries no IPv6 (RFC 8200, section 5).
-pub const MTU_IPV6_MIN: u16 = 1280;
 /// The least [`Limits::memory`], in bytes.
 pub const MEMORY_MIN: usize = 1 << 20;
 /// The most rules that a list may have.
@@ -25,8 +44,18 @@ pub const RULES_MAX: usize = 65_536;
 /// Bytes of a page. Where the system has larger ones, one byte takes more than is counted.
 pub(crate) const PAGE_LEN: usize = 4096;
 
-/// What one packet needs around it: the largest datagram and WireGuard's header and tag.
-pub(crate) const SCRATCH_LEN: usize = PACKET_LEN_MAX + 32;
+/// The largest IP packet: that of IPv6, whose length leaves its header out.
+pub(crate) const PACKET_LEN_MAX: usize = 40 + 65_535;
+/// What WireGuard adds to a packet: header and tag.
+pub(crate) const DATA_OVERHEAD: usize = 32;
+/// WireGuard pads packets to a multiple of this, so that their lengths say less.
+pub(crate) const PADDING_MULTIPLE: usize = 16;
+/// What the tunnel may add to a packet in place.
+pub(crate) const PADDING_MAX: usize = PADDING_MULTIPLE - 1;
+/// What one packet needs around it: the largest one, and WireGuard's header and tag.
+pub(crate) const SCRATCH_LEN: usize = PACKET_LEN_MAX + DATA_OVERHEAD;
+/// The largest datagram that UDP over IPv4 carries.
+pub(crate) const DATAGRAM_LEN_MAX: usize = 65_507;
 
 /// Segments in one train: the most that Linux takes in one UDP GSO send.
 pub(crate) const TRAIN_SEGMENTS_MAX: usize = 64;
@@ -40,13 +69,11 @@ pub(crate) const TRAINS_RESERVED: usize = 4;
 pub(crate) const TRAINS_OPEN_MAX: usize = 8;
 /// Buffers of trains kept when nothing is sent.
 pub(crate) const TRAINS_IDLE: usize = 2;
-/// The largest datagram that UDP over IPv4 carries.
-pub(crate) const DATAGRAM_LEN_MAX: usize = 65_507;
 
 /// Packets to a peer that wait for its handshake.
 pub(crate) const QUEUED_PACKETS_MAX: usize = 64;
-/// Bytes of packets that wait for handshakes, of all peers, but for one packet to each. Those to one
-/// peer may be half of what others leave.
+/// Bytes of packets that wait for handshakes, of all peers, but for one packet to each. Those to
+/// one peer may be half of what others leave.
 pub(crate) const QUEUED_LEN_MAX: usize = 4 << 20;
 /// Addresses of one endpoint that are tried in turn.
 pub(crate) const ENDPOINT_ADDRESSES_MAX: usize = 8;
@@ -90,8 +117,6 @@ pub(crate) const CONTACTS_MAX: usize = 8_192;
 pub(crate) const CONTACTS_MIN: usize = 64;
 /// What all mappings remember, of which each peer has a share, before they remember just that.
 pub(crate) const CONTACTS_TOTAL_MAX: usize = 1 << 18;
-/// The largest IP packet: that of IPv6, whose length leaves its header out.
-pub(crate) const PACKET_LEN_MAX: usize = 40 + 65_535;
 /// How long the fragments of a packet wait for each other (RFC 8200 allows 60 s, Linux 30 s).
 pub(crate) const FRAGMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Fragments of one packet: the largest packet in the smallest pieces that somebody sends.
@@ -130,7 +155,18 @@ pub(crate) const PEER_INITIATIONS_BURST: u32 = 5;
 /// See [`PEER_INITIATIONS_BURST`].
 pub(crate) const PEER_INITIATIONS_RATE: u32 = 4;
 
-const _: () = assert!(PACKET_LEN_MAX + 15 < SCRATCH_LEN, "the tunnel pads in place");
+const _: () =
+    assert!(MTU_MIN <= MTU_IPV6_MIN && MTU_IPV6_MIN <= MTU_DEFAULT && MTU_DEFAULT <= MTU_MAX);
+const _: () = assert!(MTU_MAX as usize + DATA_OVERHEAD <= DATAGRAM_LEN_MAX);
+const _: () = assert!((MTU_MAX as usize).is_multiple_of(PADDING_MULTIPLE), "it leaves room to pad");
+const _: () = assert!(BUFFER_MIN <= BUFFER_MAX && BUFFER_MIN <= MEMORY_MIN);
+const _: () = assert!(PACKET_LEN_MAX + PADDING_MAX < SCRATCH_LEN, "the tunnel pads in place");
+const _: () = assert!(FLIGHT_SPARE <= FLIGHT_MIN && FLIGHT_MIN <= FLIGHT_STEP);
+const _: () = assert!(FLIGHT_STEP <= FLIGHT_QUEUE_MAX);
+const _: () = assert!(DATAGRAM_LEN_MAX < DATAGRAMS_LEN_MAX / 2, "a peer that is alone has half");
+const _: () = assert!(PACKET_LEN_MAX < QUEUED_LEN_MAX && PACKET_LEN_MAX < FRAGMENTED_LEN_PEER_MAX);
+const _: () = assert!(HANDSHAKES_WASTED_SOURCE_RATE <= HANDSHAKES_WASTED_RATE);
+const _: () = assert!(HANDSHAKES_WASTED_RATE <= HANDSHAKES_WASTED_PROVEN_RATE);
 const _: () = assert!(CONTACTS_MIN < CONTACTS_MAX / 2 && CONTACTS_MAX < CONTACTS_TOTAL_MAX);
 const _: () = assert!(FRAGMENTED_PEER_MAX < FRAGMENTED_MAX);
 const _: () = assert!(FRAGMENTED_LEN_PEER_MAX < FRAGMENTED_LEN_MAX);

@@ -1,5 +1,5 @@
-//! What a configuration has to be, so that an engine can run on it: each part alone, and against the
-//! others.
+//! What a configuration has to be, so that an engine can run on it: each part alone, and against
+//! the others.
 
 use std::time::Duration;
 

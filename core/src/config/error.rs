@@ -1,8 +1,8 @@
 //! What can be wrong with a configuration, as data: which part, and against which bound or other
 //! part. How somebody spells these parts, and the mend, belong to whoever reads the configuration.
 //!
-//! These enums are exhaustive on purpose. A front end leads each variant to the place where its user
-//! wrote the value; the compiler shows it every new one.
+//! These enums are exhaustive on purpose. A front end leads each variant to the place where its
+//! user wrote the value; the compiler shows it every new one.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! A peer, and what stands against it: the rest of its end's configuration, and who else has what it
-//! claims.
+//! A peer, and what stands against it: the rest of its end's configuration, and who else has what
+//! it claims.
 //!
 //! The same questions are asked of every peer of a [`Config`](crate::Config), and again of one that
 //! is added to a running engine.

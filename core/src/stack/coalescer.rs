@@ -7,11 +7,14 @@
 use smoltcp::wire::{TcpPacket, TcpSeqNumber};
 
 use crate::id::{FlowId, PeerId};
+use crate::limits::PACKET_LEN_MAX;
 use crate::stack::packet::{Header, Packet};
 
 /// Bytes of the largest packet that comes of it. More would not fit into the processor's first cache
 /// together with what they are copied from and to, and would cost more than they save.
-const PACKET_LEN_MAX: usize = 12 << 10;
+const COALESCED_LEN_MAX: usize = 12 << 10;
+
+const _: () = assert!(COALESCED_LEN_MAX <= PACKET_LEN_MAX);
 
 /// What waits for more.
 #[derive(Debug)]
@@ -66,7 +69,7 @@ impl Coalescer {
             && segment.window_len() == first.window_len()
             && segment.options() == first.options()
             && !payload.is_empty()
-            && self.bytes.len() + payload.len() <= PACKET_LEN_MAX;
+            && self.bytes.len() + payload.len() <= COALESCED_LEN_MAX;
         if joins {
             held.next += payload.len();
             self.bytes.extend_from_slice(payload);
@@ -194,7 +197,7 @@ mod tests {
         let payload = vec![7; 6_000];
         let mut coalescer = holding(bytes(source, &repr(0, &payload)));
         assert!(joins(&mut coalescer, bytes(source, &repr(6_000, &payload))));
-        let rest = PACKET_LEN_MAX - 12_040;
+        let rest = COALESCED_LEN_MAX - 12_040;
         assert!(!joins(&mut coalescer, bytes(source, &repr(12_000, &payload[..rest + 1]))));
         assert!(joins(&mut coalescer, bytes(source, &repr(12_000, &payload[..rest]))));
     }

@@ -71,7 +71,7 @@ use crate::config;
 use crate::datagram::Datagram;
 use crate::flow::FlowMeta;
 use crate::id::FlowId;
-use crate::limits::{Limits, SCRATCH_LEN};
+use crate::limits::{Limits, PADDING_MAX, SCRATCH_LEN};
 use crate::policy::Policy;
 use crate::rules::Rule;
 use crate::stack::answer::ErrorRates;
@@ -126,9 +126,6 @@ pub(crate) struct Stack {
     /// Where fragments of them are written.
     piece: Vec<u8>,
 }
-
-/// What the tunnel may add to a packet in place.
-const PADDING_MAX: usize = 15;
 
 impl Stack {
     /// A stack without flows. `first_generation` is that of every flow slot: later than any that an

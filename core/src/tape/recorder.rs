@@ -6,16 +6,19 @@ use serde::Serialize;
 
 use crate::action::Action;
 use crate::id::PeerId;
+use crate::limits::PACKET_LEN_MAX;
 use crate::stack::Stack;
 use crate::stack::input::{Input, Reply};
 use crate::stats::Counter;
 use crate::tape::entry::{Entry, Head, Output};
-use crate::tape::frame::{FRAME_HEAD_LEN, preamble, seal};
+use crate::tape::frame::{BODY_LEN_MAX, FRAME_HEAD_LEN, preamble, seal};
 use crate::tape::{StartTapeError, TapeSink};
 use crate::time::Instant;
 
 /// Bytes of entries that are gathered before they are written.
 const FRAME_LEN: usize = 64 << 10;
+
+const _: () = assert!(FRAME_LEN + PACKET_LEN_MAX < BODY_LEN_MAX, "a frame is believed");
 
 /// Writes down what happens at the seam.
 pub(crate) struct Recorder {

@@ -15,7 +15,7 @@ use crate::id::PeerId;
 use crate::key::{KEY_LEN, PublicKey};
 
 /// The bits of a receiver index that number the sessions of one `Tunn`.
-const SESSION_BITS: u32 = 8;
+pub(super) const SESSION_BITS: u32 = 8;
 /// Those that do not say which peer it is.
 const PEER_SHIFT: u32 = SESSION_BITS + 1;
 /// The bits of a peer's index.

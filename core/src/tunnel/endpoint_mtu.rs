@@ -11,11 +11,9 @@ use std::sync::Arc;
 
 use crate::config::{MTU_IPV6_MIN, MTU_MIN};
 use crate::id::Identity;
+use crate::limits::DATA_OVERHEAD;
 use crate::path_mtu::{PathMtu, plateau_below};
 use crate::time::Instant;
-
-/// What WireGuard adds to a packet: header and tag.
-pub(super) const DATA_OVERHEAD: usize = 32;
 
 /// Bytes that IP and UDP add to a datagram.
 const fn headers_len(address: IpAddr) -> usize {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use siphasher::sip::SipHasher13;
 
 use crate::bucket::{Bucket, Rate};
+use crate::limits::HANDSHAKE_SOURCES_MAX;
 use crate::time::Instant;
 
 /// What shares one bucket: an IPv4 address, or the /64 that one IPv6 host may have to itself.
@@ -13,6 +14,8 @@ type SourceKey = [u8; 8];
 
 /// Buckets in one set of the table: as many sources may collide before one is forgotten.
 const WAYS: usize = 8;
+
+const _: () = assert!(HANDSHAKE_SOURCES_MAX.is_multiple_of(WAYS), "no set is in part");
 
 /// Buckets of the sources seen last. Its size is fixed, and its hash is keyed, so that nobody
 /// can choose sources that push out another one.

@@ -1,8 +1,7 @@
 //! What the tunnel asks of the IP packets that it carries: a header that does not lie about
 //! lengths, and padding. Everything else about them is the stack's.
 
-/// WireGuard pads packets to a multiple of this, so that their lengths say less.
-const PADDING_MULTIPLE: usize = 16;
+use crate::limits::PADDING_MULTIPLE;
 
 /// Whether a decrypted packet is as long as its own header, at least. boringtun has cut it to the
 /// length that it claims, and that claim may be anything, zero too.

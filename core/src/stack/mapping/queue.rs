@@ -18,6 +18,8 @@ const IDLE_CAPACITY: usize = 256 << 10;
 /// What it keeps of its entries.
 const IDLE_ENTRIES: usize = 1024;
 
+const _: () = assert!(IDLE_CAPACITY <= DATAGRAMS_LEN_MAX);
+
 #[derive(Debug)]
 struct QueuedDatagram {
     peer: PeerId,

@@ -30,13 +30,13 @@ use crate::ecn::Ecn;
 use crate::egress::DatagramWay;
 use crate::event::Event;
 use crate::id::{Identity, PeerId};
-use crate::limits::QUEUED_PACKETS_MAX;
+use crate::limits::{DATA_OVERHEAD, QUEUED_PACKETS_MAX};
 use crate::state::{PeerState, Transfer, Usage};
 use crate::stats::{Counter, Stats};
 use crate::time::Instant;
 use crate::tunnel::demux::{is_initiation, sender_index};
 use crate::tunnel::endpoint::{PeerEndpoint, Resolution};
-use crate::tunnel::endpoint_mtu::{Carriage, DATA_OVERHEAD};
+use crate::tunnel::endpoint_mtu::Carriage;
 use crate::tunnel::supervisor::Supervisor;
 use crate::tunnel::wire::{PeerWire, deliver};
 

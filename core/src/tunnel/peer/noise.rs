@@ -15,12 +15,14 @@ use boringtun::x25519;
 use super::written;
 use crate::key::{PresharedKey, PublicKey};
 use crate::time::Instant;
-use crate::tunnel::demux::{Side, is_initiation};
+use crate::tunnel::demux::{SESSION_BITS, Side, is_initiation};
 use crate::tunnel::supervisor::REJECT_AFTER_TIME;
 
 /// Sessions that boringtun keeps of one peer: one that is new takes the place of the one with the
 /// same index modulo this.
 const SESSIONS_KEPT: u32 = 8;
+
+const _: () = assert!(SESSIONS_KEPT <= 1 << SESSION_BITS, "each has an index of its own");
 
 /// What every `Tunn` of an end is made of.
 #[derive(Clone)]

@@ -98,10 +98,7 @@ fn peers_within_one_ipv6_prefix_are_answered() {
 
 #[test]
 fn all_answers_of_sites_behind_one_address_are_taken() {
-    let site = |end| config::Peer {
-        endpoint: Some(Endpoint::Address(behind_one_address(end))),
-        ..kept_alive(end)
-    };
+    let site = |end| kept_alive(end).with_endpoint(behind_one_address(end));
     let hub = config(0, (1..=1000).map(site).collect());
     let mut net = Net::start((1..=1000).map(|end| config(end, vec![peer(0)])), hub);
     net.move_to(behind_one_address);

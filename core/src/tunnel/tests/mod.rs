@@ -23,8 +23,8 @@ use crate::ecn::Ecn;
 use crate::egress::Transmit;
 use crate::event::{Event, Observer};
 use crate::key::{PresharedKey, PrivateKey};
+use crate::limits::DATA_OVERHEAD;
 use crate::outcome::HandshakeFault;
-use crate::tunnel::endpoint_mtu::DATA_OVERHEAD;
 use crate::tunnel::*;
 
 const MTU: u16 = 1420;
