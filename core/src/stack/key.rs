@@ -7,7 +7,6 @@ use crate::flow::Protocol;
 use crate::id::PeerId;
 use crate::key::PublicKey;
 use crate::rules::Query;
-use crate::stack::packet::{Packet, Transport};
 
 /// What a packet of a peer says about the flow that it belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,18 +80,4 @@ pub(crate) struct Ends {
     pub(crate) local: SocketAddr,
     pub(crate) remote: SocketAddr,
     pub(crate) peer: PeerId,
-}
-
-impl Ends {
-    /// The ends of the connection that a peer's packet is of; `None` if it is no TCP segment.
-    pub(crate) const fn of(packet: &Packet<'_>, peer: PeerId) -> Option<Self> {
-        match packet.transport {
-            Transport::Tcp { source_port, destination_port } => Some(Self {
-                local: SocketAddr::new(packet.destination, destination_port),
-                remote: SocketAddr::new(packet.source, source_port),
-                peer,
-            }),
-            Transport::Udp { .. } | Transport::Icmp | Transport::Other => None,
-        }
-    }
 }

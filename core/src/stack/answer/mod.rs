@@ -22,7 +22,6 @@ use crate::stack::Stack;
 pub(super) use crate::stack::answer::rate::ErrorRates;
 pub(super) use crate::stack::answer::table::Cause;
 use crate::stack::answer::table::{Answer, Row, Speaker, row};
-use crate::stack::key::Ends;
 use crate::stack::outlet::{Exit, Outlet};
 use crate::stack::packet::icmp::{self, Version};
 use crate::stack::packet::{Packet, Transport, write_icmp};
@@ -80,7 +79,7 @@ impl Stack {
     ) {
         match answer {
             Answer::Reset => {
-                let Some(ends) = Ends::of(packet, peer) else { return };
+                let Some(ends) = packet.ends(peer) else { return };
                 let segment = TcpPacket::new_unchecked(packet.transport_bytes());
                 let mut exit = Exit { outlet, scratch: &mut self.scratch };
                 tcp::refuse_segment(ends, &segment, &mut exit);

@@ -10,13 +10,15 @@ pub(crate) mod icmp;
 pub(crate) mod reassembly;
 mod write;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use smoltcp::wire::{
     IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket, UdpPacket, checksum,
 };
 
 use crate::datagram::{Fragmenting, TrafficClass, Travel};
+use crate::id::PeerId;
+use crate::stack::key::Ends;
 pub(crate) use crate::stack::packet::write::{mark, write_icmp, write_tcp, write_udp};
 use crate::stats::Counter;
 
@@ -106,6 +108,20 @@ pub(crate) struct Packet<'a> {
     pub(crate) ttl: u8,
     pub(crate) fragmenting: Fragmenting,
     pub(crate) transport: Transport,
+}
+
+impl Packet<'_> {
+    /// The ends of the connection that it is of, from our side; `None` if it is no TCP segment.
+    pub(crate) const fn ends(&self, peer: PeerId) -> Option<Ends> {
+        match self.transport {
+            Transport::Tcp { source_port, destination_port } => Some(Ends {
+                local: SocketAddr::new(self.destination, destination_port),
+                remote: SocketAddr::new(self.source, source_port),
+                peer,
+            }),
+            Transport::Udp { .. } | Transport::Icmp | Transport::Other => None,
+        }
+    }
 }
 
 impl<'a> Packet<'a> {

@@ -18,7 +18,7 @@ use crate::id::PeerId;
 use crate::policy::{Course, Denial, Offer, Toward};
 use crate::stack::Stack;
 use crate::stack::answer::Cause;
-use crate::stack::key::{Ends, FlowKey};
+use crate::stack::key::FlowKey;
 use crate::stack::outlet::Outlet;
 use crate::stack::packet::reassembly::Intake;
 use crate::stack::packet::{Packet, Transport, UDP_HEADER_LEN};
@@ -124,7 +124,7 @@ impl Stack {
         match packet.transport {
             Transport::Tcp { .. } => {
                 // Every segment has ends.
-                let Some(ends) = Ends::of(&packet, peer) else { return };
+                let Some(ends) = packet.ends(peer) else { return };
                 self.handle_tcp(ends, packet, toward, outlet, now);
             }
             Transport::Udp { source_port, destination_port } => {

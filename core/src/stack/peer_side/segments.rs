@@ -21,7 +21,7 @@ use crate::time::Instant;
 impl Stack {
     /// The TCP flow that a packet belongs to.
     pub(super) fn flow_of_segment(&self, peer: PeerId, packet: &Packet<'_>) -> Option<FlowId> {
-        self.flows.find(&FlowKey::of_connection(Ends::of(packet, peer)?))
+        self.flows.find(&FlowKey::of_connection(packet.ends(peer)?))
     }
 
     /// Whether a segment is the next that its connection waits for. Of others each has its own
