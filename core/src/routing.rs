@@ -45,9 +45,12 @@ impl AllowedIps {
         self.known.clear();
     }
 
-    /// Takes a prefix from whoever has exactly that one.
-    pub(crate) fn remove(&mut self, prefix: IpNet) {
-        self.prefixes.remove(&prefix.trunc());
+    /// Takes a prefix from a peer, if it has exactly that one: another may have taken it since.
+    pub(crate) fn remove(&mut self, prefix: IpNet, peer: PeerId) {
+        let prefix = prefix.trunc();
+        if self.holder(prefix) == Some(peer) {
+            self.prefixes.remove(&prefix);
+        }
         self.known.clear();
     }
 
@@ -121,7 +124,9 @@ mod tests {
     fn a_prefix_that_is_taken_away_leaves_the_wider_ones() {
         let mut table = table(&[("10.0.0.0/8", 2), ("10.1.2.3/16", 3)]);
         assert_eq!(table.holder("10.1.0.0/16".parse().unwrap()), Some(PeerId::first(3)));
-        table.remove("10.1.7.7/16".parse().unwrap());
+        table.remove("10.1.7.7/16".parse().unwrap(), PeerId::first(2));
+        assert!(table.holder("10.1.0.0/16".parse().unwrap()).is_some(), "it is not that peer's");
+        table.remove("10.1.7.7/16".parse().unwrap(), PeerId::first(3));
         assert_eq!(table.holder("10.1.0.0/16".parse().unwrap()), None);
         assert_eq!(owner(&table, "10.1.9.9"), Some(2));
     }

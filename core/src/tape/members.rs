@@ -36,7 +36,7 @@ impl Members {
         for Member { id, .. } in changed {
             let Some((_, allowed_ips)) = self.known.get(id) else { return false };
             for prefix in allowed_ips {
-                self.allowed_ips.remove(*prefix);
+                self.allowed_ips.remove(*prefix, *id);
             }
         }
         for Member { id, name, public_key, allowed_ips } in changed {
@@ -52,7 +52,7 @@ impl Members {
     pub(crate) fn remove(&mut self, id: PeerId) {
         let Some((_, allowed_ips)) = self.known.remove(&id) else { return };
         for prefix in allowed_ips {
-            self.allowed_ips.remove(prefix);
+            self.allowed_ips.remove(prefix, id);
         }
     }
 

@@ -173,7 +173,7 @@ impl Tunnel {
             let Some(prefixes) = &change.allowed_ips else { continue };
             let Some(allowed_ips) = self.peers.allowed_ips_mut(*id) else { continue };
             for given_up in std::mem::replace(allowed_ips, prefixes.clone()) {
-                self.allowed_ips.remove(given_up);
+                self.allowed_ips.remove(given_up, *id);
             }
         }
         for (id, change) in changes {
@@ -204,7 +204,7 @@ impl Tunnel {
         self.queued_len -= peer.queued_len();
         self.demux.remove(&identity.public_key);
         for prefix in allowed_ips {
-            self.allowed_ips.remove(prefix);
+            self.allowed_ips.remove(prefix, id);
         }
         self.timers.set(id.slot(), None);
         self.questions.retain(|asked| *asked != id);

@@ -234,3 +234,13 @@ fn a_prefix_moves_from_one_peer_to_another() {
     tunnel.remove_peer(one, monitor, net.now);
     assert_eq!(net.ends[0].tunnel.route(inner_address(2).into()), None);
 }
+
+#[test]
+fn a_peer_that_is_named_twice_takes_nothing_that_is_anothers() {
+    let mut net = Net::new([config(0, vec![reachable(1), reachable(2)])]);
+    let [one, two] = [1, 2].map(|end| net.ends[0].tunnel.with_name(&format!("end {end}")).unwrap());
+    let owns = |end: usize| PeerChange::default().with_allowed_ips(peer(end).allowed_ips);
+    net.change_all(0, &[(one, owns(2)), (one, owns(3))]);
+    let owner = |end| net.ends[0].tunnel.route(inner_address(end).into()).map(|route| route.peer);
+    assert_eq!([1, 2, 3].map(owner), [None, Some(two), Some(one)]);
+}
