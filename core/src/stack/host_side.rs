@@ -58,6 +58,11 @@ impl Stack {
         now: Instant,
     ) {
         let cause = Cause::Unopened(refusal);
+        let is_connection = self.flows.get(id).is_some_and(|flow| flow.tcp().is_some());
+        if is_connection && !self.is_offered(id) {
+            // It has begun: all that is left is to end it.
+            return self.handle_aborted(id, outlet);
+        }
         if self.is_offered(id) {
             self.refuse_offer(id, cause, outlet, now);
         } else {

@@ -325,3 +325,15 @@ fn a_syn_is_kept_without_what_it_carries() {
         assert_eq!(read_all(&mut world, flow), b"data");
     }
 }
+
+#[test]
+fn a_connection_that_is_refused_after_it_began_is_reset() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, "10.0.0.2:40000", HOST);
+    world.input(Input::Refused { flow, refusal: Refusal::Refused });
+    assert!(
+        client.received(&mut world).pop().is_some_and(|segment| segment.control == TcpControl::Rst)
+    );
+    assert!(world.stack.meta(flow).is_none());
+    assert_eq!(world.count(Counter::OpenRefused), 0, "it was not refused");
+}
