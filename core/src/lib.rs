@@ -48,11 +48,16 @@
 //! loop {
 //!     while let Some(action) = engine.poll_action() { // 4
 //!         match action {
-//!             Action::Open(flow) => engine.flow(flow)?.opened(None, now),
-//!             Action::Readable(flow) => {
+//!             Action::Open(id) => {
+//!                 let Ok(mut flow) = engine.flow(id) else { continue }; // it has ended since
+//!                 flow.opened(None, now);
+//!             }
+//!             Action::Readable(id) => {
+//!                 let Ok(mut flow) = engine.flow(id) else { continue };
 //!                 let mut buffer = [0; 1500];
-//!                 let len = engine.flow(flow)?.receive(&mut buffer, now);
-//!                 println!("{flow:?} has {:?}", &buffer[..len]);
+//!                 while let len @ 1.. = flow.receive(&mut buffer, now) {
+//!                     println!("{id:?} has {:?}", &buffer[..len]);
+//!                 }
 //!             }
 //!             other => println!("{other:?}"),
 //!         }
@@ -161,6 +166,15 @@
 //! - A [`FlowId`] or [`PeerId`] that was kept too long names nothing.
 //! - Bytes that were cut off never look like a clean end: a FIN becomes [`Action::Shutdown`], a
 //!   reset becomes [`Action::Aborted`], and neither becomes the other.
+//!
+//! # Beside boringtun
+//!
+//! Core builds boringtun 0.7 with its feature `mock-instant`, and cargo builds one boringtun of a
+//! version for a whole program. A program that uses boringtun 0.7 itself so finds its clock frozen,
+//! but for the moments to which an engine sets it in its own thread: handshakes, rekeys and
+//! keepalives of its own tunnels do not happen in time. It has to set the clock as well
+//! (`mock_instant::MockClock`, one for each thread, before each call), or run those tunnels in
+//! another process.
 //!
 //! # What may grow
 //!

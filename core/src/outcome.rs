@@ -24,7 +24,7 @@ words! {
         Idle => "idle",
         /// The rules do not allow it any more.
         Forbidden => "forbidden",
-        /// Its peer was removed, or one that was added owns an end of it now.
+        /// Its peer was removed, or one that was added or changed owns an end of it now.
         PeerGone => "peer-gone",
         /// A limit was reached and this flow had to go.
         GaveWay => "gave-way",
@@ -71,8 +71,8 @@ words! {
 }
 
 impl FlowOutcome {
-    /// What counts it, if it is a refusal.
-    pub(crate) const fn counter(self) -> Option<Counter> {
+    /// Whether it is a refusal: there was no host leg.
+    pub const fn is_refusal(self) -> bool {
         match self {
             Self::Closed
             | Self::Expired
@@ -84,29 +84,25 @@ impl FlowOutcome {
             | Self::Forbidden
             | Self::PeerGone
             | Self::GaveWay
-            | Self::ShutDown => None,
+            | Self::ShutDown => false,
             Self::Refused
             | Self::HostTimeout
             | Self::HostUnreachable
             | Self::NetworkUnreachable
             | Self::Prohibited
-            | Self::Exhausted => Some(Counter::OpenRefused),
-            Self::Protected => Some(Counter::Protected),
-            Self::Rejected | Self::PeersOwn => Some(Counter::Rejected),
-            Self::Dropped => Some(Counter::DropPolicy),
-            Self::NoPeer => Some(Counter::NoPeer),
-            Self::PortClosed => Some(Counter::DropNoFlow),
-            Self::LimitTcp
+            | Self::Exhausted
+            | Self::Protected
+            | Self::Rejected
+            | Self::PeersOwn
+            | Self::Dropped
+            | Self::NoPeer
+            | Self::PortClosed
+            | Self::LimitTcp
             | Self::LimitUdp
             | Self::LimitIcmp
             | Self::LimitHalfOpen
-            | Self::LimitSockets => Some(Counter::LimitReached),
+            | Self::LimitSockets => true,
         }
-    }
-
-    /// Whether it is a refusal: there was no host leg.
-    pub const fn is_refusal(self) -> bool {
-        self.counter().is_some()
     }
 }
 

@@ -128,12 +128,8 @@
 //!
 //! # Beside boringtun
 //!
-//! Core builds boringtun 0.7 with its feature `mock-instant`, and cargo builds one boringtun of a
-//! version for a whole program. A program that uses boringtun 0.7 itself so finds its clock frozen,
-//! but for the moments to which a driver sets it in its own thread: handshakes, rekeys and
-//! keepalives of its own tunnels do not happen in time. It has to set the clock as well
-//! (`mock_instant::MockClock`, one for each thread, before each call), or run those tunnels in
-//! another process.
+//! A program that uses boringtun 0.7 itself finds its clock frozen: [`slipwire_core`] says why, and
+//! what to do.
 //!
 //! # Threads
 //!

@@ -64,6 +64,10 @@ impl Engine {
     }
 
     /// Takes the addresses of a peer's endpoint; none if the name did not resolve.
+    ///
+    /// They are those of the name that the peer has now
+    /// ([`PeerState::endpoint_name`](crate::PeerState::endpoint_name)): an answer about a name that
+    /// has been changed since ([`set_peer`](Self::set_peer)) is to be dropped, and the new one asked.
     pub fn handle_resolved(&mut self, peer: PeerId, addresses: &[SocketAddr], now: Instant) {
         self.advance(now);
         let Self { tunnel, egress, monitor, now, .. } = self;

@@ -194,19 +194,19 @@ fn each_flow_that_was_opened_has_ended_once_or_lives() {
 
 #[test]
 fn a_refusal_names_the_rule_and_counts_where_it_always_did() {
-    let refused = |to: &str| {
+    let refused = |to: &str, counter: Counter| {
         let mut world = world();
         syn(&mut world, to);
         let Heard::Refused(outcome, rule) = world.wire.heard[0] else { panic!("a refusal") };
-        assert_eq!(world.count(outcome.counter().unwrap()), u64::from(to != OWN), "{to}");
+        assert_eq!(world.count(counter), 1, "{to}");
         (outcome, rule)
     };
-    assert_eq!(refused(REJECTED), (FlowOutcome::Rejected, Some(0)));
-    assert_eq!(refused(DROPPED), (FlowOutcome::Dropped, Some(1)));
-    assert_eq!(refused(PROTECTED), (FlowOutcome::Protected, None));
-    assert_eq!(refused(NOBODYS), (FlowOutcome::NoPeer, None));
-    assert_eq!(refused(BEHIND), (FlowOutcome::PeersOwn, None));
-    assert_eq!(refused(OWN), (FlowOutcome::PortClosed, None));
+    assert_eq!(refused(REJECTED, Counter::Rejected), (FlowOutcome::Rejected, Some(0)));
+    assert_eq!(refused(DROPPED, Counter::DropPolicy), (FlowOutcome::Dropped, Some(1)));
+    assert_eq!(refused(PROTECTED, Counter::Protected), (FlowOutcome::Protected, None));
+    assert_eq!(refused(NOBODYS, Counter::NoPeer), (FlowOutcome::NoPeer, None));
+    assert_eq!(refused(BEHIND, Counter::Rejected), (FlowOutcome::PeersOwn, None));
+    assert_eq!(refused(OWN, Counter::Rejected), (FlowOutcome::PortClosed, None));
 }
 
 #[test]
