@@ -232,7 +232,7 @@ pub struct Limits {
     pub half_open: usize,
     /// Host sockets at once, which every flow has but those of a UDP forward's clients. The
     /// embedder knows how many descriptors there are
-    /// ([`Config::limit_sockets`](crate::Config::limit_sockets)).
+    /// ([`Engine::limit_sockets`](crate::Engine::limit_sockets)).
     pub sockets: usize,
     /// What one peer may have of each of the above, and of what others leave of `memory`.
     pub per_peer: Share,

@@ -76,11 +76,7 @@ impl Driver {
     ///
     /// # Errors
     /// What the system refused, and why; of listeners all that it refused.
-    pub fn new(
-        mut config: Config,
-        settings: Settings,
-        seed: [u8; 32],
-    ) -> Result<Self, StartErrors> {
+    pub fn new(config: Config, settings: Settings, seed: [u8; 32]) -> Result<Self, StartErrors> {
         let system = |what| move |error| StartError::System { what, error };
         let files_max = descriptors::raise_limit();
         let poll = Poll::new().map_err(system("epoll"))?;
@@ -95,13 +91,14 @@ impl Driver {
         let fixed = wireguard.addresses().count() + forwards.len();
         let open_files = OpenFiles::with(files_max, fixed);
         let sockets_max = open_files.for_flows;
-        config.limit_sockets(sockets_max);
         let batches = Batches::new().map_err(system("UDP sockets"))?;
         let keepalive = HostKeepalive::every(settings.host_keepalive);
         let host = Host::new(registry, guard, forwards, sockets_max, keepalive, batches);
 
         let now = clock::now();
         let mut engine = Engine::new(&config, seed, now);
+        // Before a tape begins, which has the bounds at its head.
+        engine.limit_sockets(sockets_max, now);
         let capture = settings.capture.map(|file| Capture::create(file, now)).transpose()?;
         let record = |to| Recording::start(to, &mut engine, now);
         let recording = settings.record.map(record).transpose()?;

@@ -237,12 +237,6 @@ impl Config {
         &self.0
     }
 
-    /// Lowers the number of host sockets to what the system has descriptors for.
-    pub fn limit_sockets(&mut self, sockets: usize) {
-        let limit = &mut self.0.limits.sockets;
-        *limit = sockets.min(*limit);
-    }
-
     /// The peer that owns an inner address: the one with the longest matching prefix.
     pub fn owner(&self, address: IpAddr) -> Option<&Peer> {
         self.route(address).map(|(_, peer)| peer)

@@ -1,4 +1,4 @@
-//! What changes while flows live: rules and the addresses of the host.
+//! What changes while flows live: rules, and the addresses and sockets of the host.
 
 use std::net::IpAddr;
 
@@ -15,6 +15,14 @@ impl Engine {
     pub fn set_host_addresses(&mut self, addresses: Vec<IpAddr>, now: Instant) {
         self.advance(now);
         self.hand_in(Input::HostAddresses(addresses));
+    }
+
+    /// Says how many sockets the host has for flows by now. That many or as many as are
+    /// [configured](crate::Limits::sockets), if those are fewer, are the bound from now on; flows
+    /// that are above it are aborted, those first that are missed least.
+    pub fn limit_sockets(&mut self, sockets: usize, now: Instant) {
+        self.advance(now);
+        self.hand_in(Input::SocketLimit(sockets.min(self.sockets_configured)));
     }
 
     /// Replaces the [rules](crate::config::Gateway::rules). Flows that the new ones would not have

@@ -56,6 +56,8 @@ pub struct Engine {
     tap: Option<Box<dyn Tap>>,
     tape: Option<Box<Recorder>>,
     rng: ChaCha20Rng,
+    /// The bound of host sockets is never above this one.
+    sockets_configured: usize,
     /// The latest time seen: it never runs backwards.
     now: Instant,
 }
@@ -86,6 +88,7 @@ impl Engine {
             tap: None,
             tape: None,
             rng,
+            sockets_configured: config.parts().limits.sockets,
             now,
         }
     }

@@ -33,7 +33,7 @@ impl Engine {
         self.stack.usage()
     }
 
-    /// The bounds.
+    /// The bounds, as they are now.
     pub const fn limits(&self) -> &Limits {
         self.stack.limits()
     }

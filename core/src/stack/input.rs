@@ -35,6 +35,8 @@ pub(crate) enum Input<'a> {
     PathMtu(PeerId),
     /// The host has other addresses.
     HostAddresses(Vec<IpAddr>),
+    /// The host has so many sockets for flows.
+    SocketLimit(usize),
     /// There are other rules, which are [valid](crate::config::check_rules).
     Rules(Vec<Rule>),
     /// A peer has come, and owns its addresses from now on.
@@ -156,6 +158,7 @@ impl Stack {
             Input::Service => return Reply::Serviced { has_more: self.service(outlet, now) },
             Input::PathMtu(peer) => self.handle_path_mtu(peer, outlet, now),
             Input::HostAddresses(addresses) => self.set_host_addresses(addresses, outlet),
+            Input::SocketLimit(sockets) => self.set_socket_limit(sockets, outlet),
             Input::Rules(rules) => self.set_rules(rules, outlet),
             Input::PeerAdded(_) => self.handle_peer_added(outlet),
             Input::PeersChanged(_) => self.handle_peers_changed(outlet),

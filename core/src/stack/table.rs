@@ -149,6 +149,10 @@ impl FlowTable {
         &self.limits
     }
 
+    pub(crate) const fn set_socket_limit(&mut self, sockets: usize) {
+        self.limits.sockets = sockets;
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

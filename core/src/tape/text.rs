@@ -35,6 +35,7 @@ pub(crate) fn input(input: &Input<'_>) -> String {
         Input::Service => "flows have their turn".into(),
         Input::PathMtu(peer) => format!("{peer:?} has another path"),
         Input::HostAddresses(addresses) => format!("the host has the addresses {addresses:?}"),
+        Input::SocketLimit(sockets) => format!("the host has {sockets} sockets for flows"),
         Input::Rules(rules) => format!("there are {} new rules", rules.len()),
         Input::PeerAdded(member) => format!("{:?}, {}, is added", member.id, member.name),
         Input::PeersChanged(members) => {
@@ -80,6 +81,7 @@ pub(crate) const fn flow_of_input(input: &Input<'_>) -> Option<FlowId> {
         | Input::Service
         | Input::PathMtu(_)
         | Input::HostAddresses(_)
+        | Input::SocketLimit(_)
         | Input::Rules(_)
         | Input::PeerAdded(_)
         | Input::PeersChanged(_)

@@ -56,7 +56,8 @@ impl Driver {
         self.engine.set_peers(changes, clock::now())
     }
 
-    /// Adds a forward, which listens when this returns. It takes the open file of one flow.
+    /// Adds a forward, which listens when this returns. It takes the open file of one flow: if
+    /// all are in use, a flow ends for it.
     ///
     /// # Errors
     /// Why the system does not let it listen, for example that the address is in use, or that there
@@ -67,6 +68,7 @@ impl Driver {
             return Err(refused(forward, index, Errno::MFILE.into()));
         }
         let added = self.host.add_forward(forward, index)?;
+        self.is_undrained = true;
         self.count_forwards();
         Ok(added)
     }
@@ -82,11 +84,13 @@ impl Driver {
         removed
     }
 
-    /// Divides the open files anew.
+    /// Divides the open files anew, and lets both sides know what flows may have.
     fn count_forwards(&mut self) {
         let fixed = self.wireguard.addresses().count() + self.host.forwards().len();
         self.open_files = OpenFiles::with(self.open_files.allowed, fixed);
-        self.host.limit_sockets(self.open_files.for_flows);
+        let sockets_max = self.open_files.for_flows;
+        self.engine.limit_sockets(sockets_max, clock::now());
+        self.host.limit_sockets(sockets_max);
     }
 
     /// Replaces the rules, and resets the flows that the new ones forbid: see

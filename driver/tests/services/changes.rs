@@ -87,6 +87,22 @@ fn a_forward_whose_address_is_taken_says_so_and_changes_nothing() {
 }
 
 #[test]
+fn both_sides_of_flows_know_how_many_sockets_forwards_leave_them() {
+    let mut world = World::new(&[UDP_9]);
+    let both = |world: &World| {
+        (world.client.open_files().for_flows, world.client.engine().limits().sockets)
+    };
+    let (at_start, _) = both(&world);
+    let added = world.add_forward(ForwardProtocol::Tcp);
+    assert_eq!(both(&world), (at_start - 1, at_start - 1));
+    world.client.remove_forward(added).unwrap();
+    assert_eq!(both(&world), (at_start, at_start));
+    let (first, _) = world.client.forwards().next().unwrap();
+    world.client.remove_forward(first).unwrap();
+    assert_eq!(both(&world), (at_start + 1, at_start + 1));
+}
+
+#[test]
 fn a_peer_is_changed_at_both_ends_while_a_connection_goes_on() {
     let mut world = World::with_tcp(&["10.77.0.1:7"]);
     world.server.serve_streams(7, echo().0).unwrap();

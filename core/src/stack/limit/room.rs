@@ -13,6 +13,8 @@
 //! A connection goes only for another peer's flow, with a reset: nobody's new flows end his own
 //! (RFC 6888, REQ-11, asks for that of all flows, and would let some peers lock others out). A
 //! connect that goes is not answered, so that the peer asks again while it wants an answer.
+//!
+//! Where the bound itself comes down those give way who are above it, connections last.
 
 use crate::action::Action;
 use crate::event::Event;
@@ -80,10 +82,22 @@ impl Stack {
         let mut leaving = Vec::new();
         for bound in bounds {
             if let Some(giver) = self.flows.who_gives_way(bound, newcomer.peer, &leaving) {
-                leaving.push(self.victim(bound, giver, newcomer).ok_or(Full(bound))?);
+                let victim = self.victim(bound, giver, Some(newcomer.peer));
+                leaving.push(victim.ok_or(Full(bound))?);
             }
         }
         Ok(Room(leaving))
+    }
+
+    /// From now on there are no more host sockets than that.
+    pub(in crate::stack) fn set_socket_limit(&mut self, sockets: usize, outlet: &mut dyn Outlet) {
+        self.flows.set_socket_limit(sockets);
+        while self.flows.held(Bound::Sockets).total() > sockets
+            && let Some((giver, _)) = self.flows.held(Bound::Sockets).most()
+            && let Some(victim) = self.victim(Bound::Sockets, giver, None)
+        {
+            self.give_way(victim, outlet);
+        }
     }
 
     /// Has those end that have to.
@@ -93,8 +107,8 @@ impl Stack {
         }
     }
 
-    /// The flow of `giver` that is missed least.
-    fn victim(&mut self, bound: Bound, giver: PeerId, newcomer: &FlowKey) -> Option<FlowId> {
+    /// The flow of `giver` that is missed least. It makes room for one of `newcomer`, if for any.
+    fn victim(&mut self, bound: Bound, giver: PeerId, newcomer: Option<PeerId>) -> Option<FlowId> {
         let connecting = &[Sort::Connecting][..];
         let (first, second) = match bound {
             Bound::HalfOpen | Bound::Tcp => (connecting, &[][..]),
@@ -115,7 +129,7 @@ impl Stack {
             Bound::Sockets => &[Sort::Connected][..],
             Bound::Udp | Bound::Icmp | Bound::HalfOpen => &[][..],
         };
-        let connections = if giver == newcomer.peer { &[] } else { connections };
+        let connections = if newcomer == Some(giver) { &[] } else { connections };
         [first, second, connections].into_iter().find_map(|sorts| self.first_of(giver, sorts))
     }
 

@@ -93,6 +93,11 @@ impl World {
         self.input(Input::Rules(rules));
     }
 
+    /// The host has that many sockets.
+    pub(super) fn limit_sockets(&mut self, sockets: usize) {
+        self.input(Input::SocketLimit(sockets));
+    }
+
     /// Some peer was added.
     pub(super) fn peer_added(&mut self) {
         let (id, allowed_ips) = (PeerId::first(99), Vec::new());

@@ -3,6 +3,7 @@
 use smoltcp::wire::TcpControl::{None as Ack, Rst, Syn};
 
 use crate::flow::{Abort, OpenError, Protocol, Refusal};
+use crate::limits::Share;
 use crate::stack::key::FlowKey;
 use crate::stack::limit::bound::Bound;
 use crate::stack::tcp::Standing;
@@ -228,6 +229,51 @@ fn sockets_are_shared_among_peers_and_protocols() {
     world.offered();
     let client = world.open_udp(socket("172.16.0.9:53"));
     assert!(client.is_ok(), "clients of a forward share its socket");
+}
+
+/// Bob has all the sockets that there are, and then there is one less.
+#[test]
+fn at_a_lowered_limit_of_sockets_who_is_above_it_gives_way_and_nobody_is_shut_out() {
+    let mut world = World::with(|parts| {
+        parts.limits.sockets = 4;
+        parts.limits.per_peer = Share::percent(100).unwrap();
+    });
+    let mut flows = Vec::new();
+    for port in 1..=4 {
+        world.receive(BOB, &udp(&format!("{BOB_IP}:{port}"), "192.0.2.1:1000", b"x"));
+        flows.push(world.offered());
+        world.wait(Duration::from_secs(1));
+    }
+    world.limit_sockets(3);
+    assert_eq!(world.actions(), [Action::Aborted(flows[0], Abort::Limit)]);
+    assert_eq!(world.stack.setup().limits.sockets, 3, "a tape that begins has it");
+
+    Client::new(&format!("{ALICE_IP}:1"), HOST).send(&mut world, Syn, &[]);
+    let actions = world.actions();
+    assert_eq!(actions[0], Action::Aborted(flows[1], Abort::Limit));
+    assert!(matches!(actions[1..], [Action::Open(_)]));
+    assert_eq!(world.stack.usage().sockets, 3);
+
+    world.limit_sockets(4);
+    assert_eq!(world.actions(), []);
+    world.receive(BOB, &udp(&format!("{BOB_IP}:5"), "192.0.2.1:1000", b"x"));
+    world.offered();
+}
+
+/// Without a newcomer connections go too, since their sockets are not there any more.
+#[test]
+fn connections_go_last_where_sockets_are_gone() {
+    let mut world = World::with(|parts| parts.limits.sockets = 8);
+    let client = Client::of(ALICE, &format!("{ALICE_IP}:1"), HOST);
+    let (mut client, flow) = client.connected(&mut world);
+    world.receive(ALICE, &udp(&format!("{ALICE_IP}:2"), "192.0.2.1:1000", b"x"));
+    let mapping = world.offered();
+    world.limit_sockets(1);
+    assert_eq!(world.actions(), [Action::Aborted(mapping, Abort::Limit)]);
+    world.limit_sockets(0);
+    assert_eq!(world.actions(), [Action::Aborted(flow, Abort::Limit)]);
+    assert_eq!(client.received(&mut world)[0].control, Rst);
+    assert_eq!(world.stack.usage().sockets, 0);
 }
 
 #[test]
