@@ -134,6 +134,10 @@ impl Engine {
 
     /// The one way into the stack: what happens to it is written down, if anybody does, then it
     /// happens.
+    ///
+    /// Inlined, so that an input is made where the stack looks for it: moving it once more costs
+    /// 10 ns for each packet.
+    #[inline(always)]
     fn hand_in(&mut self, input: Input<'_>) -> Reply {
         let Self { tunnel, stack, egress, monitor, tap, tape, now, .. } = self;
         let (tap, mut tape, now) = (tap.as_deref_mut(), tape.as_deref_mut(), *now);

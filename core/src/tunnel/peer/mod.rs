@@ -33,7 +33,7 @@ use crate::id::{Identity, PeerId};
 use crate::limits::{DATA_OVERHEAD, QUEUED_PACKETS_MAX};
 use crate::state::{PeerState, Transfer, Usage};
 use crate::stats::{Counter, Stats};
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 use crate::tunnel::demux::{is_initiation, sender_index};
 use crate::tunnel::endpoint::{PeerEndpoint, Resolution};
 use crate::tunnel::endpoint_mtu::Carriage;
@@ -154,13 +154,8 @@ impl TunnelPeer {
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let start = self.endpoint.in_use().and(self.supervisor.handshake_start());
-        let deadlines = [
-            self.supervisor.deadline(),
-            self.endpoint.deadline(),
-            self.noise.retired_until(),
-            start,
-        ];
-        deadlines.into_iter().flatten().min()
+        let of_endpoint = earlier(self.endpoint.deadline(), self.noise.retired_until());
+        earlier(earlier(self.supervisor.deadline(), of_endpoint), start)
     }
 
     /// Where the peer is believed to be, for logs.
