@@ -32,16 +32,12 @@ pub(crate) struct FlowTable {
     ready: VecDeque<usize>,
     /// Keys of ready flows that have to wait for the tunnel.
     stalled: Vec<usize>,
-    /// FlowTable that have a socket of their own.
+    /// How many of the host legs have a socket of their own.
     sockets: usize,
 }
 
 impl FlowTable {
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// How many of them have a socket of their own.
+    /// How many host legs have a socket of their own.
     pub(crate) const fn sockets(&self) -> usize {
         self.sockets
     }

@@ -181,11 +181,6 @@ impl Host {
     pub(crate) const fn ping(&self) -> &PingSockets {
         &self.ping
     }
-
-    /// How many flows have a host leg.
-    pub(crate) fn flows(&self) -> usize {
-        self.flows.len()
-    }
 }
 
 /// Events.
