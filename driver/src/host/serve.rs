@@ -38,6 +38,8 @@ impl Host {
         engine: &'a mut Engine,
         now: Instant,
     ) -> Result<PeerStream<'a>, NoFlow> {
+        // Its last action may be on the way still.
+        engine.meta(flow).ok_or(NoFlow)?;
         let (key, _) = self.flows.by_flow(flow).ok_or(NoFlow)?;
         self.flows.wake(key);
         match self.flows.by_key(key) {
@@ -53,6 +55,7 @@ impl Host {
         engine: &'a mut Engine,
         now: Instant,
     ) -> Result<PeerDatagrams<'a>, NoFlow> {
+        engine.meta(flow).ok_or(NoFlow)?;
         match self.flows.by_flow(flow) {
             Some((_, HostLeg::ServedDatagrams(datagrams))) => Ok(datagrams.lend(flow, engine, now)),
             Some(_) | None => Err(NoFlow),

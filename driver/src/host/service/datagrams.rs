@@ -12,7 +12,8 @@ use super::{ServiceId, Services};
 ///
 /// What one address and port of a peer sends to one address and port is a flow. It ends when
 /// nothing has been sent for a while, either way
-/// ([`udp_idle_timeout`](slipwire_core::config::Mappings::udp_idle_timeout)).
+/// ([`udp_idle_timeout`](slipwire_core::config::Mappings::udp_idle_timeout), or to port 53
+/// [`dns_idle_timeout`](slipwire_core::config::Mappings::dns_idle_timeout)).
 ///
 /// All calls come from within [`Driver::turn`](crate::Driver::turn), one at a time, and hold up
 /// everything else as long as they take.
@@ -46,7 +47,7 @@ impl<F: FnMut(&[u8], &mut PeerDatagrams<'_>) + Send + 'static> DatagramService f
 /// One flow of a peer's datagrams, for as long as a call takes.
 pub struct PeerDatagrams<'a> {
     flow: FlowId,
-    meta: &'a FlowMeta,
+    served: &'a ServedDatagrams,
     engine: &'a mut Engine,
     now: Instant,
 }
@@ -57,9 +58,10 @@ impl PeerDatagrams<'_> {
         self.flow
     }
 
-    /// Whose it is, where it came from, and where it was meant to go.
-    pub const fn meta(&self) -> &FlowMeta {
-        self.meta
+    /// Whose it is, where it came from, and where it was meant to go: as it is now, since peers and
+    /// rules may have changed.
+    pub fn meta(&self) -> &FlowMeta {
+        self.engine.meta(self.flow).unwrap_or(&self.served.meta)
     }
 
     /// Sends a datagram to the peer, from the address that the flow was meant for. What is too
@@ -67,7 +69,7 @@ impl PeerDatagrams<'_> {
     pub fn send(&mut self, payload: &[u8]) {
         // A flow that is over has its last action on the way.
         if let Ok(mut flow) = self.engine.flow(self.flow) {
-            let source = self.meta.destination;
+            let source = self.served.meta.destination;
             flow.send_datagram(source, TrafficClass::DEFAULT, payload, self.now);
         }
     }
@@ -83,6 +85,7 @@ impl fmt::Debug for PeerDatagrams<'_> {
 #[derive(Debug)]
 pub(crate) struct ServedDatagrams {
     service: ServiceId,
+    /// As it was when it was accepted, for whoever asks of a flow that is over.
     meta: FlowMeta,
 }
 
@@ -102,7 +105,7 @@ impl ServedDatagrams {
         engine: &'a mut Engine,
         now: Instant,
     ) -> PeerDatagrams<'a> {
-        PeerDatagrams { flow, meta: &self.meta, engine, now }
+        PeerDatagrams { flow, served: self, engine, now }
     }
 
     /// Hands a datagram to the service.

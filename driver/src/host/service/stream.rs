@@ -93,9 +93,10 @@ impl PeerStream<'_> {
         self.flow
     }
 
-    /// Whose it is, where it came from, and where it was meant to go.
-    pub const fn meta(&self) -> &FlowMeta {
-        &self.served.meta
+    /// Whose it is, where it came from, and where it was meant to go: as it is now, since peers and
+    /// rules may have changed.
+    pub fn meta(&self) -> &FlowMeta {
+        self.engine.meta(self.flow).unwrap_or(&self.served.meta)
     }
 
     /// Writes what `source` has, until it has nothing more. What the stream does not take stays in
@@ -204,6 +205,7 @@ impl fmt::Debug for PeerStream<'_> {
 #[derive(Debug)]
 pub(crate) struct ServedStream {
     service: ServiceId,
+    /// As it was when it was accepted, for whoever asks of a flow that is over.
     meta: FlowMeta,
     /// Whether there may be bytes.
     is_readable: bool,
@@ -259,6 +261,10 @@ impl ServedStream {
         engine: &mut Engine,
         now: Instant,
     ) -> Work {
+        if engine.meta(flow).is_none() {
+            // How it ended is on the way.
+            return Work::NOTHING;
+        }
         let Some(service) = services.streams(self.service) else { return Work::NOTHING };
         let mut stream = PeerStream { budget: BUDGET, ..self.lend(flow, engine, now) };
         if let Err(error) = service.ready(&mut stream)
