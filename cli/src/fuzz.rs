@@ -1,5 +1,5 @@
-//! What this program reads, for tests that throw anything at it. Each function panics when a promise
-//! about the answer is broken.
+//! What this program reads, for tests that throw anything at it. Each function panics when a
+//! promise about the answer is broken.
 
 use std::path::Path;
 

@@ -85,7 +85,8 @@ fn is_stream(text: &str, device: u64, inode: u64) -> bool {
     text.split_once(':').is_some_and(|(d, i)| d.parse() == Ok(device) && i.parse() == Ok(inode))
 }
 
-/// A line with its priority before it, as the journal reads it (sd-daemon(3)). It stamps lines itself.
+/// A line with its priority before it, as the journal reads it (sd-daemon(3)). It stamps lines
+/// itself.
 fn write_to_journal(to: &mut dyn Write, level: Level, text: &Arguments<'_>) -> io::Result<()> {
     // Of syslog's priorities: err, warning, info, debug.
     let priority = match level {

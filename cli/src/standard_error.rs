@@ -1,14 +1,14 @@
 //! Standard error as a log has it: whoever does not read it stops nobody else.
 //!
 //! A write to a pipe that nobody empties, to a terminal that was stopped (Ctrl-S), to a disk that
-//! hangs blocks as long as that lasts, and with it all that the same thread carries. `O_NONBLOCK` is
-//! no way out: it is a property of the open file, which the parent shares, so that a shell would find
-//! its own writes failing; and a file on a disk knows no such thing. poll(2) before a write says that
-//! there is some room, not how much, and whoever shares the pipe may take it in between.
+//! hangs blocks as long as that lasts, and with it all that the same thread carries. `O_NONBLOCK`
+//! is no way out: it is a property of the open file, which the parent shares, so that a shell would
+//! find its own writes failing; and a file on a disk knows no such thing. poll(2) before a write
+//! says that there is some room, not how much, and whoever shares the pipe may take it in between.
 //!
-//! So a thread does nothing but write. Lines wait for it within a bound; those beyond are counted, and
-//! the count is told once there is room again. Nobody joins the thread: the process ends beside a write
-//! that does not.
+//! So a thread does nothing but write. Lines wait for it within a bound; those beyond are counted,
+//! and the count is told once there is room again. Nobody joins the thread: the process ends beside
+//! a write that does not.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -45,8 +45,8 @@ struct Queue {
 }
 
 impl Queue {
-    /// Whether there is nothing to write: a line that was too long for the bound leaves nothing but its
-    /// count behind.
+    /// Whether there is nothing to write: a line that was too long for the bound leaves nothing but
+    /// its count behind.
     const fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.lost == 0
     }
@@ -124,7 +124,8 @@ impl Shared {
         }
     }
 
-    /// Waits for lines, exchanges them for an empty buffer, and says how many were lost behind them.
+    /// Waits for lines, exchanges them for an empty buffer, and says how many were lost behind
+    /// them.
     fn take(&self, empty: &mut Vec<u8>) -> u64 {
         let mut queue = self.queue();
         queue.is_writing = false;
@@ -137,8 +138,8 @@ impl Shared {
     }
 }
 
-/// Writes all of a line, however long that takes. What can't be written (the reader is gone, the disk
-/// is full) is nobody's loss that could be told here.
+/// Writes all of a line, however long that takes. What can't be written (the reader is gone, the
+/// disk is full) is nobody's loss that could be told here.
 fn write_all(mut file: &File, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match file.write(bytes) {

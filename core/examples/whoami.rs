@@ -105,7 +105,8 @@ impl Server {
                 self.engine.handle_datagram(source, None, &buffer[..len], now);
             }
             self.engine.handle_timeout(now);
-            // 7. Give flows their turns, and go on with 4 as long as there is anything, then with 2.
+            // 7. Give flows their turns, and go on with 4 as long as there is anything, then with
+            //    2.
             while self.act(now)
                 | self.answer_datagrams(now)
                 | self.transmit()

@@ -34,8 +34,9 @@ pub enum Action {
     Closed(FlowId),
     /// The flow is over and bytes may be missing: reset the host leg. The id is stale from now on.
     Aborted(FlowId, Abort),
-    /// Resolve the name of a peer's endpoint ([`PeerState::endpoint_name`](crate::PeerState::endpoint_name))
-    /// without blocking, then call [`handle_resolved`](crate::Engine::handle_resolved).
+    /// Resolve the name of a peer's endpoint
+    /// ([`PeerState::endpoint_name`](crate::PeerState::endpoint_name)) without blocking, then call
+    /// [`handle_resolved`](crate::Engine::handle_resolved).
     Resolve(PeerId),
 }
 
@@ -69,9 +70,10 @@ impl IdleRings<'_> {
         Self { addresses, _engine: PhantomData }
     }
 
-    /// The exposed addresses of both rings, whose pages are to be given back. They were allocated by the global allocator, hold
-    /// initialized bytes, and may hold any others afterwards, which is what makes it sound to have
-    /// the system replace whole pages of them (`madvise`, `MADV_DONTNEED`).
+    /// The exposed addresses of both rings, whose pages are to be given back. They were allocated
+    /// by the global allocator, hold initialized bytes, and may hold any others afterwards, which
+    /// is what makes it sound to have the system replace whole pages of them (`madvise`,
+    /// `MADV_DONTNEED`).
     pub fn addresses(&self) -> [Range<usize>; 2] {
         self.addresses.clone()
     }

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::ecn::Ecn;
 
-/// How datagrams came to a WireGuard socket. One of which only the source is known is made from that.
+/// How datagrams came to a WireGuard socket. One of which only the source is known is made from
+/// that.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Arrival {
     /// Where they came from.

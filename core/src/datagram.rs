@@ -32,8 +32,8 @@ pub struct Travel {
     pub traffic_class: TrafficClass,
 }
 
-/// DSCP (the upper six bits, RFC 2474) and ECN (the lower two, RFC 3168) of a packet: IPv4's type of
-/// service, IPv6's traffic class.
+/// DSCP (the upper six bits, RFC 2474) and ECN (the lower two, RFC 3168) of a packet: IPv4's type
+/// of service, IPv6's traffic class.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct TrafficClass(pub u8);
 

@@ -46,8 +46,8 @@ impl Ecn {
         }
     }
 
-    /// What a packet with this mark has to leave the tunnel with if the datagram around it came with
-    /// the mark `outer` (RFC 6040, section 4.2). `None`: it is to be dropped, as whoever was
+    /// What a packet with this mark has to leave the tunnel with if the datagram around it came
+    /// with the mark `outer` (RFC 6040, section 4.2). `None`: it is to be dropped, as whoever was
     /// congested would have dropped it.
     const fn after(self, outer: Self) -> Option<Self> {
         Some(match (self, outer) {

@@ -1,8 +1,9 @@
 //! Trains of WireGuard datagrams on their way to the embedder.
 //!
 //! A train is what one UDP GSO send takes: datagrams of one size, to one destination, from one
-//! source, with one ECN mark, back to back in one buffer; only the last may be shorter. The tunnel encrypts straight
-//! into the tail of a train through a [`Reservation`], which leaves no trace unless committed.
+//! source, with one ECN mark, back to back in one buffer; only the last may be shorter. The tunnel
+//! encrypts straight into the tail of a train through a [`Reservation`], which leaves no trace
+//! unless committed.
 //!
 //! ```text
 //! front                              newest

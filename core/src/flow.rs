@@ -119,8 +119,8 @@ impl fmt::Display for Abort {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The host refused the connection: as [`refused`](crate::config::Tcp::refused) says (TCP), port
-    /// unreachable (UDP).
+    /// The host refused the connection: as [`refused`](crate::config::Tcp::refused) says (TCP),
+    /// port unreachable (UDP).
     Refused,
     /// The host did not answer in time: ICMP host unreachable (TCP), nothing (others).
     TimedOut,

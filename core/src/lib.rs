@@ -24,8 +24,8 @@
 //! 6. Drain [`poll_transmit`](Engine::poll_transmit): send trains of WireGuard datagrams, and say
 //!    so with [`transmitted`](Engine::transmitted), or that they are too large for their path
 //!    ([`handle_too_big`](Engine::handle_too_big)).
-//! 7. Give flows their turns with [`service`](Engine::service). Go on with 4 as long as any of these
-//!    brought something about, then with 2.
+//! 7. Give flows their turns with [`service`](Engine::service). Go on with 4 as long as any of
+//!    these brought something about, then with 2.
 //!
 //! ```
 //! use std::net::SocketAddr;
@@ -118,7 +118,7 @@
 //!         engine.handle_timeout(now);
 //!         engine.service(now);
 //!         while let Some(action) = engine.poll_action() {
-//!             let Some(mut flow) = action.flow().and_then(|id| engine.flow(id).ok()) else { continue };
+//!             let Some(Ok(mut flow)) = action.flow().map(|id| engine.flow(id)) else { continue };
 //!             match action {
 //!                 Action::Open(_) => flow.opened(None, now),
 //!                 Action::Established(_) => drop(flow.send(b"hello", now)),
@@ -152,10 +152,10 @@
 //!
 //! What happens can be recorded ([`start_tape`](Engine::start_tape)) and run again ([`tape`]).
 //!
-//! What there is can be read at any time, without a copy: [`Engine::peers`] and [`Engine::flows`] with
-//! what each has moved, [`Engine::stats`] and [`Engine::usage`]. Who would rather be told sets an
-//! [`Observer`]: peers that come up and go down, flows that open and end, and what was refused and
-//! why, each by the one word of a [`FlowOutcome`] or [`HandshakeFault`].
+//! What there is can be read at any time, without a copy: [`Engine::peers`] and [`Engine::flows`]
+//! with what each has moved, [`Engine::stats`] and [`Engine::usage`]. Who would rather be told sets
+//! an [`Observer`]: peers that come up and go down, flows that open and end, and what was refused
+//! and why, each by the one word of a [`FlowOutcome`] or [`HandshakeFault`].
 //!
 //! # What holds
 //!
@@ -180,9 +180,9 @@
 //!
 //! A minor version may add to what is `#[non_exhaustive]`: options ([`config`] has constructors for
 //! them), counters, refusals, and errors that are only shown. What somebody has to act on is
-//! exhaustive, so that the compiler says where a new one is not handled yet: [`Action`], [`Target`],
-//! [`Abort`], [`rules`], and errors that a front end leads to a place in what its user wrote
-//! ([`ConfigErrors`], [`KeyError`]). An addition to those is a major version.
+//! exhaustive, so that the compiler says where a new one is not handled yet: [`Action`],
+//! [`Target`], [`Abort`], [`rules`], and errors that a front end leads to a place in what its user
+//! wrote ([`ConfigErrors`], [`KeyError`]). An addition to those is a major version.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -121,10 +121,10 @@
 //!
 //! # What can be seen
 //!
-//! Between turns [`Driver::peers`] and [`Driver::flows`] say what there is: where peers are, when they
-//! last shook hands, what has moved and what was dropped and why, by peer; what each flow is about,
-//! how far it is and what it has moved. An observer ([`Driver::set_observer`]) is told instead, when
-//! peers come up or go down, when flows open and end, and when something is refused.
+//! Between turns [`Driver::peers`] and [`Driver::flows`] say what there is: where peers are, when
+//! they last shook hands, what has moved and what was dropped and why, by peer; what each flow is
+//! about, how far it is and what it has moved. An observer ([`Driver::set_observer`]) is told
+//! instead, when peers come up or go down, when flows open and end, and when something is refused.
 //!
 //! # Beside boringtun
 //!

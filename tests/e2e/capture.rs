@@ -1,5 +1,5 @@
-//! `[capture]`: what the tunnel carries can be looked at with tcpdump, by nobody but the file's owner,
-//! and a full disk is the capture's trouble alone.
+//! `[capture]`: what the tunnel carries can be looked at with tcpdump, by nobody but the file's
+//! owner, and a full disk is the capture's trouble alone.
 
 use std::{
     fs::{self, Permissions},

@@ -96,7 +96,8 @@ fn ports_come_round(lab: &Lab, job: Job) -> Result<()> {
     Ok(())
 }
 
-/// A server that says hello, so that the client knows the connection to be there, then goes on with `rest`.
+/// A server that says hello, so that the client knows the connection to be there, then goes on with
+/// `rest`.
 fn greeter(
     tunnel: &Tunnel,
     rest: impl Fn(TcpStream) -> Result<()> + Send + Sync + 'static,

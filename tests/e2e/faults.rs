@@ -267,8 +267,8 @@ fn lost_routes(lab: &Lab) -> Result<()> {
     transfer(lab, "sendmsg:error=ENETUNREACH").map(drop)
 }
 
-/// As gVisor says of trains, after it has taken the option for them. A source that has left says the
-/// same.
+/// As gVisor says of trains, after it has taken the option for them. A source that has left says
+/// the same.
 fn invalid_trains(lab: &Lab) -> Result<()> {
     transfer(lab, "sendmsg:error=EINVAL").map(drop)
 }

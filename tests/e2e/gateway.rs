@@ -1,5 +1,5 @@
-//! What the gateway keeps from its peers by default: its host's own services, the addresses that are
-//! special to the host's network, and nothing else.
+//! What the gateway keeps from its peers by default: its host's own services, the addresses that
+//! are special to the host's network, and nothing else.
 
 use std::{
     io::{self, ErrorKind},
@@ -44,7 +44,8 @@ pub(crate) fn tests() -> Vec<Test> {
     tests
 }
 
-/// A tunnel into which the near host sends everything for [`PORT`], even what is its neighbours' own.
+/// A tunnel into which the near host sends everything for [`PORT`], even what is its neighbours'
+/// own.
 pub(crate) fn gateway(lab: &Lab, job: Job) -> Result<Tunnel> {
     let tunnel = tunnel(lab, job)?;
     let end = tunnel.wireguard_go().context("no peer")?;
@@ -140,7 +141,8 @@ fn special_addresses(lab: &Lab) -> Result<()> {
     let accepted = sink.accepted();
 
     is_refused(&tunnel, METADATA.parse()?)?;
-    // These take datagrams only: the network's broadcast, everybody's, and a group that all hosts join.
+    // These take datagrams only: the network's broadcast, everybody's, and a group that all hosts
+    // join.
     for group in ["10.2.0.255", "255.255.255.255", "224.0.0.1", "ff02::1"] {
         let target = SocketAddr::new(group.parse()?, PORT);
         let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };

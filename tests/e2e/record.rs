@@ -1,5 +1,5 @@
-//! `[record]` and `slipwire replay`: what real programs did through the tunnel says the same once more,
-//! a tape that is torn or changed does not pass, and a full disk is the tape's trouble alone.
+//! `[record]` and `slipwire replay`: what real programs did through the tunnel says the same once
+//! more, a tape that is torn or changed does not pass, and a full disk is the tape's trouble alone.
 
 use std::{
     fs::{self, Permissions},

@@ -88,8 +88,8 @@ pub(crate) struct Options {
 
 /// Runs the tests that `arguments` ask for.
 pub(crate) fn run(mut arguments: Arguments, options: Options, mut tests: Vec<Test>) -> ExitCode {
-    // What takes longest begins first. What has to be alone comes last, or everything else would wait
-    // until what runs has ended.
+    // What takes longest begins first. What has to be alone comes last, or everything else would
+    // wait until what runs has ended.
     tests.sort_by_key(|test| (test.is_quiet, !test.is_slow));
     let slow = tests.iter().filter(|test| test.is_slow).count();
     let cores = thread::available_parallelism().map_or(1, usize::from);

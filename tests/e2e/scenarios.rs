@@ -101,10 +101,11 @@ fn masqueraded(lab: &Lab, job: Job, keepalive: u16) -> Result<(Chain, Service<()
         near.sysctl(&format!("netfilter/{key}"), MEMORY_SECONDS)?;
     }
     if let Some(end) = tunnel.wireguard_go().filter(|_| !job.forwards()) {
-        // The kernel looks for routers of IPv6 even on such an interface, and opens the way by that.
+        // The kernel looks for routers of IPv6 even on such an interface, and opens the way by
+        // that.
         near.sysctl(&format!("ipv6/conf/{}/disable_ipv6", end.interface()), "1")?;
-        // What it has said so far may have been answered since the rule is there: to the masquerade that
-        // is a way that the other end has begun, until it is forgotten.
+        // What it has said so far may have been answered since the rule is there: to the masquerade
+        // that is a way that the other end has begun, until it is forgotten.
         thread::sleep(FORGOTTEN);
     }
     comes_up(&tunnel, LIMIT)?;

@@ -1,5 +1,5 @@
-//! Ends that are gone without a word, and how those at the other side of the tunnel learn of it; and
-//! mappings that make room where descriptors are few.
+//! Ends that are gone without a word, and how those at the other side of the tunnel learn of it;
+//! and mappings that make room where descriptors are few.
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},

@@ -1,8 +1,9 @@
-//! How fast slipwire is, and what it costs, beside the other ways from one host to another: each way
-//! in turn, several rounds, the medians as tables. `slipwire_bench` says how.
+//! How fast slipwire is, and what it costs, beside the other ways from one host to another: each
+//! way in turn, several rounds, the medians as tables. `slipwire_bench` says how.
 //!
 //! ```text
-//! cargo build --release && cargo run --release -p slipwire-tests --bin bench -- --rounds 5 --seconds 3
+//! cargo build --release
+//! cargo run --release -p slipwire-tests --bin bench -- --rounds 5 --seconds 3
 //! ```
 
 #![allow(clippy::print_stdout, reason = "the tables are what this program is for")]

@@ -18,8 +18,8 @@ pub(super) const FORM: &str = "PROTOCOL PEER DESTINATION, for example \"tcp lapt
 /// Reasons of earlier rules that are listed; the others are counted.
 const EARLIER_MAX: usize = 16;
 
-/// Answers a question about a flow. `is_this_host` says whether a destination is this host itself, as
-/// a gateway that runs knows.
+/// Answers a question about a flow. `is_this_host` says whether a destination is this host itself,
+/// as a gateway that runs knows.
 ///
 /// # Errors
 /// What is wrong with the question, in words.

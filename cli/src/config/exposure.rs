@@ -1,14 +1,15 @@
 //! Who else may read a file that holds a secret, or change it.
 //!
-//! Its owner may, and has to be root or us unless we are root; a group that we are in may read it, as
-//! Kubernetes' `fsGroup` and group-owned key files have it; a user who is us or root may by an access
-//! control list, as systemd's credentials have it. Others never may, unless the configuration says that
-//! the secret is shared with all who get that far: swarm and Kubernetes mount secrets with a mode of
-//! 0444 or 0644. Nobody but the owner ever may change it.
+//! Its owner may, and has to be root or us unless we are root; a group that we are in may read it,
+//! as Kubernetes' `fsGroup` and group-owned key files have it; a user who is us or root may by an
+//! access control list, as systemd's credentials have it. Others never may, unless the
+//! configuration says that the secret is shared with all who get that far: swarm and Kubernetes
+//! mount secrets with a mode of 0444 or 0644. Nobody but the owner ever may change it.
 //!
-//! Root may read everybody's files, and has them named in a configuration of its own: a key that a user
-//! has brought into a container, or that of a service whose user it is, when root runs `slipwire check`.
-//! An owner who is neither root nor us is refused otherwise: they can put another secret there at any time.
+//! Root may read everybody's files, and has them named in a configuration of its own: a key that a
+//! user has brought into a container, or that of a service whose user it is, when root runs
+//! `slipwire check`. An owner who is neither root nor us is refused otherwise: they can put another
+//! secret there at any time.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -1,6 +1,7 @@
 //! What people bring along from wg and wg-quick: whole files in their form, and their words.
 
-/// Keys of which every file in wg-quick's form has one, without the underscores that they have here.
+/// Keys of which every file in wg-quick's form has one, without the underscores that they have
+/// here.
 const KEYS: [&str; 3] = ["privatekey", "publickey", "allowedips"];
 
 /// The words of wg-quick for what is done to the host, which slipwire leaves alone, and what to do
@@ -37,8 +38,8 @@ pub(super) struct WgQuick<'t> {
     pub(super) key: &'t str,
 }
 
-/// Finds the first line that shows that a text is in wg-quick's form, and not TOML with a slip in it:
-/// a key as only wg-quick spells it, with a value without quotes.
+/// Finds the first line that shows that a text is in wg-quick's form, and not TOML with a slip in
+/// it: a key as only wg-quick spells it, with a value without quotes.
 pub(super) fn wg_quick(text: &str) -> Option<WgQuick<'_>> {
     let mut offset = 0;
     for line in text.split_inclusive('\n') {

@@ -1,5 +1,5 @@
-//! The tables that only tune: `[gateway]`, `[tcp]`, `[udp]`, `[icmp]`, `[limits]`, `[log]`, and those
-//! that only look, `[capture]` and `[record]`.
+//! The tables that only tune: `[gateway]`, `[tcp]`, `[udp]`, `[icmp]`, `[limits]`, `[log]`, and
+//! those that only look, `[capture]` and `[record]`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -78,8 +78,8 @@ pub(super) fn limits(root: &DeTable<'_>, report: &mut Report) -> Limits {
     limits
 }
 
-/// Where packets are captured, if anywhere, and the place of the key that says so. Paths are relative
-/// to `directory`.
+/// Where packets are captured, if anywhere, and the place of the key that says so. Paths are
+/// relative to `directory`.
 pub(super) fn capture(
     root: &DeTable<'_>,
     directory: &Path,

@@ -1,8 +1,8 @@
 //! The files that `[capture]` and `[record]` write over: they must be nothing else that is needed.
 //!
-//! What they hold is the driver's to judge, here before anything runs and again when they are opened.
-//! What can't be seen in them is judged here: an empty or missing file that two of them are, and a log
-//! that has no line yet.
+//! What they hold is the driver's to judge, here before anything runs and again when they are
+//! opened. What can't be seen in them is judged here: an empty or missing file that two of them
+//! are, and a log that has no line yet.
 
 use std::ffi::OsString;
 use std::fs::{self, File};

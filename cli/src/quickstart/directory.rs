@@ -77,8 +77,8 @@ impl Prepared {
     }
 }
 
-/// Makes what is missing in `directory` and reads the rest. `port` is where the gateway is to listen,
-/// if not at WireGuard's usual port.
+/// Makes what is missing in `directory` and reads the rest. `port` is where the gateway is to
+/// listen, if not at WireGuard's usual port.
 pub(crate) fn prepare(directory: &Path, port: Option<u16>) -> Result<Prepared, Failure> {
     Directory { path: directory, port, made: Vec::new() }.prepare()
 }

@@ -1,4 +1,5 @@
-//! Text as a QR code for a terminal: two modules in the height of a character, as small as it can be.
+//! Text as a QR code for a terminal: two modules in the height of a character, as small as it can
+//! be.
 
 use qrcode::{Color, EcLevel, QrCode};
 

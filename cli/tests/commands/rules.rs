@@ -1,4 +1,5 @@
-//! Rules: what `check` shows and warns of, what `check --explain` says, and the count that is ready.
+//! Rules: what `check` shows and warns of, what `check --explain` says, and the count that is
+//! ready.
 
 use std::net::UdpSocket;
 

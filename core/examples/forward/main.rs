@@ -49,7 +49,8 @@ impl Forward {
             for (flow, events) in ready {
                 self.work(flow, events, now);
             }
-            // 7. Give flows their turns, and go on with 4 as long as there is anything, then with 2.
+            // 7. Give flows their turns, and go on with 4 as long as there is anything, then with
+            //    2.
             while self.act(now) | self.transmit() | self.engine.service(now) {}
         }
     }

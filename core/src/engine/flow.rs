@@ -54,8 +54,8 @@ impl Engine {
     }
 }
 
-/// A flow that lives, from its host leg's side ([`Engine::flow`]). What is said of a flow of another
-/// protocol changes nothing.
+/// A flow that lives, from its host leg's side ([`Engine::flow`]). What is said of a flow of
+/// another protocol changes nothing.
 ///
 /// Bytes of TCP flows are copied from and to a buffer of the caller ([`send`](Self::send),
 /// [`receive`](Self::receive)), or not at all:
@@ -63,7 +63,8 @@ impl Engine {
 /// ```
 /// # use std::io::{self, Read, Write};
 /// # use slipwire_core::{Flow, Instant};
-/// # fn example(flow: &mut Flow<'_>, socket: &mut (impl Read + Write), now: Instant) -> io::Result<()> {
+/// # type Done = io::Result<()>;
+/// # fn example(flow: &mut Flow<'_>, socket: &mut (impl Read + Write), now: Instant) -> Done {
 /// let len = socket.read(flow.send_room(now))?; // into the ring
 /// flow.commit(len, now);
 /// let len = socket.write(flow.received())?; // out of the ring
@@ -98,9 +99,9 @@ impl Flow<'_> {
         self.engine.stack.flow_state(self.id).expect("a flow lives as long as its handle")
     }
 
-    /// Answers [`Action::Open`](crate::Action::Open): the host leg is there. `port` is that of a UDP
-    /// socket for this flow alone, on every address of the host: other peers reach the flow there
-    /// (RFC 4787, REQ-9), unless a rule has given it another target. Without one they don't.
+    /// Answers [`Action::Open`](crate::Action::Open): the host leg is there. `port` is that of a
+    /// UDP socket for this flow alone, on every address of the host: other peers reach the flow
+    /// there (RFC 4787, REQ-9), unless a rule has given it another target. Without one they don't.
     pub fn opened(&mut self, port: Option<u16>, now: Instant) {
         let flow = self.id;
         self.hand_in(Input::Opened { flow, port }, now);
@@ -201,9 +202,9 @@ impl Flow<'_> {
 
 /// Of UDP and ICMP.
 impl Flow<'_> {
-    /// Sends one datagram into the tunnel. `remote` is the host that it came from (ICMP: port 0); for
-    /// a flow that the embedder opened it is ignored. It keeps the `traffic_class` that it came with
-    /// ([`TrafficClass::DEFAULT`] if nobody says). A datagram that can't be sent, or that the
+    /// Sends one datagram into the tunnel. `remote` is the host that it came from (ICMP: port 0);
+    /// for a flow that the embedder opened it is ignored. It keeps the `traffic_class` that it came
+    /// with ([`TrafficClass::DEFAULT`] if nobody says). A datagram that can't be sent, or that the
     /// mapping's filter does not admit, is a counter.
     pub fn send_datagram(
         &mut self,

@@ -98,8 +98,8 @@ impl Engine {
         self.tap = tap;
     }
 
-    /// Has `observer` hear of every [`Event`](crate::Event) from now on, or nobody. Without one that
-    /// costs nothing.
+    /// Has `observer` hear of every [`Event`](crate::Event) from now on, or nobody. Without one
+    /// that costs nothing.
     pub fn set_observer(&mut self, observer: Option<Box<dyn Observer>>) {
         self.monitor.set_observer(observer);
     }
@@ -164,8 +164,8 @@ impl Engine {
     }
 
     /// Gives flows their turns: those with something to do send packets, as long as there is room
-    /// for them, and say what is new. Says whether the outputs are worth another look: something new
-    /// waits, or a flow has more to send. Bounded work for each flow.
+    /// for them, and say what is new. Says whether the outputs are worth another look: something
+    /// new waits, or a flow has more to send. Bounded work for each flow.
     pub fn service(&mut self, now: Instant) -> bool {
         self.advance(now);
         if self.stack.is_idle() {
@@ -177,10 +177,10 @@ impl Engine {
     }
 }
 
-/// Outputs. Looking at them changes nothing but that what was returned is not returned again, and of
-/// datagrams and transmits not even that. Drain them after inputs: actions, then datagrams, then
-/// transmits; then give flows their turns ([`service`](Self::service)), and begin again for as long as
-/// there is anything; then sleep until [`poll_timeout`](Self::poll_timeout).
+/// Outputs. Looking at them changes nothing but that what was returned is not returned again, and
+/// of datagrams and transmits not even that. Drain them after inputs: actions, then datagrams, then
+/// transmits; then give flows their turns ([`service`](Self::service)), and begin again for as long
+/// as there is anything; then sleep until [`poll_timeout`](Self::poll_timeout).
 impl Engine {
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {

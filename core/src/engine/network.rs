@@ -1,4 +1,5 @@
-//! What comes from the network below: datagrams of WireGuard, and what the system says of their way.
+//! What comes from the network below: datagrams of WireGuard, and what the system says of their
+//! way.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,8 +25,8 @@ impl Engine {
         self.handle_datagrams(Arrival { local, ..source.into() }, datagram, datagram.len(), now);
     }
 
-    /// Takes datagrams that came together from one source, as `train`: all have `segment_size` bytes
-    /// but the last, which may have fewer. It is the same as one call of
+    /// Takes datagrams that came together from one source, as `train`: all have `segment_size`
+    /// bytes but the last, which may have fewer. It is the same as one call of
     /// [`handle_datagram`](Self::handle_datagram) for each, but cheaper.
     pub fn handle_datagrams(
         &mut self,
@@ -67,7 +68,8 @@ impl Engine {
     ///
     /// They are those of the name that the peer has now
     /// ([`PeerState::endpoint_name`](crate::PeerState::endpoint_name)): an answer about a name that
-    /// has been changed since ([`set_peer`](Self::set_peer)) is to be dropped, and the new one asked.
+    /// has been changed since ([`set_peer`](Self::set_peer)) is to be dropped, and the new one
+    /// asked.
     pub fn handle_resolved(&mut self, peer: PeerId, addresses: &[SocketAddr], now: Instant) {
         self.advance(now);
         let Self { tunnel, egress, monitor, now, .. } = self;

@@ -180,8 +180,8 @@ impl Policy {
         self.redirects_datagrams
     }
 
-    /// Which way packets to a destination go. `a_rule_takes` says whether a rule does something else
-    /// with packets to another peer than let them go there.
+    /// Which way packets to a destination go. `a_rule_takes` says whether a rule does something
+    /// else with packets to another peer than let them go there.
     pub(crate) fn course(
         &self,
         destination: IpAddr,
@@ -234,7 +234,8 @@ impl Policy {
         })
     }
 
-    /// Whether a new flow is offered to the embedder, and as what. Nobody can listen on port 0 (RFC 6335, section 6).
+    /// Whether a new flow is offered to the embedder, and as what. Nobody can listen on port 0 (RFC
+    /// 6335, section 6).
     pub(crate) fn decide(&self, query: &Query, toward: Toward) -> Result<Offer, Denial> {
         let has_ports = query.protocol != Protocol::Icmp;
         match self.decide_any_port(query, toward) {

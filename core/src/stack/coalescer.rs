@@ -10,8 +10,8 @@ use crate::id::{FlowId, PeerId};
 use crate::limits::PACKET_LEN_MAX;
 use crate::stack::packet::{Header, Packet};
 
-/// Bytes of the largest packet that comes of it. More would not fit into the processor's first cache
-/// together with what they are copied from and to, and would cost more than they save.
+/// Bytes of the largest packet that comes of it. More would not fit into the processor's first
+/// cache together with what they are copied from and to, and would cost more than they save.
 const COALESCED_LEN_MAX: usize = 12 << 10;
 
 const _: () = assert!(COALESCED_LEN_MAX <= PACKET_LEN_MAX);

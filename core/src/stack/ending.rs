@@ -59,11 +59,11 @@ impl Stack {
         self.drop_orphans();
         self.tcp_timers.set(id.slot(), None);
         self.mapping_timers.set(id.slot(), None);
-        self.claims.remove(id.slot());
+        self.eviction.remove(id.slot());
         if let Some(slots) = self.flows.shrink() {
             self.tcp_timers.shrink(slots);
             self.mapping_timers.shrink(slots);
-            self.claims.shrink(slots);
+            self.eviction.shrink(slots);
         }
         if flow.meta.target == Target::Client {
             self.ports.give_back(flow.key);

@@ -45,7 +45,7 @@ impl Stack {
             tcp.handle_segment(packet, &mut exit, now);
         }
         self.flows.leave_half_open(key.peer);
-        self.stake_claim(id);
+        self.enter_eviction_order(id);
         self.make_ready(id);
     }
 

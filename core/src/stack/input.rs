@@ -1,7 +1,7 @@
 //! All that can happen to a stack, and what it answers.
 //!
-//! [`Stack::handle`] is the one way in: an engine, a replay and the tests of the stack go through it,
-//! and what has no variant of [`Input`] can't happen. Looking changes nothing and is no input:
+//! [`Stack::handle`] is the one way in: an engine, a replay and the tests of the stack go through
+//! it, and what has no variant of [`Input`] can't happen. Looking changes nothing and is no input:
 //! [`meta`](Stack::meta), [`send_room`](Stack::send_room), [`received`](Stack::received),
 //! [`poll_datagram`](Stack::poll_datagram), [`poll_timeout`](Stack::poll_timeout).
 
@@ -56,8 +56,8 @@ pub(crate) enum Input<'a> {
     /// There is no host leg.
     Refused { flow: FlowId, refusal: Refusal },
     /// The host has bytes for a TCP flow, of which as many are taken as there is
-    /// [room](Stack::send_room) for. If not all are, or there is no room for any, the flow says when
-    /// there is. Answered by [`Reply::Taken`].
+    /// [room](Stack::send_room) for. If not all are, or there is no room for any, the flow says
+    /// when there is. Answered by [`Reply::Taken`].
     Send {
         flow: FlowId,
         #[serde(with = "serde_bytes")]
@@ -125,7 +125,8 @@ impl<'de> Deserialize<'de> for PacketBytes<'_> {
     }
 }
 
-/// What a stack answers at once. All else that it says goes to its [`Outlet`], or waits to be polled.
+/// What a stack answers at once. All else that it says goes to its [`Outlet`], or waits to be
+/// polled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
     /// There is nothing to say.

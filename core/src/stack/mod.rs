@@ -69,6 +69,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use crate::action::Action;
 use crate::config;
 use crate::datagram::Datagram;
+use crate::event::Event;
 use crate::flow::FlowMeta;
 use crate::id::FlowId;
 use crate::limits::{Limits, PADDING_MAX, SCRATCH_LEN};
@@ -76,16 +77,18 @@ use crate::policy::Policy;
 use crate::rules::Rule;
 use crate::stack::answer::ErrorRates;
 use crate::stack::coalescer::Coalescer;
-use crate::stack::limit::eviction::Claims;
+use crate::stack::key::FlowKey;
+use crate::stack::limit::eviction::EvictionOrder;
 use crate::stack::limit::memory::Memory;
 use crate::stack::limit::shares::Holdings;
 use crate::stack::mapping::hairpin::ExternalPorts;
 use crate::stack::mapping::queue::Datagrams;
+use crate::stack::outlet::Outlet;
 use crate::stack::overlay::conversations::Conversations;
 use crate::stack::packet::reassembly::Fragments;
 use crate::stack::ports::Ports;
 pub(crate) use crate::stack::setup::Setup;
-use crate::stack::table::{FlowEntry, FlowTable};
+use crate::stack::table::{FlowEntry, FlowKind, FlowTable};
 use crate::stack::tcp::{FlowStage, SequenceNumbers, TimeWaits};
 use crate::time::Instant;
 use crate::timer::Timers;
@@ -110,7 +113,7 @@ pub(crate) struct Stack {
     blocked: VecDeque<FlowId>,
     tcp_timers: Timers,
     mapping_timers: Timers,
-    claims: Claims,
+    eviction: EvictionOrder,
     external_ports: ExternalPorts,
     conversations: Conversations,
     /// The hosts that mappings remember.
@@ -151,7 +154,7 @@ impl Stack {
             blocked: VecDeque::new(),
             tcp_timers: Timers::default(),
             mapping_timers: Timers::default(),
-            claims: Claims::default(),
+            eviction: EvictionOrder::default(),
             external_ports: ExternalPorts::default(),
             conversations: Conversations::new(hash_key),
             contacts: Holdings::default(),
@@ -166,6 +169,23 @@ impl Stack {
         }
     }
 
+    /// Lets a flow in, for which there is room.
+    fn insert(
+        &mut self,
+        key: FlowKey,
+        meta: FlowMeta,
+        kind: FlowKind,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) -> FlowId {
+        let id = self.flows.insert(FlowEntry { key, meta, kind, opened_at: now, ready: false });
+        self.enter_eviction_order(id);
+        if let Some(flow) = self.flows.state(id) {
+            outlet.tell(Event::FlowOpened(flow));
+        }
+        id
+    }
+
     /// What a stack in the place of this one would have to be made of.
     pub(crate) fn setup(&self) -> Setup {
         Setup {
@@ -178,7 +198,8 @@ impl Stack {
         }
     }
 
-    /// Whether nothing is left of what happened so far, so that another stack could go on from here.
+    /// Whether nothing is left of what happened so far, so that another stack could go on from
+    /// here.
     pub(crate) fn is_at_rest(&self, now: Instant) -> bool {
         self.flows.is_empty()
             && self.actions.is_empty()

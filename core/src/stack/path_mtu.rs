@@ -1,6 +1,6 @@
 //! Packets that are too large for a path: cut where they may be, answered with the size that fits
-//! where one peer sends them to another, and smaller from the next one on where a peer's network says
-//! so.
+//! where one peer sends them to another, and smaller from the next one on where a peer's network
+//! says so.
 //!
 //! ICMP errors are believed only if they quote what is on the way (RFC 5927), and within what every
 //! path carries. What hosts are sent is [`undelivered`](super::undelivered)'s.
@@ -25,8 +25,8 @@ use crate::stats::Counter;
 use crate::time::Instant;
 
 impl Stack {
-    /// Bytes of the largest packet that a peer may be sent. IPv6 has at least its smallest MTU, even
-    /// if the datagrams around it are cut then (RFC 8200, section 5).
+    /// Bytes of the largest packet that a peer may be sent. IPv6 has at least its smallest MTU,
+    /// even if the datagrams around it are cut then (RFC 8200, section 5).
     pub(super) fn packet_max(
         &self,
         peer: PeerId,
@@ -55,8 +55,8 @@ impl Stack {
         });
     }
 
-    /// Passes a packet of the peer `from` on to the peer `to`, of which `piece_len` bytes came at once
-    /// at most. What is too large and may not be cut is answered with the size that fits.
+    /// Passes a packet of the peer `from` on to the peer `to`, of which `piece_len` bytes came at
+    /// once at most. What is too large and may not be cut is answered with the size that fits.
     pub(super) fn hand_over(
         &mut self,
         from: PeerId,
@@ -127,8 +127,8 @@ impl Stack {
         outlet.count(peer, counter);
     }
 
-    /// Lets the flow of a quoted packet send at most `mtu` bytes at once. Says whether that is news;
-    /// `None` if there is no such flow, or it did not send that.
+    /// Lets the flow of a quoted packet send at most `mtu` bytes at once. Says whether that is
+    /// news; `None` if there is no such flow, or it did not send that.
     fn lower_flow(
         &mut self,
         peer: PeerId,

@@ -1,7 +1,7 @@
 //! Ports that flows of ours speak from: of each target, the one that has been unused for longest.
 //!
-//! A far end remembers for minutes what it spoke with last (TIME-WAIT), so ports go round: a pool for
-//! each target, since ports of other targets do not count there, beginning anywhere (RFC 6056,
+//! A far end remembers for minutes what it spoke with last (TIME-WAIT), so ports go round: a pool
+//! for each target, since ports of other targets do not count there, beginning anywhere (RFC 6056,
 //! section 3.3.3). A pool lives while it is asked and for a while after. It only says what to try
 //! next: that a port is free, the table of flows knows.
 
@@ -100,9 +100,9 @@ impl Ports {
     }
 }
 
-/// What the flows that share a pool have in common: their target. UDP's have all targets of a peer in
-/// common, because to a NAT at the far end datagrams from one port are of one socket, wherever they
-/// go (RFC 4787, REQ-1): clients would be one there.
+/// What the flows that share a pool have in common: their target. UDP's have all targets of a peer
+/// in common, because to a NAT at the far end datagrams from one port are of one socket, wherever
+/// they go (RFC 4787, REQ-1): clients would be one there.
 fn target(key: FlowKey) -> FlowKey {
     let portless = |address: SocketAddr| SocketAddr::new(address.ip(), 0);
     let any = match key.inner {

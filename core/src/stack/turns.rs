@@ -1,5 +1,5 @@
-//! Time, and the turns of flows: whose deadline has passed, or who has something to send or to tell, is
-//! ready, and each that is ready is serviced in turn.
+//! Time, and the turns of flows: whose deadline has passed, or who has something to send or to
+//! tell, is ready, and each that is ready is serviced in turn.
 
 use crate::action::Action;
 use crate::id::FlowId;

@@ -11,8 +11,8 @@ pub(crate) const BODY_LEN_MAX: usize = 1 << 24;
 
 use crate::tape::TapeError;
 
-/// Whether a file that begins like this is a tape, of whatever version. Less than its first 14 bytes
-/// are not enough to say so.
+/// Whether a file that begins like this is a tape, of whatever version. Less than its first 14
+/// bytes are not enough to say so.
 pub fn is_tape(start: &[u8]) -> bool {
     start.starts_with(MAGIC)
 }

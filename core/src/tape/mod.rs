@@ -5,12 +5,12 @@
 //! ```text
 //!   tunnel --- packets, and whose ---> stack <--- flows, bytes, answers --- embedder
 //!                       \________________|__________________/
-//!                                   recorder                     inputs, in order, with their times
-//!                                        |                       and a digest of each output
+//!                                   recorder                 inputs, in order, with their times
+//!                                        |                   and a digest of each output
 //!                                   tape (bytes)
 //!                                        |
-//!                                     replay                     the same inputs into another stack:
-//!                                                                it must say the same
+//!                                     replay                  the same inputs into another stack:
+//!                                                             it must say the same
 //! ```
 //!
 //! - `entry`: what is on a tape; `frame`: the checked pieces that it is in;
@@ -31,10 +31,10 @@
 //! ```
 //!
 //! The body of the first frame is a `Head` (`entry.rs`), that of each other one a sequence of whole
-//! `Entry`s, each encoded as [postcard](https://postcard.jamesmunns.com/wire-format)
-//! does it. An entry is an input, an output that followed from it or was asked for behind it, or what
-//! the stack learned from the tunnel while it was at it. A tape that ends within a frame, or has one whose checksum is
-//! wrong, is good up to there.
+//! `Entry`s, each encoded as [postcard](https://postcard.jamesmunns.com/wire-format) does it. An
+//! entry is an input, an output that followed from it or was asked for behind it, or what the stack
+//! learned from the tunnel while it was at it. A tape that ends within a frame, or has one whose
+//! checksum is wrong, is good up to there.
 //!
 //! A tape holds the seed, the configuration without keys, and what peers said in plaintext.
 

@@ -1,9 +1,10 @@
 //! Tells datagrams apart, and finds the peer that one is for.
 //!
-//! Everything but an initiation names its receiver by an index. boringtun numbers the sessions of
-//! a tunnel in the low 8 bits of it, and one more says which [`Side`] of a change they are on, so a
-//! peer has one random number of 23 bits, which says nothing about how many peers there are. An initiation names its sender by a static key, which
-//! only proves something once the peer's own tunnel accepts it.
+//! Everything but an initiation names its receiver by an index. boringtun numbers the sessions of a
+//! tunnel in the low 8 bits of it, and one more says which [`Side`] of a change they are on, so a
+//! peer has one random number of 23 bits, which says nothing about how many peers there are. An
+//! initiation names its sender by a static key, which only proves something once the peer's own
+//! tunnel accepts it.
 
 use std::collections::BTreeMap;
 

@@ -76,8 +76,8 @@ impl PeerEndpoint {
         }
     }
 
-    /// Has the peer be found elsewhere from now on, and with a name as soon as it is resolved. Without
-    /// any it stays where it was heard.
+    /// Has the peer be found elsewhere from now on, and with a name as soon as it is resolved.
+    /// Without any it stays where it was heard.
     pub(super) fn change(&mut self, endpoint: Option<&config::Endpoint>) {
         let last = std::mem::replace(self, Self::new(endpoint));
         match endpoint {
@@ -95,7 +95,8 @@ impl PeerEndpoint {
         self.name.as_ref().map(|(host, port)| (host.as_str(), *port))
     }
 
-    /// Where data goes; before the peer was ever heard, where it is to be found, as far as is known.
+    /// Where data goes; before the peer was ever heard, where it is to be found, as far as is
+    /// known.
     pub(super) fn in_use(&self) -> Option<SocketAddr> {
         self.heard.or(self.tried)
     }

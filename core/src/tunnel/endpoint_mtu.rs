@@ -3,8 +3,8 @@
 //!
 //! The embedder's system knows about its own network devices and routes, and is asked whenever a
 //! session begins; and it may refuse a datagram for its size. Where the datagrams go is the
-//! [`PeerEndpoint`](super::endpoint)'s to say: what is known here is about one address, and is of no
-//! account as soon as another is in use.
+//! [`PeerEndpoint`](super::endpoint)'s to say: what is known here is about one address, and is of
+//! no account as soon as another is in use.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ const fn advisable_mtu(carried: u16) -> u16 {
 
 /// What is known of the path to one peer.
 #[derive(Debug)]
-pub(super) struct Carriage {
+pub(super) struct EndpointMtu {
     /// Whose path it is, for logs.
     peer: Arc<Identity>,
     question: MtuQuestion,
@@ -72,7 +72,7 @@ pub(super) enum News {
     TooNarrow,
 }
 
-impl Carriage {
+impl EndpointMtu {
     /// Of a tunnel with this MTU, nothing being known.
     pub(super) const fn new(peer: Arc<Identity>, mtu: u16) -> Self {
         Self {
@@ -136,8 +136,8 @@ impl Carriage {
         }
     }
 
-    /// The system says that the path to `address`, which is in use, carries IP packets of `path_mtu`
-    /// bytes.
+    /// The system says that the path to `address`, which is in use, carries IP packets of
+    /// `path_mtu` bytes.
     pub(super) fn handle_measured(&mut self, address: IpAddr, path_mtu: u16, now: Instant) -> News {
         self.be_about(address);
         let before = self.refused.limit(self.measured, now);
@@ -212,9 +212,9 @@ mod tests {
     use super::*;
     use crate::key::PrivateKey;
 
-    fn carriage() -> Carriage {
+    fn endpoint_mtu() -> EndpointMtu {
         let public_key = PrivateKey::from_entropy([1; 32]).public_key();
-        Carriage::new(Arc::new(Identity { name: "peer".into(), public_key }), 1420)
+        EndpointMtu::new(Arc::new(Identity { name: "peer".into(), public_key }), 1420)
     }
 
     const V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -227,104 +227,108 @@ mod tests {
     #[test]
     fn a_path_of_1500_bytes_carries_a_tunnel_of_1420_over_either_version() {
         for address in [V4, V6] {
-            let mut carriage = carriage();
-            let measured = carriage.handle_measured(address, 1500, at(0));
+            let mut endpoint_mtu = endpoint_mtu();
+            let measured = endpoint_mtu.handle_measured(address, 1500, at(0));
             assert_eq!(measured, News::None);
-            assert_eq!(carriage.limit(Some(address), at(0)), 1420);
+            assert_eq!(endpoint_mtu.limit(Some(address), at(0)), 1420);
         }
     }
 
     #[test]
     fn a_narrow_path_takes_packets_that_fit_into_one_datagram() {
         for (address, path_mtu, limit) in [(V4, 1380, 1320), (V6, 1380, 1300), (V4, 1363, 1303)] {
-            let mut carriage = carriage();
-            assert_eq!(carriage.handle_measured(address, path_mtu, at(0)), News::Lowered);
-            assert_eq!(carriage.handle_measured(address, path_mtu, at(9)), News::None);
-            assert_eq!(carriage.limit(Some(address), at(9)), limit);
+            let mut endpoint_mtu = endpoint_mtu();
+            assert_eq!(endpoint_mtu.handle_measured(address, path_mtu, at(0)), News::Lowered);
+            assert_eq!(endpoint_mtu.handle_measured(address, path_mtu, at(9)), News::None);
+            assert_eq!(endpoint_mtu.limit(Some(address), at(9)), limit);
         }
         assert_eq!([1320, 1303, 20].map(advisable_mtu), [1320, 1300, MTU_MIN]);
     }
 
     #[test]
     fn a_path_is_asked_about_once_at_a_time() {
-        let mut carriage = carriage();
-        assert!(carriage.open_question() && !carriage.open_question());
-        carriage.ask();
-        assert!(!carriage.open_question(), "it waits already");
-        carriage.take_question();
-        assert!(!carriage.open_question());
-        carriage.ask();
-        assert!(carriage.open_question());
+        let mut endpoint_mtu = endpoint_mtu();
+        assert!(endpoint_mtu.open_question() && !endpoint_mtu.open_question());
+        endpoint_mtu.ask();
+        assert!(!endpoint_mtu.open_question(), "it waits already");
+        endpoint_mtu.take_question();
+        assert!(!endpoint_mtu.open_question());
+        endpoint_mtu.ask();
+        assert!(endpoint_mtu.open_question());
     }
 
     #[test]
     fn what_the_system_says_is_true_until_it_says_otherwise() {
-        let mut carriage = carriage();
-        carriage.handle_measured(V4, 1380, at(0));
-        assert_eq!(carriage.limit(Some(V4), at(100_000)), 1320);
-        carriage.handle_measured(V4, 1500, at(100_000));
-        assert_eq!(carriage.limit(Some(V4), at(100_000)), 1420);
+        let mut endpoint_mtu = endpoint_mtu();
+        endpoint_mtu.handle_measured(V4, 1380, at(0));
+        assert_eq!(endpoint_mtu.limit(Some(V4), at(100_000)), 1320);
+        endpoint_mtu.handle_measured(V4, 1500, at(100_000));
+        assert_eq!(endpoint_mtu.limit(Some(V4), at(100_000)), 1420);
     }
 
     #[test]
     fn a_refused_datagram_lowers_for_ten_minutes() {
-        let mut carriage = carriage();
-        carriage.handle_measured(V4, 1500, at(0));
-        assert_eq!(carriage.handle_refused(V4, 1452, Some(1400), at(0)), News::Lowered);
-        assert_eq!(carriage.limit(Some(V4), at(599)), 1340);
-        carriage.handle_measured(V4, 1500, at(300));
-        assert_eq!(carriage.limit(Some(V4), at(599)), 1340, "the system had said so before, too");
-        assert_eq!(carriage.limit(Some(V4), at(600)), 1420);
+        let mut endpoint_mtu = endpoint_mtu();
+        endpoint_mtu.handle_measured(V4, 1500, at(0));
+        assert_eq!(endpoint_mtu.handle_refused(V4, 1452, Some(1400), at(0)), News::Lowered);
+        assert_eq!(endpoint_mtu.limit(Some(V4), at(599)), 1340);
+        endpoint_mtu.handle_measured(V4, 1500, at(300));
+        assert_eq!(
+            endpoint_mtu.limit(Some(V4), at(599)),
+            1340,
+            "the system had said so before, too"
+        );
+        assert_eq!(endpoint_mtu.limit(Some(V4), at(600)), 1420);
     }
 
     #[test]
     fn a_refusal_that_the_system_can_not_explain_goes_down_step_by_step() {
-        let mut carriage = carriage();
+        let mut endpoint_mtu = endpoint_mtu();
         let mut limits = Vec::new();
         for _ in 0..6 {
-            let limit = usize::from(carriage.limit(Some(V4), at(0)));
-            carriage.handle_refused(V4, limit + DATA_OVERHEAD, Some(1500), at(0));
-            limits.push(carriage.limit(Some(V4), at(0)));
+            let limit = usize::from(endpoint_mtu.limit(Some(V4), at(0)));
+            endpoint_mtu.handle_refused(V4, limit + DATA_OVERHEAD, Some(1500), at(0));
+            limits.push(endpoint_mtu.limit(Some(V4), at(0)));
         }
         assert_eq!(limits, [1340, 1280, 1220, 946, 576, 576]);
     }
 
     #[test]
     fn a_refusal_that_no_smaller_packet_mends_changes_nothing() {
-        let mut carriage = carriage();
+        let mut endpoint_mtu = endpoint_mtu();
         for datagram_len in [0, 32, 148, 608] {
-            assert_eq!(carriage.handle_refused(V4, datagram_len, None, at(0)), News::None);
+            assert_eq!(endpoint_mtu.handle_refused(V4, datagram_len, None, at(0)), News::None);
         }
-        assert_eq!(carriage.limit(Some(V4), at(0)), 1420);
+        assert_eq!(endpoint_mtu.limit(Some(V4), at(0)), 1420);
     }
 
     #[test]
     fn a_path_too_narrow_for_ipv6_is_told_apart() {
-        let mut carriage = carriage();
-        assert_eq!(carriage.handle_measured(V4, 1339, at(0)), News::TooNarrow);
-        assert_eq!(carriage.handle_measured(V4, 0, at(0)), News::TooNarrow);
-        assert_eq!(carriage.limit(Some(V4), at(0)), MTU_MIN);
+        let mut endpoint_mtu = endpoint_mtu();
+        assert_eq!(endpoint_mtu.handle_measured(V4, 1339, at(0)), News::TooNarrow);
+        assert_eq!(endpoint_mtu.handle_measured(V4, 0, at(0)), News::TooNarrow);
+        assert_eq!(endpoint_mtu.limit(Some(V4), at(0)), MTU_MIN);
     }
 
     #[test]
     fn a_path_that_begins_anew_is_measured_even_to_the_same_address() {
-        let mut carriage = carriage();
-        carriage.handle_measured(V4, 1380, at(0));
-        assert!(carriage.open_question());
-        carriage.take_question();
-        carriage.begin_anew();
-        assert_eq!(carriage.limit(Some(V4), at(0)), 1420);
-        assert!(carriage.open_question());
+        let mut endpoint_mtu = endpoint_mtu();
+        endpoint_mtu.handle_measured(V4, 1380, at(0));
+        assert!(endpoint_mtu.open_question());
+        endpoint_mtu.take_question();
+        endpoint_mtu.begin_anew();
+        assert_eq!(endpoint_mtu.limit(Some(V4), at(0)), 1420);
+        assert!(endpoint_mtu.open_question());
     }
 
     #[test]
     fn another_address_is_another_path() {
-        let mut carriage = carriage();
-        carriage.handle_measured(V4, 1380, at(0));
-        assert_eq!(carriage.limit(Some(V6), at(0)), 1420);
-        assert_eq!(carriage.limit(None, at(0)), 1420);
-        carriage.handle_refused(V6, 1452, Some(1400), at(0));
-        assert_eq!(carriage.limit(Some(V6), at(0)), 1320);
-        assert_eq!(carriage.limit(Some(V4), at(0)), 1420);
+        let mut endpoint_mtu = endpoint_mtu();
+        endpoint_mtu.handle_measured(V4, 1380, at(0));
+        assert_eq!(endpoint_mtu.limit(Some(V6), at(0)), 1420);
+        assert_eq!(endpoint_mtu.limit(None, at(0)), 1420);
+        endpoint_mtu.handle_refused(V6, 1452, Some(1400), at(0));
+        assert_eq!(endpoint_mtu.limit(Some(V6), at(0)), 1320);
+        assert_eq!(endpoint_mtu.limit(Some(V4), at(0)), 1420);
     }
 }

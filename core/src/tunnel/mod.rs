@@ -62,7 +62,7 @@ use crate::time::Instant;
 use crate::timer::Timers;
 use crate::tunnel::clock::Clock;
 use crate::tunnel::demux::{Demux, WireGuardMessage};
-use crate::tunnel::endpoint_mtu::{Carriage, News};
+use crate::tunnel::endpoint_mtu::{EndpointMtu, News};
 use crate::tunnel::handshake_gate::Gate;
 use crate::tunnel::handshakes::Notices;
 use crate::tunnel::peer::{OwnEnd, TunnelPeer};
@@ -290,7 +290,7 @@ impl Tunnel {
         &mut self,
         address: IpAddr,
         monitor: &mut Monitor,
-        tell: impl Fn(&mut Carriage) -> News,
+        tell: impl Fn(&mut EndpointMtu) -> News,
     ) -> Vec<PeerId> {
         let mut lowered = Vec::new();
         for (id, peer, own) in self.peers.iter_mut() {
@@ -298,7 +298,7 @@ impl Tunnel {
             if peer.endpoint().in_use().is_none_or(|in_use| in_use.ip() != address) {
                 continue;
             }
-            match tell(peer.carriage_mut()) {
+            match tell(peer.endpoint_mtu_mut()) {
                 News::None => continue,
                 News::Lowered => {}
                 News::TooNarrow => monitor.count(Counter::PathTooNarrow),
@@ -347,7 +347,7 @@ impl Tunnel {
     pub(crate) fn poll_path_question(&mut self) -> Option<SocketAddr> {
         while let Some(id) = self.path_questions.pop_front() {
             let Some(peer) = self.peers.get_mut(id) else { continue };
-            peer.carriage_mut().take_question();
+            peer.endpoint_mtu_mut().take_question();
             if let Some(address) = peer.endpoint().in_use() {
                 return Some(address);
             }
@@ -444,7 +444,7 @@ impl Tunnel {
         if peer.take_question() {
             self.questions.push_back(id);
         }
-        if peer.endpoint().in_use().is_some() && peer.carriage_mut().open_question() {
+        if peer.endpoint().in_use().is_some() && peer.endpoint_mtu_mut().open_question() {
             self.path_questions.push_back(id);
         }
         peer.deadline()

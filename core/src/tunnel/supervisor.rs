@@ -5,8 +5,8 @@
 //!
 //! - when boringtun's timers are due: often while data flows or a handshake is under way, else
 //!   when a session comes of age; never for an idle peer;
-//! - when to start a handshake: for traffic as long as it asks, and for persistent keepalive always,
-//!   alone with a longer pause after each failure, up to a cap;
+//! - when to start a handshake: for traffic as long as it asks, and for persistent keepalive
+//!   always, alone with a longer pause after each failure, up to a cap;
 //! - how much later than boringtun would an initiation is sent again, so that peers that began
 //!   together do not go on together;
 //! - when a persistent keepalive is due (boringtun is told of none);

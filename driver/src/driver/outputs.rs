@@ -1,4 +1,5 @@
-//! What core has for the driver: actions, datagrams and trains, and the turns of flows between them.
+//! What core has for the driver: actions, datagrams and trains, and the turns of flows between
+//! them.
 
 use slipwire_core::{Action, Instant};
 

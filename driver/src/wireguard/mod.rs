@@ -145,8 +145,8 @@ impl WireGuardSockets {
         received
     }
 
-    /// Sends the trains that wait in core, until there are no more, no room, or the loop has to look
-    /// after others. Returns how many it got rid of, wholly or in part.
+    /// Sends the trains that wait in core, until there are no more, no room, or the loop has to
+    /// look after others. Returns how many it got rid of, wholly or in part.
     pub(crate) fn transmit(&mut self, engine: &mut Engine, now: Instant) -> usize {
         for trains in 0..TRAINS_PER_TURN {
             self.blocked = false;

@@ -79,8 +79,9 @@ pub fn run(words: &[String]) -> Result<()> {
     }
 }
 
-/// With room for many that come at once: where there is none, the kernel answers by SYN cookies, and
-/// a client whose acknowledgement is lost takes a connection for open that the server knows nothing of.
+/// With room for many that come at once: where there is none, the kernel answers by SYN cookies,
+/// and a client whose acknowledgement is lost takes a connection for open that the server knows
+/// nothing of.
 fn listen(address: SocketAddr) -> Result<TcpListener> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

@@ -1,5 +1,5 @@
-//! Requests to nginx: on connections that stay, each on a connection of its own, and so many of those
-//! in a row that ports come round.
+//! Requests to nginx: on connections that stay, each on a connection of its own, and so many of
+//! those in a row that ports come round.
 
 use std::{fs, path::Path, process::Command, str::FromStr, time::Duration};
 

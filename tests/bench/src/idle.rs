@@ -19,8 +19,8 @@ use slipwire_lab::tcp;
 const WANTED: usize = 10_000;
 /// Descriptors that processes need for other things.
 const RESERVE: usize = 1_000;
-/// So many at once, until they have reached the server: a forward accepts them sooner than that, and
-/// connects under way have a limit.
+/// So many at once, until they have reached the server: a forward accepts them sooner than that,
+/// and connects under way have a limit.
 const BATCH: usize = 400;
 const PORT: u16 = 7003;
 const THREADS: usize = 4;
@@ -33,7 +33,8 @@ pub(super) struct Idle {
 }
 
 impl Idle {
-    /// Opens as many as wanted, or as few as the limit of open files allows; no byte goes through them.
+    /// Opens as many as wanted, or as few as the limit of open files allows; no byte goes through
+    /// them.
     pub(super) fn open(way: &Way) -> Result<Self> {
         let count = WANTED.min(descriptors_max().saturating_sub(RESERVE));
         let server = Echo::start(&way.row.far, PORT)?;

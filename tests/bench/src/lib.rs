@@ -1,9 +1,9 @@
 //! The benchmark: how fast each way from the near host to the far one is, and what it costs.
 //!
-//! [`way`] builds the ways, [`rounds`] takes them in turn, several times, so that what the machine does
-//! beside it falls on all alike; each of the parts measures one thing on each way. All that is measured
-//! goes into [`figures`], by way, figure and round: medians and ratios within a round come from there,
-//! and the JSON. The benchmark's own child processes are [`floor`] and [`echo`].
+//! [`way`] builds the ways, [`rounds`] takes them in turn, several times, so that what the machine
+//! does beside it falls on all alike; each of the parts measures one thing on each way. All that is
+//! measured goes into [`figures`], by way, figure and round: medians and ratios within a round come
+//! from there, and the JSON. The benchmark's own child processes are [`floor`] and [`echo`].
 
 pub mod echo;
 pub mod figures;

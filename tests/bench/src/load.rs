@@ -63,8 +63,8 @@ impl Moved {
     }
 }
 
-/// So many connections at once, each until `duration` has passed. `begin` is called with the port when
-/// the servers listen, before anybody connects.
+/// So many connections at once, each until `duration` has passed. `begin` is called with the port
+/// when the servers listen, before anybody connects.
 pub(super) fn transfer<T>(
     way: &Way,
     direction: Direction,

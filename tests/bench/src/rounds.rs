@@ -9,8 +9,8 @@ use super::{
 };
 use slipwire_lab::lab::Lab;
 
-/// Measures each of these ways in each round, if it is wanted. What fails is noted and its way built anew; that it
-/// failed is part of the result.
+/// Measures each of these ways in each round, if it is wanted. What fails is noted and its way
+/// built anew; that it failed is part of the result.
 pub fn measure(
     what: &str,
     options: &Options,

@@ -1,7 +1,7 @@
 //! Transfers by one connection and by several, up and down: speed, and processor time a gigabyte.
 //!
-//! Where slipwire is at both ends, what each end takes is compared with the floor's end that does the
-//! same system calls.
+//! Where slipwire is at both ends, what each end takes is compared with the floor's end that does
+//! the same system calls.
 
 use anyhow::Result;
 

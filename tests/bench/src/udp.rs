@@ -142,8 +142,8 @@ fn offer(
     Ok(Outcome { rate, per_second, arrived: arrived / offered, per_cpu_second })
 }
 
-/// Sends trains at that rate; how many datagrams it should have sent, and how long it took. What the
-/// host has no room for is lost.
+/// Sends trains at that rate; how many datagrams it should have sent, and how long it took. What
+/// the host has no room for is lost.
 fn send(
     socket: &UdpSocket,
     destination: SocketAddr,

@@ -1,9 +1,9 @@
 //! Datagrams from anybody at the WireGuard socket: noise, handshakes whose first MAC is right and
 //! nothing else, and true messages of a peer that were changed on the way.
 //!
-//! A script of commands: a byte that says what (its low 3 bits) and from which address (the next 2),
-//! then bytes. In a true message they are the changes: places (a word) and what is added there by
-//! exclusive or (a byte). Whatever happens, the peer's session lives on.
+//! A script of commands: a byte that says what (its low 3 bits) and from which address (the next
+//! 2), then bytes. In a true message they are the changes: places (a word) and what is added there
+//! by exclusive or (a byte). Whatever happens, the peer's session lives on.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! Fragments of datagrams, in any order, cut anywhere, doubled, overlapping, and in part lies.
 //!
-//! The first byte says whether pieces lie about where they belong. A script of pieces follows: a byte
-//! (2 bits name the datagram; 4: there is more; 8: the other peer; 16: time passes before; 32: the
-//! offset is a lie, if any may be), then in units of 8 bytes where the piece begins and how long it is
-//! (a word each). Unless there are lies what arrives is what was sent.
+//! The first byte says whether pieces lie about where they belong. A script of pieces follows: a
+//! byte (2 bits name the datagram; 4: there is more; 8: the other peer; 16: time passes before; 32:
+//! the offset is a lie, if any may be), then in units of 8 bytes where the piece begins and how
+//! long it is (a word each). Unless there are lies what arrives is what was sent.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;

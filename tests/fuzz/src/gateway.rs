@@ -1,5 +1,5 @@
-//! A gateway in memory, with two peers that hold their keys but no stack: they send whatever a target
-//! makes up. What comes back to them is judged.
+//! A gateway in memory, with two peers that hold their keys but no stack: they send whatever a
+//! target makes up. What comes back to them is judged.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

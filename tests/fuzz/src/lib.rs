@@ -1,12 +1,12 @@
-//! Fuzzing: everything that reads what others wrote, as functions from bytes to nothing. Each panics
-//! when a promise is broken.
+//! Fuzzing: everything that reads what others wrote, as functions from bytes to nothing. Each
+//! panics when a promise is broken.
 //!
-//! `tests/seeds.rs` runs them on the seeds in `fuzz/seeds` and on mutations of those that follow from
-//! a number ([`mutator`]); the programs in `fuzz/` run them under libFuzzer, which looks for new ways
-//! through the code. Each target says what its bytes mean: most are a `script`.
+//! `tests/seeds.rs` runs them on the seeds in `fuzz/seeds` and on mutations of those that follow
+//! from a number ([`mutator`]); the programs in `fuzz/` run them under libFuzzer, which looks for
+//! new ways through the code. Each target says what its bytes mean: most are a `script`.
 //!
-//! Not here: the head of a request to a page (`driver/src/host/page.rs`), which its own tests cut up in
-//! every way.
+//! Not here: the head of a request to a page (`driver/src/host/page.rs`), which its own tests cut
+//! up in every way.
 
 mod datagram;
 mod fragments;

@@ -1,9 +1,9 @@
 //! Packets of authenticated peers, and an embedder that does what it likes.
 //!
-//! A script of commands: a byte that says what in its low 4 bits. Up to 9 a packet follows, as bytes;
-//! the high bits say how it is dressed up: 16 another peer's, 32 with its peer's source, 64 with right
-//! lengths and checksums, 128 with sequence numbers that count from where the connection is. 10 and
-//! above are the embedder's and the clock's.
+//! A script of commands: a byte that says what in its low 4 bits. Up to 9 a packet follows, as
+//! bytes; the high bits say how it is dressed up: 16 another peer's, 32 with its peer's source, 64
+//! with right lengths and checksums, 128 with sequence numbers that count from where the connection
+//! is. 10 and above are the embedder's and the clock's.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -19,9 +19,9 @@ fn good() -> &'static [u8] {
     TAPE.get_or_init(|| sim::tape_of(1))
 }
 
-/// An even byte first: what follows as a tape, and as the entries of one whose checksum is right. An
-/// odd one: what follows are changes to a good tape, three bytes for the place and one to put there,
-/// after which its checksums are made right.
+/// An even byte first: what follows as a tape, and as the entries of one whose checksum is right.
+/// An odd one: what follows are changes to a good tape, three bytes for the place and one to put
+/// there, after which its checksums are made right.
 pub(super) fn run(data: &[u8]) {
     match data.split_first() {
         Some((mode, rest)) if mode % 2 == 1 => {

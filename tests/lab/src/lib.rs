@@ -1,8 +1,8 @@
 //! The harness of slipwire's end-to-end tests and benchmarks.
 //!
 //! A test gets a [`lab::Lab`]: a scratch directory and network namespaces that vanish with it. From
-//! the lab it builds hosts and links ([`net`]), or at once three hosts in a row with a tunnel between
-//! the first two ([`tunnel::Tunnel`]):
+//! the lab it builds hosts and links ([`net`]), or at once three hosts in a row with a tunnel
+//! between the first two ([`tunnel::Tunnel`]):
 //!
 //! ```text
 //!   near --------- mid --------- far
@@ -13,8 +13,9 @@
 //! Each end of the tunnel is either [`slipwire::Slipwire`] or [`wireguard_go::WireguardGo`], whose
 //! TCP is the kernel's. Clients and servers are threads of the test with sockets inside a namespace
 //! ([`tcp`], [`udp`], [`payload`]), or programs ([`process`]). Faults on the way are real rules
-//! ([`netfilter`]). [`siege::Siege`] is a gateway with a peer that behaves and one that does not, whose
-//! packets are made by hand ([`raw_peer`], [`packet`], [`attack`]). Nothing waits without a deadline.
+//! ([`netfilter`]). [`siege::Siege`] is a gateway with a peer that behaves and one that does not,
+//! whose packets are made by hand ([`raw_peer`], [`packet`], [`attack`]). Nothing waits without a
+//! deadline.
 //!
 //! [`sandbox`] gives the whole test process namespaces of its own first, so that it needs no root
 //! where unprivileged user namespaces exist, and leaves nothing behind, however it ends.

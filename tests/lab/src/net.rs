@@ -1,8 +1,8 @@
 //! Hosts and the links between them: network namespaces and veth pairs.
 //!
-//! A socket belongs to the namespace of the thread that made it, and a process to that of the thread
-//! that started it; so [`Host::run`] on a fresh thread is all it takes to act on a host. Sockets made
-//! there can be used from any thread.
+//! A socket belongs to the namespace of the thread that made it, and a process to that of the
+//! thread that started it; so [`Host::run`] on a fresh thread is all it takes to act on a host.
+//! Sockets made there can be used from any thread.
 
 use std::{
     fs::{self, File},
@@ -38,8 +38,9 @@ impl Host {
         ip(&["netns", "add", &name], "")?;
         let namespace = File::open(format!("/run/netns/{name}"))?;
         let host = Self(Arc::new(Inner { name, namespace, logs }));
-        // Nobody else has the link-local addresses of links to come. While they are being checked for
-        // that, the kernel can't ask for neighbours, and after three seconds it calls them unreachable.
+        // Nobody else has the link-local addresses of links to come. While they are being checked
+        // for that, the kernel can't ask for neighbours, and after three seconds it calls them
+        // unreachable.
         host.sysctl("ipv6/conf/default/dad_transmits", "0")?;
         host.ip("link set lo up")?;
         Ok(host)
@@ -119,7 +120,8 @@ pub fn link(a: LinkEnd<'_>, b: LinkEnd<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Gives an interface addresses; those of IPv6 without duplicate address detection, which takes a second.
+/// Gives an interface addresses; those of IPv6 without duplicate address detection, which takes a
+/// second.
 pub fn add_addresses<'a>(
     host: &Host,
     interface: &str,

@@ -99,7 +99,8 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for a line on standard error with `word` in it; an early end of the process ends the wait.
+    /// Waits for a line on standard error with `word` in it; an early end of the process ends the
+    /// wait.
     pub fn wait_for_word(&mut self, word: &str, within: Duration) -> Result<()> {
         let start = Instant::now();
         loop {
@@ -187,7 +188,8 @@ impl Process {
     /// User and system time that it has used so far.
     pub fn cpu_time(&self) -> Result<Duration> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
-        // The second field is the name in brackets and may hold spaces; utime and stime are fields 14 and 15.
+        // The second field is the name in brackets and may hold spaces; utime and stime are fields
+        // 14 and 15.
         let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
         let ticks = fields
             .split_whitespace()
@@ -206,7 +208,8 @@ impl Drop for Process {
     }
 }
 
-/// Runs `command` to its end and returns its standard output; failing it is an error with all it wrote.
+/// Runs `command` to its end and returns its standard output; failing it is an error with all it
+/// wrote.
 pub fn output(command: &mut Command, within: Duration) -> Result<String> {
     finish(Process::spawn(command)?, within)
         .with_context(|| format!("running {}", command.get_program().to_string_lossy()))

@@ -5,8 +5,8 @@
 //!        fd01::2       fd01::1      fd02::1       fd02::2
 //! ```
 //!
-//! The middle host has a route that says "unreachable" and a neighbour that never answers. Behind the
-//! far host there is room for another, 10.4.0.2 and fd04::2.
+//! The middle host has a route that says "unreachable" and a neighbour that never answers. Behind
+//! the far host there is room for another, 10.4.0.2 and fd04::2.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

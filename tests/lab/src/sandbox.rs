@@ -1,4 +1,5 @@
-//! Namespaces of our own for the whole test process: users (unless root), mounts, network, processes.
+//! Namespaces of our own for the whole test process: users (unless root), mounts, network,
+//! processes.
 //!
 //! Inside, `/run` is a fresh tmpfs, so that `ip netns`, wireguard-go and our scratch files share
 //! nothing with the machine, and everything is gone when the first process of the sandbox ends.

@@ -51,8 +51,8 @@ pub struct Config {
     pub tables: String,
     /// A file that slipwire sees as `/etc/hosts`; no part of its own file.
     pub hosts_file: Option<PathBuf>,
-    /// A command, as words, that is given slipwire to run: `strace`, `prlimit`; no part of the file.
-    /// The process that it starts must become slipwire.
+    /// A command, as words, that is given slipwire to run: `strace`, `prlimit`; no part of the
+    /// file. The process that it starts must become slipwire.
     pub wrapper: Vec<String>,
 }
 

@@ -116,7 +116,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// IPv4 outside, the near end initiates, neither keepalives nor preshared keys, ping sockets allowed.
+    /// IPv4 outside, the near end initiates, neither keepalives nor preshared keys, ping sockets
+    /// allowed.
     pub fn new(job: Job) -> Self {
         Self {
             job,

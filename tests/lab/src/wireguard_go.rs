@@ -1,7 +1,8 @@
-//! wireguard-go with a TUN device: an end of the tunnel that no one here wrote, with the kernel's TCP.
+//! wireguard-go with a TUN device: an end of the tunnel that no one here wrote, with the kernel's
+//! TCP.
 //!
-//! Which one: `SLIPWIRE_WIREGUARD_GO`, or `wireguard-go` on the search path, which is years old where a
-//! distribution brought it. The benchmark takes the newest before that.
+//! Which one: `SLIPWIRE_WIREGUARD_GO`, or `wireguard-go` on the search path, which is years old
+//! where a distribution brought it. The benchmark takes the newest before that.
 
 use std::{
     env,
@@ -47,8 +48,8 @@ pub fn program() -> &'static Path {
     PROGRAM.get_or_init(|| named().unwrap_or_else(|| PACKAGED.into()))
 }
 
-/// From now on the program is the one that `go install` has put down, unless there is none or another
-/// is asked for.
+/// From now on the program is the one that `go install` has put down, unless there is none or
+/// another is asked for.
 pub fn prefer_installed() {
     PROGRAM.get_or_init(|| named().or_else(installed).unwrap_or_else(|| PACKAGED.into()));
 }
@@ -129,7 +130,8 @@ impl WireguardGo {
     /// Kills it as kill -9 does; its interface goes with it.
     pub fn kill(&mut self) {
         self.process.kill();
-        // wg removes a dead socket that it finds, at worst when the next process has just made it anew.
+        // wg removes a dead socket that it finds, at worst when the next process has just made it
+        // anew.
         let _ = fs::remove_file(control_socket(&self.interface));
     }
 

@@ -1,4 +1,5 @@
-//! What WireGuard alone costs: boringtun with one session, encrypting and decrypting packets one by one.
+//! What WireGuard alone costs: boringtun with one session, encrypting and decrypting packets one by
+//! one.
 
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant as Clock};

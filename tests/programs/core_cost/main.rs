@@ -7,10 +7,11 @@
 //! ```
 //!
 //! All engines live in this process; there is no network, and what clients do is not timed. Packets
-//! go round all busy flows, and so round all peers: each is of another flow than the one before. Where
-//! most flows are not busy it shows what work grows with their number, where all are what it costs that
-//! they don't fit into the processor's caches. Every round measures all of them in turn; times are medians, and so are the ratios of one round. What is
-//! left when boringtun's part is taken off is core's own, where growth can't hide behind the cipher.
+//! go round all busy flows, and so round all peers: each is of another flow than the one before.
+//! Where most flows are not busy it shows what work grows with their number, where all are what it
+//! costs that they don't fit into the processor's caches. Every round measures all of them in turn;
+//! times are medians, and so are the ratios of one round. What is left when boringtun's part is
+//! taken off is core's own, where growth can't hide behind the cipher.
 //!
 //! ```text
 //! cargo run --release -p slipwire-tests --bin core_cost [ROUNDS [ROW]]

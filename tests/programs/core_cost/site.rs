@@ -1,7 +1,7 @@
 //! A gateway with many flows of many peers, and those peers: engines all of them, in this process.
 //!
-//! Only what the gateway does is timed. It takes datagrams and hands them out in groups, as a driver
-//! has them from one system call.
+//! Only what the gateway does is timed. It takes datagrams and hands them out in groups, as a
+//! driver has them from one system call.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant as Clock};
@@ -140,8 +140,8 @@ impl Site {
             closed: 0,
             spent: Duration::ZERO,
         };
-        // One after the other, so that both ends have them in the same order, and each kind on its own,
-        // so that none shares its port with another.
+        // One after the other, so that both ends have them in the same order, and each kind on its
+        // own, so that none shares its port with another.
         for flow in 0..scale.flows {
             if flow < scale.peers {
                 // The first has a handshake to make.
@@ -235,8 +235,8 @@ impl Site {
         self.take_in()
     }
 
-    /// One segment of each flow from the gateway. Its acknowledgement, if it is at once, waits to be
-    /// taken in.
+    /// One segment of each flow from the gateway. Its acknowledgement, if it is at once, waits to
+    /// be taken in.
     fn segments_out(&mut self) -> Result<Duration> {
         self.now += LAP;
         self.send_out(|site, index| send(&mut site.gateway, site.tcp[index], site.now))
@@ -280,8 +280,8 @@ impl Site {
         })
     }
 
-    /// Hands the gateway what is on its way there, and says how long it was at it. What it answers is
-    /// on its way to peers afterwards.
+    /// Hands the gateway what is on its way there, and says how long it was at it. What it answers
+    /// is on its way to peers afterwards.
     fn take_in(&mut self) -> Result<Duration> {
         let Self { gateway, staged, inward, now, .. } = self;
         let now = *now;

@@ -1,5 +1,5 @@
-//! What must hold of a host after each of its turns: its engine knows the flows that the world knows,
-//! counts what the world counts, and keeps its limits.
+//! What must hold of a host after each of its turns: its engine knows the flows that the world
+//! knows, counts what the world counts, and keeps its limits.
 
 use slipwire_core::{Counter, Limits};
 

@@ -1,5 +1,5 @@
-//! Whole engines in a world of their own: a clock, hosts, sockets and links that all follow from one
-//! seed, and an oracle beside them that knows what may happen.
+//! Whole engines in a world of their own: a clock, hosts, sockets and links that all follow from
+//! one seed, and an oracle beside them that knows what may happen.
 //!
 //! ```text
 //!   plan -----> world -----> hosts (engine, legs, sockets)   what happens

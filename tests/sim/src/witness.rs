@@ -69,8 +69,8 @@ impl Observer for Witness {
     }
 }
 
-/// Counters of which something is of no peer, or not known to be of one: datagrams that are no good,
-/// and what they are answered.
+/// Counters of which something is of no peer, or not known to be of one: datagrams that are no
+/// good, and what they are answered.
 const PARTLY_OF_NOBODY: &[Counter] = &[
     Counter::DatagramsIn,
     Counter::BytesIn,

@@ -1,5 +1,5 @@
-//! Tapes as files: torn, damaged or of another program they say so; whole ones replay to the end, and
-//! one that says something else than the stack does is noticed.
+//! Tapes as files: torn, damaged or of another program they say so; whole ones replay to the end,
+//! and one that says something else than the stack does is noticed.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on ends")]
 

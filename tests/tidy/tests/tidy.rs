@@ -5,6 +5,7 @@ use slipwire_tidy::sources::{Source, root, rust_files};
 use slipwire_tidy::types::declared;
 
 const CRATES: [&str; 3] = ["core", "driver", "cli"];
+const COLUMNS_MAX: usize = 100;
 const LINES_MAX: usize = 500;
 
 /// Complains about everything that is wrong at once.
@@ -17,6 +18,20 @@ fn all_files() -> Vec<Source> {
     let files: Vec<Source> = folders.into_iter().flat_map(rust_files).collect();
     assert!(files.len() > 200, "found {} files: is this the repository?", files.len());
     files
+}
+
+#[test]
+fn no_comment_is_longer_than_100_columns() {
+    let files = all_files();
+    let long = files.iter().flat_map(|file| {
+        let lines = file.text.lines().enumerate();
+        let comments = lines.filter(|(_, line)| line.trim_start().starts_with("//"));
+        let long = comments.filter(|(_, line)| line.chars().count() > COLUMNS_MAX);
+        // A row of a table can't be broken.
+        let long = long.filter(|(_, line)| !line.contains("//! |") && !line.contains("/// |"));
+        long.map(|(index, _)| format!("{}:{}", file.path, index + 1))
+    });
+    expect_none("longer than 100 columns", &long.collect::<Vec<_>>());
 }
 
 #[test]
@@ -106,4 +121,29 @@ fn no_crate_has_two_types_of_one_name() {
             twice.map(|(name, places)| format!("{name}: {}", places.join(", "))).collect();
         expect_none(name, &twice);
     }
+}
+
+#[test]
+fn the_head_of_a_folder_names_every_room_in_it() {
+    let mut missing = Vec::new();
+    for name in CRATES {
+        let files = rust_files(&format!("{name}/src"));
+        for head in files.iter().filter(|file| file.path.ends_with("/mod.rs") && !file.is_test()) {
+            let text: Vec<&str> =
+                head.text.lines().take_while(|line| line.starts_with("//!")).collect();
+            let text = text.join("\n");
+            let rooms = head.text.lines().filter_map(|line| {
+                let (_, room) = line.split_once("mod ")?;
+                let is_declared = line.starts_with("mod") || line.starts_with("pub");
+                room.strip_suffix(';').filter(|room| is_declared && *room != "tests")
+            });
+            let unnamed = rooms.filter(|room| {
+                ![format!("`{room}`"), format!("{room}.rs"), format!("{room}/")]
+                    .iter()
+                    .any(|n| text.contains(n))
+            });
+            missing.extend(unnamed.map(|room| format!("{}: {room}", head.path)));
+        }
+    }
+    expect_none("rooms that the head of their folder does not name", &missing);
 }

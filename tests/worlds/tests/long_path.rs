@@ -246,8 +246,8 @@ const fn megabits(bytes: u64, time: Duration) -> u64 {
     bytes * 8 / time.as_millis() as u64 / 1000
 }
 
-/// Both directions reach so many Mbit/s with rings of `buffer` bytes, from the first SYN and once they
-/// are under way; and nothing is lost for it.
+/// Both directions reach so many Mbit/s with rings of `buffer` bytes, from the first SYN and once
+/// they are under way; and nothing is lost for it.
 fn check(way: Way, buffer: usize, expected: u64) {
     for bottleneck in [Bottleneck::None, Bottleneck::Gigabit] {
         let mut world = World::new(way, bottleneck, buffer);

@@ -48,8 +48,8 @@ pub(in crate::stack) enum Cause {
 }
 
 impl Cause {
-    /// What whoever listens hears of it ([`report`](super::report)): that a packet opened no flow, or
-    /// may not go where it is meant for. Of the end of a flow they hear by its own event.
+    /// What whoever listens hears of it ([`report`](super::report)): that a packet opened no flow,
+    /// or may not go where it is meant for. Of the end of a flow they hear by its own event.
     pub(in crate::stack) const fn outcome(self) -> Option<FlowOutcome> {
         match self {
             Self::PeersNetwork => Some(FlowOutcome::PeersOwn),

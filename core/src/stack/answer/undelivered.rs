@@ -1,10 +1,10 @@
 //! Datagrams of peers that were lost on the host's side: each peer hears of its own, by the ICMP
 //! error that a router in this place would have passed on.
 //!
-//! The datagram itself is gone. Its headers are all that there is to quote, written anew as the peer
-//! wrote them, and all that it takes to find the socket that it came from. Nothing of what the host
-//! or its network quoted reaches the peer, and nobody gets an error about a host that it never wrote
-//! to.
+//! The datagram itself is gone. Its headers are all that there is to quote, written anew as the
+//! peer wrote them, and all that it takes to find the socket that it came from. Nothing of what the
+//! host or its network quoted reaches the peer, and nobody gets an error about a host that it never
+//! wrote to.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -29,19 +29,19 @@ pub(crate) enum Sort {
 }
 
 /// Owner, sort, time, place among those of the same time, slot.
-type Claim = (PeerId, Sort, Instant, u64, usize);
+type EvictionPlace = (PeerId, Sort, Instant, u64, usize);
 
 /// The flows of all peers, by owner, sort and time.
 #[derive(Debug, Default)]
-pub(crate) struct Claims {
-    queue: BTreeSet<Claim>,
+pub(crate) struct EvictionOrder {
+    queue: BTreeSet<EvictionPlace>,
     /// What is in the queue, by slot.
-    by_slot: Vec<Option<Claim>>,
+    by_slot: Vec<Option<EvictionPlace>>,
     /// How many were ever made: what comes with one batch of packets comes at the same time.
     made: u64,
 }
 
-impl Claims {
+impl EvictionOrder {
     /// Adds a slot, or moves it.
     pub(crate) fn insert(&mut self, peer: PeerId, sort: Sort, at: Instant, slot: usize) {
         self.remove(slot);
@@ -49,25 +49,25 @@ impl Claims {
             self.by_slot.resize(slot + 1, None);
         }
         self.made += 1;
-        let claim = (peer, sort, at, self.made, slot);
-        self.by_slot[slot] = Some(claim);
-        self.queue.insert(claim);
+        let place = (peer, sort, at, self.made, slot);
+        self.by_slot[slot] = Some(place);
+        self.queue.insert(place);
     }
 
     pub(crate) fn remove(&mut self, slot: usize) {
-        if let Some(claim) = self.by_slot.get_mut(slot).and_then(Option::take) {
-            self.queue.remove(&claim);
+        if let Some(place) = self.by_slot.get_mut(slot).and_then(Option::take) {
+            self.queue.remove(&place);
         }
     }
 
-    /// Forgets slots from this one on; none of them has a claim.
+    /// Forgets slots from this one on; none of them has a place here.
     pub(crate) fn shrink(&mut self, slots: usize) {
         self.by_slot.truncate(slots);
         self.by_slot.shrink_to_fit();
     }
 
-    /// The slot of a peer that has to go first of its sort, and its time; `time` knows the true one.
-    /// Where the times of more flows have moved than are looked at, it is the first of those.
+    /// The slot of a peer that has to go first of its sort, and its time; `time` knows the true
+    /// one. Where the times of more flows have moved than are looked at, it is the first of those.
     pub(crate) fn first(
         &mut self,
         peer: PeerId,
@@ -106,16 +106,16 @@ mod tests {
 
     #[test]
     fn a_peers_own_flow_is_found_whatever_others_have() {
-        let mut claims = Claims::default();
+        let mut order = EvictionOrder::default();
         for slot in 0..500 {
-            claims.insert(ALICE, Sort::Udp, at(1), slot);
+            order.insert(ALICE, Sort::Udp, at(1), slot);
         }
-        claims.insert(BOB, Sort::Echo, at(1), 500);
-        claims.insert(BOB, Sort::Udp, at(90), 501);
-        claims.insert(BOB, Sort::Udp, at(50), 502);
+        order.insert(BOB, Sort::Echo, at(1), 500);
+        order.insert(BOB, Sort::Udp, at(90), 501);
+        order.insert(BOB, Sort::Udp, at(50), 502);
         let mut first = |removed| {
-            claims.remove(removed);
-            claims.first(BOB, Sort::Udp, |_| None)
+            order.remove(removed);
+            order.first(BOB, Sort::Udp, |_| None)
         };
         assert_eq!(first(600), Some((at(50), 502)));
         assert_eq!(first(502), Some((at(90), 501)));
@@ -124,13 +124,13 @@ mod tests {
 
     #[test]
     fn of_those_of_the_same_time_the_first_goes_first_whatever_its_slot() {
-        let mut claims = Claims::default();
+        let mut order = EvictionOrder::default();
         for slot in [3, 1, 2] {
-            claims.insert(ALICE, Sort::Connecting, at(1), slot);
+            order.insert(ALICE, Sort::Connecting, at(1), slot);
         }
         let mut first = || {
-            let slot = claims.first(ALICE, Sort::Connecting, |_| None)?.1;
-            claims.remove(slot);
+            let slot = order.first(ALICE, Sort::Connecting, |_| None)?.1;
+            order.remove(slot);
             Some(slot)
         };
         assert_eq!([first(), first(), first(), first()], [Some(3), Some(1), Some(2), None]);
@@ -138,21 +138,21 @@ mod tests {
 
     #[test]
     fn times_that_moved_are_corrected() {
-        let mut claims = Claims::default();
+        let mut order = EvictionOrder::default();
         for slot in 0..10 {
-            claims.insert(ALICE, Sort::Udp, at(10 + slot as u64), slot);
+            order.insert(ALICE, Sort::Udp, at(10 + slot as u64), slot);
         }
         let moved = |slot| Some(at(if slot == 7 { 17 } else { 100 }));
-        assert_eq!(claims.first(ALICE, Sort::Udp, moved), Some((at(17), 7)));
+        assert_eq!(order.first(ALICE, Sort::Udp, moved), Some((at(17), 7)));
     }
 
     #[test]
     fn of_many_that_moved_the_first_that_was_looked_at_goes() {
-        let mut claims = Claims::default();
+        let mut order = EvictionOrder::default();
         for slot in 0..1_000 {
-            claims.insert(ALICE, Sort::Connected, at(slot as u64), slot);
+            order.insert(ALICE, Sort::Connected, at(slot as u64), slot);
         }
         let moved = |slot| Some(at(if slot == 9 { 5_000 } else { 9_000 }));
-        assert_eq!(claims.first(ALICE, Sort::Connected, moved), Some((at(5_000), 9)));
+        assert_eq!(order.first(ALICE, Sort::Connected, moved), Some((at(5_000), 9)));
     }
 }

@@ -116,8 +116,8 @@ impl Memory {
         }
     }
 
-    /// The flows to be told that there is room again: those of peers with some to spare, and no less
-    /// than a ring can grow by.
+    /// The flows to be told that there is room again: those of peers with some to spare, and no
+    /// less than a ring can grow by.
     pub(crate) fn take_relieved(&mut self) -> Vec<FlowId> {
         if self.held_up.is_empty() {
             return Vec::new();

@@ -17,8 +17,7 @@
 //! Where the bound itself comes down those give way who are above it, connections last.
 
 use crate::action::Action;
-use crate::event::Event;
-use crate::flow::{Abort, FlowMeta, Target};
+use crate::flow::{Abort, Target};
 use crate::id::{FlowId, PeerId};
 use crate::outcome::FlowOutcome;
 use crate::stack::Stack;
@@ -26,9 +25,7 @@ use crate::stack::key::FlowKey;
 use crate::stack::limit::bound::{Bound, bounds};
 use crate::stack::limit::eviction::Sort;
 use crate::stack::outlet::Outlet;
-use crate::stack::table::{FlowEntry, FlowKind};
 use crate::stats::Counter;
-use crate::time::Instant;
 
 /// There is no room at this bound, and nobody may give way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,9 +132,9 @@ impl Stack {
 
     /// The flow of a peer, of any of these sorts, that goes first.
     fn first_of(&mut self, peer: PeerId, sorts: &[Sort]) -> Option<FlowId> {
-        let Self { flows, claims, .. } = self;
+        let Self { flows, eviction, .. } = self;
         let time = |slot| Some(flows.get(flows.current(slot)?)?.turn());
-        let first = sorts.iter().filter_map(|sort| claims.first(peer, *sort, time)).min();
+        let first = sorts.iter().filter_map(|sort| eviction.first(peer, *sort, time)).min();
         flows.current(first?.1)
     }
 
@@ -152,27 +149,10 @@ impl Stack {
         }
     }
 
-    /// Lets a flow in, for which there is room.
-    pub(in crate::stack) fn insert(
-        &mut self,
-        key: FlowKey,
-        meta: FlowMeta,
-        kind: FlowKind,
-        outlet: &mut dyn Outlet,
-        now: Instant,
-    ) -> FlowId {
-        let id = self.flows.insert(FlowEntry { key, meta, kind, opened_at: now, ready: false });
-        self.stake_claim(id);
-        if let Some(flow) = self.flows.state(id) {
-            outlet.tell(Event::FlowOpened(flow));
-        }
-        id
-    }
-
     /// Puts a flow where it stands among those that may have to go.
-    pub(in crate::stack) fn stake_claim(&mut self, id: FlowId) {
+    pub(in crate::stack) fn enter_eviction_order(&mut self, id: FlowId) {
         if let Some(flow) = self.flows.get(id) {
-            self.claims.insert(flow.key.peer, flow.sort(), flow.turn(), id.slot());
+            self.eviction.insert(flow.key.peer, flow.sort(), flow.turn(), id.slot());
         }
     }
 }

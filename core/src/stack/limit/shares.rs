@@ -52,8 +52,8 @@ impl Holdings {
         }
     }
 
-    /// The peer that holds most, and how much. It looks at every peer, which is nothing to do often:
-    /// a [`Ranking`] need not.
+    /// The peer that holds most, and how much. It looks at every peer, which is nothing to do
+    /// often: a [`Ranking`] need not.
     pub(crate) fn most(&self) -> Option<(PeerId, usize)> {
         let most = self.by_peer.iter().max_by_key(|held| held.amount)?;
         (most.amount > 0).then_some((most.peer, most.amount))
@@ -65,8 +65,8 @@ impl Holdings {
     }
 }
 
-/// What peers hold of one thing, in order, so that it takes no longer to find who holds most however
-/// many there are. A change costs more than one of [`Holdings`] alone.
+/// What peers hold of one thing, in order, so that it takes no longer to find who holds most
+/// however many there are. A change costs more than one of [`Holdings`] alone.
 #[derive(Debug, Default)]
 pub(crate) struct Ranking {
     holdings: Holdings,
@@ -116,8 +116,8 @@ impl Ranking {
 
     /// Who has to give something up before `newcomer` may hold one more of `limit`; `None` if there
     /// is room, once each of the `leaving` ones holds one less. It is another peer only if that one
-    /// is not worse off than the newcomer afterwards, or two that hold the same would take from each
-    /// other for ever.
+    /// is not worse off than the newcomer afterwards, or two that hold the same would take from
+    /// each other for ever.
     pub(crate) fn who_gives_way(
         &self,
         newcomer: PeerId,

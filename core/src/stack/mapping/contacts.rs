@@ -1,7 +1,7 @@
 //! The hosts that a mapping has sent to, who may answer: thousands, the latest of them.
 //!
-//! They are in two generations, of which the younger fills. What is used moves there, and when it is
-//! full the older one is forgotten.
+//! They are in two generations, of which the younger fills. What is used moves there, and when it
+//! is full the older one is forgotten.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,8 +13,8 @@ use crate::config::Filtering;
 pub(crate) struct Contacts {
     current: BTreeSet<SocketAddr>,
     previous: BTreeSet<SocketAddr>,
-    /// The one that was sent to last, which is in the younger generation: most mappings know no other,
-    /// and need no search.
+    /// The one that was sent to last, which is in the younger generation: most mappings know no
+    /// other, and need no search.
     latest: Option<SocketAddr>,
 }
 

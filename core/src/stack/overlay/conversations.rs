@@ -1,8 +1,8 @@
 //! Conversations of peers with each other, for the rules: which end began each.
 //!
-//! That is all that is known of them, for their packets pass as they are. It says what the rules are
-//! asked about again when they change, and that answers belong to what was asked. What is not known
-//! is never taken for more than it can be: see [the overlay](super::overlay).
+//! That is all that is known of them, for their packets pass as they are. It says what the rules
+//! are asked about again when they change, and that answers belong to what was asked. What is not
+//! known is never taken for more than it can be: see [the overlay](super::overlay).
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -130,8 +130,8 @@ impl Conversations {
         self.have_rules_changed
     }
 
-    /// Whether nothing hangs on what is remembered: nobody may be waiting for the answer to a datagram,
-    /// and what is taken for a connection that goes on need not be known.
+    /// Whether nothing hangs on what is remembered: nobody may be waiting for the answer to a
+    /// datagram, and what is taken for a connection that goes on need not be known.
     pub(crate) fn are_at_rest(&self, now: Instant) -> bool {
         let needs_connections = self.have_rules_changed && !self.connections.is_empty(now);
         self.datagrams.is_empty(now) && !needs_connections
@@ -188,8 +188,8 @@ struct Conversation {
 /// The slot of the maker, and a number that rises.
 type Place = (usize, u64);
 
-/// The conversations of a protocol. At its share a peer loses the one of its own that was silent for
-/// longest; when there are too many the peer with most does.
+/// The conversations of a protocol. At its share a peer loses the one of its own that was silent
+/// for longest; when there are too many the peer with most does.
 #[derive(Debug)]
 struct Register {
     by_pair: HashMap<Pair, Conversation, KeyedState>,

@@ -180,8 +180,8 @@ impl Reason {
         let [high, low] = match (self, version) {
             // RFC 1191, section 4, and RFC 4443, section 3.2: the same two bytes.
             (Self::TooBig { mtu }, _) => mtu.to_be_bytes(),
-            // RFC 4443, section 3.4: it points at the next header field. Extension headers have been
-            // taken out, and are not quoted either.
+            // RFC 4443, section 3.4: it points at the next header field. Extension headers have
+            // been taken out, and are not quoted either.
             (Self::Protocol, Version::V6) => [0, 6],
             (
                 Self::Port

@@ -8,13 +8,12 @@ use crate::flow::{Abort, Protocol};
 use crate::id::PeerId;
 use crate::outcome::FlowOutcome;
 use crate::policy::Toward;
-use crate::stack::Stack;
 use crate::stack::key::FlowKey;
 use crate::stack::outlet::Outlet;
 use crate::stack::packet::icmp::{self, HEADER_LEN, IcmpMessage, QuotedProtocol, Version};
 use crate::stack::packet::{Packet, mark, write_icmp};
 use crate::stack::peer_side::outbound::Outbound;
-use crate::stack::tcp;
+use crate::stack::{Stack, tcp};
 use crate::stats::Counter;
 use crate::time::Instant;
 

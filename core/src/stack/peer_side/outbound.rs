@@ -52,8 +52,8 @@ impl Stack {
         }
     }
 
-    /// The mapping for a datagram to a host that is judged now, each once: a mapping speaks with any
-    /// number of them.
+    /// The mapping for a datagram to a host that is judged now, each once: a mapping speaks with
+    /// any number of them.
     fn find_mapping(
         &mut self,
         datagram: &Outbound<'_>,

@@ -434,9 +434,9 @@ impl Connection {
         self.guard.waits_for(sequence)
     }
 
-    /// Whether a segment says no more than that the far end is there: it carries nothing, comes after
-    /// all that has arrived, and there is nothing that it could acknowledge. A keepalive of the far end
-    /// comes before that (RFC 9293, section 3.8.4).
+    /// Whether a segment says no more than that the far end is there: it carries nothing, comes
+    /// after all that has arrived, and there is nothing that it could acknowledge. A keepalive of
+    /// the far end comes before that (RFC 9293, section 3.8.4).
     pub(crate) fn is_answer_to_keepalive(&self, packet: &Packet<'_>) -> bool {
         let segment = TcpPacket::new_unchecked(packet.transport_bytes());
         segment.segment_len() == 0
@@ -468,8 +468,8 @@ impl Connection {
         self.socket_mut().close();
     }
 
-    /// Tells the far end that the connection is gone, unless it is over for it, so that there may be
-    /// another between the same ends.
+    /// Tells the far end that the connection is gone, unless it is over for it, so that there may
+    /// be another between the same ends.
     pub(crate) fn send_reset(&self, exit: &mut Exit<'_>) {
         if self.at_rest || self.phase() == Phase::Over {
             return;

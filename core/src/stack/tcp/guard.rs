@@ -235,8 +235,8 @@ impl Guard {
         self.send_next - self.acknowledged
     }
 
-    /// Mends a segment before it leaves, if it must: says whether it did. The checksum is not mended
-    /// with it.
+    /// Mends a segment before it leaves, if it must: says whether it did. The checksum is not
+    /// mended with it.
     ///
     /// smoltcp goes back in the sequence space to send again, and its acknowledgements go back with
     /// it. The far end drops them as old, and what they acknowledge with them (RFC 9293, section
@@ -395,9 +395,10 @@ impl Guard {
         Admission::Pass
     }
 
-    /// Notes the window that a segment offers, and says whether that is another one. One that was overtaken must not take back what a later
-    /// one has offered (RFC 9293, section 3.10.7.4), and offers from where its own acknowledgement
-    /// stands. smoltcp would take any window for the latest.
+    /// Notes the window that a segment offers, and says whether that is another one. One that was
+    /// overtaken must not take back what a later one has offered (RFC 9293, section 3.10.7.4), and
+    /// offers from where its own acknowledgement stands. smoltcp would take any window for the
+    /// latest.
     fn handle_window(
         &mut self,
         start: TcpSeqNumber,

@@ -1,8 +1,9 @@
 //! TCP flows: what the embedder is told of a connection, and when it is over.
 //!
-//! [`connection`] is the engine, [`guard`] stands before it, [`path`] measures, [`rings`] counts
-//! what is resident, [`device`] carries packets, [`sequence`] says where sequence numbers begin,
-//! [`bare`] answers what is for no connection, and [`time_wait`] for those that have ended.
+//! [`connection`] is the engine, [`guard`] stands before it, [`sender`] measures the path and says
+//! what has to be sent again, [`rings`] counts what is resident, [`device`] carries packets,
+//! [`sequence`] says where sequence numbers begin, [`bare`] answers what is for no connection, and
+//! [`time_wait`] for those that have ended.
 
 mod bare;
 mod connection;
@@ -52,7 +53,8 @@ pub(crate) struct TcpFlow {
     /// The embedder opened it.
     is_ours: bool,
     started_at: Instant,
-    /// When the far end last said something of its own accord, or bytes last moved between the embedder and a ring.
+    /// When the far end last said something of its own accord, or bytes last moved between the
+    /// embedder and a ring.
     active_at: Instant,
     transfer: Transfer,
     /// Bytes of its rings that were resident when they were last counted.

@@ -104,7 +104,8 @@ impl Touched {
         self.after(more).next_multiple_of(PAGE_LEN) - self.resident()
     }
 
-    /// Bytes behind the first `used` that may be touched if no more than `room` may become resident.
+    /// Bytes behind the first `used` that may be touched if no more than `room` may become
+    /// resident.
     fn spare(&self, used: usize, room: usize) -> usize {
         if self.len == self.ring_len {
             return usize::MAX;

@@ -71,8 +71,8 @@ mod generator {
     /// Of a state whose three highest bits are zero, the 32 bits above these are the number.
     pub(super) const SHIFT: u32 = 29;
 
-    /// The multiplier's inverse modulo 2^64, by Newton's method: each step doubles the bits that are
-    /// right, of which an odd number has three to begin with.
+    /// The multiplier's inverse modulo 2^64, by Newton's method: each step doubles the bits that
+    /// are right, of which an odd number has three to begin with.
     const INVERSE: u64 = {
         let mut inverse = MULTIPLIER;
         let mut right = 3;

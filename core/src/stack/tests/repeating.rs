@@ -78,8 +78,8 @@ fn a_segment_that_was_overtaken_opens_no_window() {
     assert!(sent <= 1, "{sent} bytes into a closed window, which may only be probed");
 }
 
-/// smoltcp stops its retransmission timer when a window shrinks, and its keepalives then stand where
-/// something is that was not acknowledged.
+/// smoltcp stops its retransmission timer when a window shrinks, and its keepalives then stand
+/// where something is that was not acknowledged.
 #[test]
 fn a_keepalive_is_no_part_of_the_stream() {
     for ends in [false, true] {

@@ -24,11 +24,11 @@ impl TunnelPeer {
         if let Some(name) = name {
             let public_key = self.identity.public_key;
             self.identity = Arc::new(Identity { name: name.clone(), public_key });
-            self.carriage.rename(Arc::clone(&self.identity));
+            self.endpoint_mtu.rename(Arc::clone(&self.identity));
         }
         if let Some(endpoint) = endpoint {
             self.endpoint.change(endpoint.as_ref());
-            self.carriage.begin_anew();
+            self.endpoint_mtu.begin_anew();
             self.supervisor.moved(wire.now);
         }
         if let Some(keepalive) = persistent_keepalive {

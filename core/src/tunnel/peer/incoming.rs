@@ -212,7 +212,7 @@ impl TunnelPeer {
         wire.monitor.count(Counter::Handshakes);
         self.last_handshake = Some(wire.now);
         log::debug!("peer {}: new session", self.name());
-        self.carriage.ask();
+        self.endpoint_mtu.ask();
         self.hear();
         self.flush(wire);
     }

@@ -36,7 +36,7 @@ use crate::stats::{Counter, Stats};
 use crate::time::{Instant, earlier};
 use crate::tunnel::demux::{is_initiation, sender_index};
 use crate::tunnel::endpoint::{PeerEndpoint, Resolution};
-use crate::tunnel::endpoint_mtu::Carriage;
+use crate::tunnel::endpoint_mtu::EndpointMtu;
 use crate::tunnel::supervisor::Supervisor;
 use crate::tunnel::wire::{PeerWire, deliver};
 
@@ -55,7 +55,7 @@ pub(super) struct TunnelPeer {
     identity: Arc<Identity>,
     noise: Noise,
     endpoint: PeerEndpoint,
-    carriage: Carriage,
+    endpoint_mtu: EndpointMtu,
     supervisor: Supervisor,
     initiations: Bucket,
     /// Whether it was logged a short while ago that there are too many of them.
@@ -87,7 +87,7 @@ impl TunnelPeer {
         Self {
             noise: Noise::new(own, other, index),
             endpoint: PeerEndpoint::new(peer.endpoint.as_ref()),
-            carriage: Carriage::new(Arc::clone(&identity), mtu),
+            endpoint_mtu: EndpointMtu::new(Arc::clone(&identity), mtu),
             identity,
             supervisor: Supervisor::new(keepalive, now),
             initiations: Bucket::default(),
@@ -109,7 +109,7 @@ impl TunnelPeer {
 
     /// Bytes of the largest packet that gets to the peer in one datagram.
     pub(super) fn path_mtu(&self, now: Instant) -> u16 {
-        self.carriage.limit(self.endpoint.in_use().map(|address| address.ip()), now)
+        self.endpoint_mtu.limit(self.endpoint.in_use().map(|address| address.ip()), now)
     }
 
     /// What can be read of it, beside what its place knows and what it uses.
@@ -141,8 +141,8 @@ impl TunnelPeer {
     }
 
     /// What is known of the path to the endpoint.
-    pub(super) const fn carriage_mut(&mut self) -> &mut Carriage {
-        &mut self.carriage
+    pub(super) const fn endpoint_mtu_mut(&mut self) -> &mut EndpointMtu {
+        &mut self.endpoint_mtu
     }
 
     /// When the session in use was agreed on.
@@ -248,7 +248,7 @@ impl TunnelPeer {
             ),
             Resolution::Unchanged => {}
             Resolution::Found => {
-                self.carriage.ask();
+                self.endpoint_mtu.ask();
                 self.refresh(wire);
                 self.keep_alive(wire);
             }

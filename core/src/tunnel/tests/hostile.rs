@@ -158,8 +158,8 @@ fn a_flood_from_one_source_does_not_hinder_another() {
     assert!(net.is_up(0) && net.is_up(1));
 }
 
-/// An initiation that anybody can make who knows both public keys: it names end 0, and its first MAC
-/// is right, but it does not prove to come from there.
+/// An initiation that anybody can make who knows both public keys: it names end 0, and its first
+/// MAC is right, but it does not prove to come from there.
 pub(super) fn forged_initiation() -> Vec<u8> {
     let mut net = Net::pair();
     net.send(0, 1, 1);

@@ -20,7 +20,8 @@ pub(super) const DATAGRAM: usize = PAYLOAD + AROUND;
 /// Datagrams of one train: what fits into one IP packet, as GSO wants it.
 pub(super) const SEGMENTS: usize = (65_535 - 28) / DATAGRAM;
 
-/// The key of one direction, with its counter. Nobody is kept from anything here, so it is always the same.
+/// The key of one direction, with its counter. Nobody is kept from anything here, so it is always
+/// the same.
 pub(super) struct Key {
     key: LessSafeKey,
     counter: u64,
@@ -60,7 +61,8 @@ impl Key {
         Ok(end + TAG)
     }
 
-    /// Decrypts a datagram in place; how long its payload is, which begins at [`Self::PAYLOAD_START`].
+    /// Decrypts a datagram in place; how long its payload is, which begins at
+    /// [`Self::PAYLOAD_START`].
     ///
     /// # Errors
     /// It is not the very next one: the floor loses nothing.

@@ -1,10 +1,11 @@
 //! The floor: what the system calls and the cipher of a tunnel cost, and nothing else.
 //!
-//! Two processes of ours stand where the ends of a tunnel stand. One reads a TCP socket, cuts what it
-//! reads into payloads, seals each and sends trains of datagrams (`seal`); the other receives them in
-//! batches, opens each in place and writes what they brought to a TCP socket (`open`). There is no
-//! TCP/IP between them, so it must not lose anything: the receiver says how much it has written, and
-//! the sender keeps no more than a window under way. As in slipwire, one thread waits for edges.
+//! Two processes of ours stand where the ends of a tunnel stand. One reads a TCP socket, cuts what
+//! it reads into payloads, seals each and sends trains of datagrams (`seal`); the other receives
+//! them in batches, opens each in place and writes what they brought to a TCP socket (`open`).
+//! There is no TCP/IP between them, so it must not lose anything: the receiver says how much it has
+//! written, and the sender keeps no more than a window under way. As in slipwire, one thread waits
+//! for edges.
 //!
 //! ```text
 //!   client -- TCP --> seal == datagrams ==> open -- TCP --> server        up
@@ -58,7 +59,8 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// Starts both for a transfer to or from `port` of the far host, where a server listens already.
+    /// Starts both for a transfer to or from `port` of the far host, where a server listens
+    /// already.
     pub fn start(row: &Row, direction: Direction, port: u16) -> Result<Self> {
         let client = SocketAddr::new(Family::V4.loopback(), port);
         let server = SocketAddr::new(Family::V4.far(), port);

@@ -1,14 +1,14 @@
 //! What the path of a connection holds, measured from the outside: the round-trip time and the
 //! rate of delivery, and from them how much may be in flight.
 //!
-//! smoltcp's congestion control grows until something is lost, and what is lost costs it dearly:
-//! it repairs one segment for each loss it notices. A path that is kept at about twice what it
-//! holds (as BBR does it) is as fast, and its queues don't overflow. Of a long one that would be more
+//! smoltcp's congestion control grows until something is lost, and what is lost costs it dearly: it
+//! repairs one segment for each loss it notices. A path that is kept at about twice what it holds
+//! (as BBR does it) is as fast, and its queues don't overflow. Of a long one that would be more
 //! than queues take, since all of it leaves at once: it is kept at little more than it holds, and
 //! filled step by step, as limited slow start does it (RFC 3742). On a short path that is little,
 //! and two ends that wake for each other's segments take most of their time for that: there a flow
-//! may let a queue of a millisecond build up, until something is lost. The limit is an upper
-//! bound only; congestion control goes on below it.
+//! may let a queue of a millisecond build up, until something is lost. The limit is an upper bound
+//! only; congestion control goes on below it.
 
 use std::time::Duration;
 
