@@ -3,10 +3,11 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
+use slipwire_core::config::Gateway;
 use slipwire_core::tape::{Replay, Step, TapeEnd, TapeSink};
-use slipwire_core::{Action, Counter, Refusal, TrafficClass};
+use slipwire_core::{Abort, Action, Counter, Refusal, TrafficClass};
 
-use crate::world::{CLIENT_ADDRESS, World, socket};
+use crate::world::{CLIENT_ADDRESS, World, engine, socket};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tape(Arc<Mutex<Vec<u8>>>);
@@ -59,6 +60,33 @@ fn a_replay_knows_nothing_of_datagrams_whose_flows_were_refused() {
     }
     assert_eq!(gateway.stats().value(Counter::OpenRefused), 2_000);
     gateway.flush_tape();
+    replay_whole(&tape);
+}
+
+/// The embedder has fewer descriptors by now, later as many as it wants.
+#[test]
+fn the_bound_of_sockets_is_on_a_tape_and_never_above_the_configured_one() {
+    let mut world = World::new();
+    world.gateway.engine = engine(2, 1, "10.0.0.1/24", |parts| {
+        parts.peers[0].allowed_ips = vec!["10.0.0.2/32".parse().unwrap()];
+        parts.gateway = Some(Gateway::default());
+        parts.limits.sockets = 3;
+    });
+    let tape = Tape::default();
+    world.gateway.engine.start_tape(Box::new(tape.clone()), world.now).unwrap();
+    let (_, far) = world.open_and_accept();
+    let (gateway, now) = (&mut world.gateway.engine, world.now);
+    gateway.limit_sockets(0, now);
+    assert_eq!(gateway.limits().sockets, 0);
+    assert_eq!(gateway.poll_action(), Some(Action::Aborted(far, Abort::Limit)));
+    gateway.limit_sockets(100, now);
+    assert_eq!(gateway.limits().sockets, 3);
+    gateway.flush_tape();
+    replay_whole(&tape);
+}
+
+/// Replays a tape to its end, where nothing may be another.
+fn replay_whole(tape: &Tape) {
     let tape = tape.bytes();
     let mut replay = Replay::new(&tape).unwrap();
     loop {
