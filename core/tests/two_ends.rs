@@ -13,14 +13,15 @@ mod peer_changes;
 mod state;
 #[path = "two_ends/tapes.rs"]
 mod tapes;
-#[path = "two_ends/world.rs"]
-mod world;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use slipwire_core::{Abort, Action, Counter, NoFlow, Refusal, TrafficClass};
-use world::{CLIENT_ADDRESS, End, GATEWAY_ADDRESS, SERVER, World, pattern, read, socket, write};
+use slipwire_worlds::build::socket;
+use slipwire_worlds::two_engines::{
+    CLIENT_ADDRESS, End, GATEWAY_ADDRESS, SERVER, World, pattern, read, write,
+};
 
 /// Sends `len` bytes from the client's side to the gateway's, half-closing, while the far reader
 /// takes everything; then the same back.
@@ -130,7 +131,7 @@ fn paths_are_asked_for_with_each_endpoint_and_each_session() {
 #[test]
 fn nothing_is_lost_with_every_tenth_datagram_lost() {
     let mut world = World::new();
-    world.lose_every = 10;
+    world.lose_every(10);
     let near = world.client.engine.open_tcp(socket(SERVER), world.now).unwrap();
     let patience = world.now + Duration::from_secs(30);
     let far = loop {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use slipwire_core::config::Peer;
 use slipwire_core::rules::{ProxyProtocol, Rule, RuleAction};
-use slipwire_core::{Abort, Action, Counter, FlowId, IpNet, PeerConflict, PeerId};
+use slipwire_core::{Abort, Action, Counter, IpNet, PeerConflict};
 
-use crate::world::{CLIENT_ADDRESS, SERVER, World, key, pattern, read, socket, write};
+use slipwire_worlds::build::{key, socket};
+use slipwire_worlds::two_engines::{CLIENT_ADDRESS, SERVER, World, pattern, read, write};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -26,21 +27,6 @@ pub(crate) fn client() -> Peer {
 
 fn rule(to: &str, action: RuleAction) -> Rule {
     Rule { to: vec![to.parse().unwrap()], ..Rule::any(action) }
-}
-
-impl World {
-    fn client_id(&self) -> PeerId {
-        self.gateway.engine.peer_with_key(&key(1).public_key()).unwrap()
-    }
-
-    /// Sends a few bytes to the gateway's side, and says whether they came.
-    fn speaks(&mut self, near: FlowId, far: FlowId) -> bool {
-        let now = self.now;
-        let sent = write(&mut self.client, near, b"still here", now);
-        self.run(SECOND);
-        let now = self.now;
-        sent == 10 && read(&mut self.gateway, far, now) == b"still here"
-    }
 }
 
 #[test]

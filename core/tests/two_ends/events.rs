@@ -3,15 +3,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use slipwire_core::config::Endpoint;
 use slipwire_core::{
     Event, FlowOutcome, HandshakeFault, Instant, Observer, PresharedKey, PublicKey, Transfer,
 };
 
-use crate::world::{
-    End, GATEWAY_ADDRESS, LATENCY, SERVER, World, engine, key, pattern, read, socket, write,
-};
 use crate::{CLIENT_ADDRESS, transfer_both_ways};
+use slipwire_worlds::build::{engine, key, peer, socket};
+use slipwire_worlds::two_engines::{
+    CLIENT, End, GATEWAY, GATEWAY_ADDRESS, LATENCY, SERVER, World, client, gateway, pattern, read,
+    write,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -111,13 +112,13 @@ fn a_peer_goes_down_180_seconds_after_its_last_handshake_and_comes_up_again() {
     world.client.engine.flow(near).unwrap().abort(world.now);
     world.run(SECOND);
     let shook = world.gateway.engine.peers().next().unwrap().last_handshake.unwrap();
-    world.lose_every = 1;
+    world.lose_every(1);
     world.run(Duration::from_secs(200));
     let (last, at) = gateway.0.lock().unwrap().last().unwrap().clone();
     assert_eq!(last, Heard::Down);
     let after = at.saturating_duration_since(shook);
     assert!((Duration::from_secs(179)..Duration::from_secs(182)).contains(&after), "{after:?}");
-    world.lose_every = 0;
+    world.lose_every(0);
     tries(&mut world);
     world.run(10 * SECOND);
     let ups = gateway.heard().iter().filter(|heard| **heard == Heard::Up).count();
@@ -146,7 +147,7 @@ fn a_rekey_is_no_news_and_a_peer_that_is_removed_is_down_after_its_flows() {
 fn a_peer_that_does_not_answer_is_silent_once() {
     let mut world = World::new();
     let client = Ear::at(&mut world.client);
-    world.lose_every = 1;
+    world.lose_every(1);
     tries(&mut world);
     world.run(Duration::from_secs(50));
     assert_eq!(client.heard(), [Heard::Opened, Heard::Silent]);
@@ -155,7 +156,9 @@ fn a_peer_that_does_not_answer_is_silent_once() {
 #[test]
 fn whoever_is_no_peer_is_told_of_by_its_key() {
     let mut world = World::new();
-    world.gateway.engine = engine(2, 77, "10.0.0.1/24", |_| {});
+    let mut parts = gateway();
+    parts.peers = vec![peer(77, &[])];
+    world.gateway.engine = engine(GATEWAY, parts);
     let gateway = Ear::at(&mut world.gateway);
     tries(&mut world);
     let stranger = Some(key(1).public_key());
@@ -166,11 +169,9 @@ fn whoever_is_no_peer_is_told_of_by_its_key() {
 #[test]
 fn a_preshared_key_that_differs_is_seen_by_who_calls() {
     let mut world = World::new();
-    world.client.engine = engine(1, 2, "10.0.0.2/32", |parts| {
-        parts.peers[0].allowed_ips = vec!["0.0.0.0/0".parse().unwrap()];
-        parts.peers[0].endpoint = Some(Endpoint::Address(socket(GATEWAY_ADDRESS)));
-        parts.peers[0].preshared_key = Some(PresharedKey::from_entropy([9; 32]));
-    });
+    let mut parts = client();
+    parts.peers[0].preshared_key = Some(PresharedKey::from_entropy([9; 32]));
+    world.client.engine = engine(CLIENT, parts);
     let client = Ear::at(&mut world.client);
     tries(&mut world);
     let refused = Heard::HandshakeRefused(HandshakeFault::PresharedKey, true, None);

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use slipwire_core::config::{ChangeConflict, Endpoint, Peer};
 use slipwire_core::tape::{Replay, Step, TapeEnd};
-use slipwire_core::{
-    Abort, Action, Counter, IpNet, PeerChange, PeerConflict, PeerId, PresharedKey,
-};
+use slipwire_core::{Abort, Action, Counter, IpNet, PeerChange, PeerConflict, PresharedKey};
 
 use crate::tapes::Tape;
-use crate::world::{CLIENT_ADDRESS, GATEWAY_ADDRESS, World, key, pattern, read, socket, write};
+use slipwire_worlds::build::{key, socket};
+use slipwire_worlds::two_engines::{CLIENT_ADDRESS, GATEWAY_ADDRESS, World, pattern, read, write};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,17 +23,6 @@ fn guest(name: &str, prefix: &str) -> Peer {
 
 fn owns(prefixes: &[&str]) -> PeerChange {
     PeerChange::default().with_allowed_ips(prefixes.iter().map(|prefix| net(prefix)))
-}
-
-impl World {
-    /// The client, as the gateway knows it.
-    fn client_at_gateway(&self) -> PeerId {
-        self.gateway.engine.peer_with_key(&key(1).public_key()).unwrap()
-    }
-
-    fn gateway_at_client(&self) -> PeerId {
-        self.client.engine.peer_with_key(&key(2).public_key()).unwrap()
-    }
 }
 
 /// What a change of each end is in a round: everything that leaves its flows allowed.
@@ -58,8 +46,8 @@ fn a_transfer_does_not_notice_changes_of_its_peers_whatever_is_lost() {
         let tape = Tape::default();
         world.gateway.engine.start_tape(Box::new(tape.clone()), world.now).unwrap();
         let (near, far) = world.open_and_accept();
-        world.lose_every = lose_every;
-        let (at_client, at_gateway) = (world.gateway_at_client(), world.client_at_gateway());
+        world.lose_every(lose_every);
+        let (at_client, at_gateway) = (world.gateway_id(), world.client_id());
         let expected = pattern(3_000_000);
         let (mut sent, mut got, mut round) = (0, Vec::new(), 0);
         let deadline = world.now + 600 * SECOND;
@@ -107,7 +95,7 @@ fn a_flow_ends_when_its_peer_gives_its_address_up_and_says_why() {
     let tape = Tape::default();
     world.gateway.engine.start_tape(Box::new(tape.clone()), world.now).unwrap();
     let (near, far) = world.open_and_accept();
-    let client = world.client_at_gateway();
+    let client = world.client_id();
     let now = world.now;
     world.gateway.engine.set_peer(client, owns(&["10.0.0.0/24"]), now).unwrap();
     world.drain();

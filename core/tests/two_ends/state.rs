@@ -5,7 +5,10 @@ use std::time::Duration;
 use slipwire_core::{Counter, FlowStatus, PeerState};
 
 use crate::transfer_both_ways;
-use crate::world::{CLIENT_ADDRESS, End, GATEWAY_ADDRESS, World, pattern, read, socket, write};
+use slipwire_worlds::build::socket;
+use slipwire_worlds::two_engines::{
+    CLIENT_ADDRESS, End, GATEWAY_ADDRESS, World, pattern, read, write,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -82,7 +85,7 @@ fn a_peer_is_up_for_as_long_as_it_has_a_session() {
     world.client.engine.shut_down(world.now);
     world.run(SECOND);
     let shook = peer(&world.gateway).last_handshake.unwrap();
-    world.lose_every = 1;
+    world.lose_every(1);
     world.run(Duration::from_secs(150));
     assert!(peer(&world.gateway).is_up);
     world.run(Duration::from_secs(60));

@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use slipwire_core::config::Gateway;
 use slipwire_core::tape::{Replay, Step, TapeEnd, TapeSink};
 use slipwire_core::{Abort, Action, Counter, Refusal, TrafficClass};
 
-use crate::world::{CLIENT_ADDRESS, World, engine, socket};
+use slipwire_worlds::build::{engine, socket};
+use slipwire_worlds::two_engines::{self, CLIENT_ADDRESS, World};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tape(Arc<Mutex<Vec<u8>>>);
@@ -67,11 +67,9 @@ fn a_replay_knows_nothing_of_datagrams_whose_flows_were_refused() {
 #[test]
 fn the_bound_of_sockets_is_on_a_tape_and_never_above_the_configured_one() {
     let mut world = World::new();
-    world.gateway.engine = engine(2, 1, "10.0.0.1/24", |parts| {
-        parts.peers[0].allowed_ips = vec!["10.0.0.2/32".parse().unwrap()];
-        parts.gateway = Some(Gateway::default());
-        parts.limits.sockets = 3;
-    });
+    let mut parts = two_engines::gateway();
+    parts.limits.sockets = 3;
+    world.gateway.engine = engine(2, parts);
     let tape = Tape::default();
     world.gateway.engine.start_tape(Box::new(tape.clone()), world.now).unwrap();
     let (_, far) = world.open_and_accept();

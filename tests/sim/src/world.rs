@@ -15,7 +15,7 @@ use super::scene::{Occurrence, Scene};
 use super::setup;
 use super::tamper::Mutant;
 use slipwire_worlds::dice::Dice;
-use slipwire_worlds::link::{Arrival, Fate, Link};
+use slipwire_worlds::link::Link;
 
 /// When the world begins.
 const BEGINNING: Instant = Instant::from_nanos(1_000_000_000);
@@ -285,21 +285,9 @@ impl World {
             };
             let fate = link.carry(len, scene.now);
             scene.log.note(scene.now, format_args!("{len} bytes from {from} to {to}: {fate:?}"));
-            let mut arrive = |Arrival { at, damage }, mut datagram: Vec<u8>| {
-                if let Some(damage) = damage
-                    && let Some(byte) = datagram.get_mut(damage.position)
-                {
-                    *byte ^= damage.mask;
-                }
-                scene.agenda.plan(at, Occurrence::Arrival { to, from, datagram });
-            };
-            match fate {
-                Fate::Lost => {}
-                Fate::Arrives(arrival) => arrive(arrival, datagram),
-                Fate::ArrivesTwice(first, second) => {
-                    arrive(first, datagram.clone());
-                    arrive(second, datagram);
-                }
+            for arrival in fate.arrivals() {
+                let datagram = arrival.damaged(&datagram);
+                scene.agenda.plan(arrival.at, Occurrence::Arrival { to, from, datagram });
             }
         }
     }

@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use slipwire_core::config::{Interface, Parts, Peer};
 use slipwire_core::tape::{Difference, Replay, StartTapeError, Step, TapeEnd, TapeError, TapeSink};
-use slipwire_core::{Config, Counter, Engine, Instant, PrivateKey, TrafficClass};
+use slipwire_core::{Counter, Engine, Instant, TrafficClass};
 use slipwire_fuzz_targets::reseal;
 use slipwire_sim as sim;
+use slipwire_worlds::build::{self, configuration, peer};
 
 /// A run with streams and datagrams whose gateway never restarts.
 const SEED: u64 = 51;
@@ -127,12 +127,9 @@ impl TapeSink for Sink {
 }
 
 fn engine() -> Engine {
-    let key = |byte| PrivateKey::from_entropy([byte; 32]);
-    let interface = Interface::new(key(1), ["10.0.0.1/24".parse().unwrap()]);
-    let mut parts = Parts::new(interface);
-    let peer = Peer::new(key(2).public_key());
-    parts.peers.push(peer.with_allowed_ips(["10.0.0.2/32".parse().unwrap()]));
-    Engine::new(&Config::new(parts).unwrap(), [7; 32], Instant::ZERO)
+    let mut parts = configuration(1, &["10.0.0.1/24"]);
+    parts.peers.push(peer(2, &["10.0.0.2/32"]));
+    build::engine(1, parts)
 }
 
 #[test]

@@ -75,6 +75,31 @@ pub enum Fate {
     ArrivesTwice(Arrival, Arrival),
 }
 
+impl Fate {
+    /// Every arrival, if any.
+    pub fn arrivals(self) -> impl Iterator<Item = Arrival> {
+        let (first, second) = match self {
+            Self::Lost => (None, None),
+            Self::Arrives(arrival) => (Some(arrival), None),
+            Self::ArrivesTwice(first, second) => (Some(first), Some(second)),
+        };
+        first.into_iter().chain(second)
+    }
+}
+
+impl Arrival {
+    /// The datagram as it arrives.
+    pub fn damaged(self, datagram: &[u8]) -> Vec<u8> {
+        let mut bytes = datagram.to_vec();
+        if let Some(Damage { position, mask }) = self.damage
+            && let Some(byte) = bytes.get_mut(position)
+        {
+            *byte ^= mask;
+        }
+        bytes
+    }
+}
+
 /// A link in time.
 #[derive(Debug)]
 pub struct Link {
@@ -82,16 +107,21 @@ pub struct Link {
     dice: Dice,
     in_burst: bool,
     is_cut: bool,
+    /// Every n-th datagram is lost, counted without dice; 0 for none.
+    lose_every: u64,
+    carried: u64,
     /// When the link has sent all that waits for its rate.
     free_at: Instant,
     /// The last arrival in order.
     latest: Instant,
+    lost: u64,
 }
 
 impl Link {
     pub const fn new(profile: Profile, dice: Dice) -> Self {
         let (free_at, latest) = (Instant::ZERO, Instant::ZERO);
-        Self { profile, dice, in_burst: false, is_cut: false, free_at, latest }
+        let (in_burst, is_cut, lose_every, carried) = (false, false, 0, 0);
+        Self { profile, dice, in_burst, is_cut, lose_every, carried, free_at, latest, lost: 0 }
     }
 
     /// Cuts the link, or mends it.
@@ -99,14 +129,32 @@ impl Link {
         self.is_cut = is_cut;
     }
 
+    /// Loses every n-th datagram from now on; none for 0.
+    pub const fn lose_every(&mut self, nth: u64) {
+        self.lose_every = nth;
+    }
+
+    /// How many datagrams were lost.
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+
     /// Ends every fault.
     pub const fn heal(&mut self) {
         self.profile = self.profile.healed();
         self.in_burst = false;
         self.is_cut = false;
+        self.lose_every = 0;
     }
 
+    /// What becomes of a datagram of that length.
     pub fn carry(&mut self, len: usize, now: Instant) -> Fate {
+        let fate = self.fate(len, now);
+        self.lost += u64::from(fate == Fate::Lost);
+        fate
+    }
+
+    fn fate(&mut self, len: usize, now: Instant) -> Fate {
         if self.is_lost(len) {
             return Fate::Lost;
         }
@@ -122,7 +170,9 @@ impl Link {
         let (begins, ends) = self.profile.burst;
         self.in_burst =
             if self.in_burst { !self.dice.chance(ends) } else { self.dice.chance(begins) };
-        let lost = self.dice.chance(self.profile.loss);
+        self.carried += 1;
+        let counted_out = self.lose_every > 0 && self.carried.is_multiple_of(self.lose_every);
+        let lost = self.dice.chance(self.profile.loss) || counted_out;
         lost || self.in_burst || self.is_cut || len > self.profile.mtu
     }
 

@@ -10,20 +10,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on ends")]
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use slipwire_core::config::{Gateway, Interface, Parts, Peer, Tcp};
-use slipwire_core::{Action, Config, Engine, FlowId, Instant, IpNet, PrivateKey};
+use slipwire_core::config::Tcp;
+use slipwire_core::{Action, FlowId, Instant};
+use slipwire_worlds::build::socket;
+use slipwire_worlds::link::Profile;
+use slipwire_worlds::two_engines::{End, SERVER, World};
 
 const DELAY: Duration = Duration::from_millis(25);
 /// What the bottleneck carries in a second, in bytes.
 const RATE: u64 = 125_000_000;
 /// Bytes that may wait before the bottleneck.
 const QUEUE: u64 = 1 << 20;
-/// What UDP and IPv4 add to a datagram.
-const HEADERS_LEN: u64 = 28;
 /// How long a process takes to wake up: what has arrived until then is taken in at once, and
 /// acknowledged at once.
 const WAKE: Duration = Duration::from_micros(100);
@@ -46,200 +45,87 @@ enum Bottleneck {
     Gigabit,
 }
 
-/// One direction of the path.
-#[derive(Debug)]
-struct Link {
-    bottleneck: Bottleneck,
-    /// When all that waits has passed the bottleneck.
-    free_at: Instant,
-    /// What is on the way, in order.
-    carried: VecDeque<(Instant, Vec<u8>)>,
-    lost: u64,
-}
-
-impl Link {
-    fn carry(&mut self, datagram: Vec<u8>, now: Instant) {
-        let passed_at = match self.bottleneck {
-            Bottleneck::None => now,
-            Bottleneck::Gigabit => {
-                let len = datagram.len() as u64 + HEADERS_LEN;
-                let waiting = self.free_at.saturating_duration_since(now).as_nanos() as u64;
-                if waiting * RATE / 1_000_000_000 + len > QUEUE {
-                    self.lost += 1;
-                    return;
-                }
-                self.free_at =
-                    self.free_at.max(now) + Duration::from_nanos(len * 1_000_000_000 / RATE);
-                self.free_at
-            }
-        };
-        self.carried.push_back((passed_at + DELAY, datagram));
+impl Bottleneck {
+    fn path(self) -> Profile {
+        let far = Profile::clean(DELAY);
+        match self {
+            Self::None => far,
+            Self::Gigabit => Profile { rate: Some(RATE), queue: QUEUE, ..far },
+        }
     }
 }
 
-/// One end, driven as a driver would.
-struct End {
-    engine: Engine,
-    address: SocketAddr,
-    /// What leaves it.
-    link: Link,
-    inbox: Vec<Vec<u8>>,
-    turn_at: Option<Instant>,
-    sends: bool,
+/// A world with one connection.
+struct Transfer {
+    world: World,
+    way: Way,
     received: u64,
 }
 
-impl End {
-    fn due(&self) -> Option<Instant> {
-        self.turn_at.into_iter().chain(self.engine.poll_timeout()).min()
-    }
-
-    /// A turn: everything in, then everything out.
-    fn turn(&mut self, from: SocketAddr, now: Instant) {
-        self.turn_at = None;
-        for datagram in self.inbox.drain(..) {
-            self.engine.handle_datagram(from, None, &datagram, now);
-        }
-        self.engine.handle_timeout(now);
-        loop {
-            while let Some(action) = self.engine.poll_action() {
-                self.act(action, now);
-            }
-            let has_more = self.engine.service(now);
-            let Some(train) = self.engine.poll_transmit() else {
-                if has_more {
-                    continue;
-                }
-                return;
-            };
-            let len = train.contents.len();
-            for datagram in train.contents.chunks(train.segment_size) {
-                self.link.carry(datagram.to_vec(), now);
-            }
-            self.engine.transmitted(len);
-        }
-    }
-
-    fn act(&mut self, action: Action, now: Instant) {
-        match action {
-            Action::Open(flow) => {
-                self.engine.flow(flow).unwrap().opened(None, now);
-                self.fill(flow, now);
-            }
-            Action::Established(flow) | Action::Writable(flow) => self.fill(flow, now),
-            Action::Readable(flow) => self.take(flow, now),
-            Action::Idle(_) => {}
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn fill(&mut self, flow: FlowId, now: Instant) {
-        let mut flow = self.engine.flow(flow).unwrap();
-        let mut room = if self.sends { flow.send_room(now).len() } else { 0 };
-        while room > 0 {
-            flow.commit(room, now);
-            room = flow.send_room(now).len();
-        }
-    }
-
-    fn take(&mut self, flow: FlowId, now: Instant) {
-        let mut flow = self.engine.flow(flow).unwrap();
-        loop {
-            let len = flow.received().len();
-            if len == 0 {
-                return;
-            }
-            flow.consume(len, now);
-            self.received += len as u64;
-        }
-    }
-}
-
-/// Both ends and the time.
-struct World {
-    ends: [End; 2],
-    now: Instant,
-}
-
-impl World {
+impl Transfer {
     fn new(way: Way, bottleneck: Bottleneck, buffer: usize) -> Self {
-        let sends = [way == Way::ForwardToGateway, way == Way::GatewayToForward];
-        let ends = [0, 1].map(|index| End {
-            engine: engine(index, buffer),
-            address: address(index),
-            link: Link { bottleneck, free_at: Instant::ZERO, carried: VecDeque::new(), lost: 0 },
-            inbox: Vec::new(),
-            turn_at: Some(Instant::ZERO),
-            sends: sends[index],
-            received: 0,
+        let mut world = World::with_path(bottleneck.path(), |parts| {
+            (parts.tcp.receive_buffer, parts.tcp.send_buffer) = (buffer, buffer);
         });
-        let mut world = Self { ends, now: Instant::ZERO };
-        let forward = &mut world.ends[0].engine;
-        forward.open_tcp("192.0.2.80:80".parse().unwrap(), Instant::ZERO).unwrap();
-        world
+        world.wake = WAKE;
+        world.client.engine.open_tcp(socket(SERVER), world.now).unwrap();
+        Self { world, way, received: 0 }
     }
 
     /// Lets time pass, and says how many bytes arrived.
     fn run(&mut self, time: Duration) -> u64 {
-        let end = self.now + time;
-        let before = self.received();
-        while let Some(next) = self.next().filter(|next| *next <= end) {
-            self.now = self.now.max(next);
-            for index in [0, 1] {
-                self.arrive(index);
-            }
-            for index in [0, 1] {
-                let from = self.ends[1 - index].address;
-                if self.ends[index].due().is_some_and(|due| due <= self.now) {
-                    self.ends[index].turn(from, self.now);
-                }
-            }
+        let (until, before) = (self.world.now + time, self.received);
+        while self.world.step(until) {
+            let World { client, gateway, now, .. } = &mut self.world;
+            self.received += act(client, self.way == Way::ForwardToGateway, *now);
+            self.received += act(gateway, self.way == Way::GatewayToForward, *now);
         }
-        self.now = end;
-        self.received() - before
+        self.received - before
     }
 
-    fn next(&self) -> Option<Instant> {
-        let arrivals = self.ends.iter().filter_map(|end| Some(end.link.carried.front()?.0));
-        arrivals.chain(self.ends.iter().filter_map(End::due)).min()
-    }
-
-    /// Brings what is due over the link of an end to the other.
-    fn arrive(&mut self, index: usize) {
-        let is_due = |(at, _): &(Instant, Vec<u8>)| *at <= self.now;
-        while self.ends[index].link.carried.front().is_some_and(is_due)
-            && let Some((_, datagram)) = self.ends[index].link.carried.pop_front()
-        {
-            let to = &mut self.ends[1 - index];
-            to.inbox.push(datagram);
-            to.turn_at.get_or_insert(self.now + WAKE);
-        }
-    }
-
-    fn received(&self) -> u64 {
-        self.ends.iter().map(|end| end.received).sum()
+    fn lost(&self) -> u64 {
+        self.world.client.link.lost() + self.world.gateway.link.lost()
     }
 }
 
-fn address(end: usize) -> SocketAddr {
-    SocketAddr::from(([198, 51, 100, end as u8 + 1], 51_820))
+/// Does what an end asks for, until it asks for nothing. Says how many bytes it received.
+fn act(end: &mut End, sends: bool, now: Instant) -> u64 {
+    let mut received = 0;
+    for action in std::mem::take(&mut end.actions) {
+        match action {
+            Action::Open(flow) => {
+                end.engine.flow(flow).unwrap().opened(None, now);
+                fill(end, flow, sends, now);
+            }
+            Action::Established(flow) | Action::Writable(flow) => fill(end, flow, sends, now),
+            Action::Readable(flow) => received += take(end, flow, now),
+            Action::Idle(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    received
 }
 
-fn engine(end: usize, buffer: usize) -> Engine {
-    let key = |end: usize| PrivateKey::from_entropy([end as u8 + 1; 32]);
-    let nets: [IpNet; 2] = ["10.0.0.1/32", "10.0.0.2/32"].map(|net| net.parse().unwrap());
-    let everything = "0.0.0.0/0".parse().unwrap();
-    let is_gateway = end == 1;
-    let allowed = if is_gateway { nets[0] } else { everything };
-    let mut parts = Parts::new(Interface::new(key(end), [nets[end]]));
-    parts.peers.push(
-        Peer::new(key(1 - end).public_key())
-            .with_allowed_ips([allowed])
-            .with_endpoint(address(1 - end)),
-    );
-    parts.gateway = is_gateway.then(Gateway::default);
-    (parts.tcp.receive_buffer, parts.tcp.send_buffer) = (buffer, buffer);
-    Engine::new(&Config::new(parts).unwrap(), [end as u8; 32], Instant::ZERO)
+fn fill(end: &mut End, flow: FlowId, sends: bool, now: Instant) {
+    let mut flow = end.engine.flow(flow).unwrap();
+    let mut room = if sends { flow.send_room(now).len() } else { 0 };
+    while room > 0 {
+        flow.commit(room, now);
+        room = flow.send_room(now).len();
+    }
+}
+
+fn take(end: &mut End, flow: FlowId, now: Instant) -> u64 {
+    let mut flow = end.engine.flow(flow).unwrap();
+    let mut received = 0;
+    loop {
+        let len = flow.received().len();
+        if len == 0 {
+            return received;
+        }
+        flow.consume(len, now);
+        received += len as u64;
+    }
 }
 
 const fn megabits(bytes: u64, time: Duration) -> u64 {
@@ -250,14 +136,13 @@ const fn megabits(bytes: u64, time: Duration) -> u64 {
 /// they are under way; and nothing is lost for it.
 fn check(way: Way, buffer: usize, expected: u64) {
     for bottleneck in [Bottleneck::None, Bottleneck::Gigabit] {
-        let mut world = World::new(way, bottleneck, buffer);
-        let start = world.run(START);
-        let steady = world.run(STEADY);
+        let mut transfer = Transfer::new(way, bottleneck, buffer);
+        let start = transfer.run(START);
+        let steady = transfer.run(STEADY);
         let total = megabits(start + steady, START + STEADY);
         let steady = megabits(steady, STEADY);
-        let lost: u64 = world.ends.iter().map(|end| end.link.lost).sum();
         assert!(steady >= expected && total >= expected, "{bottleneck:?}: {steady}, {total}");
-        assert_eq!(lost, 0, "{bottleneck:?}");
+        assert_eq!(transfer.lost(), 0, "{bottleneck:?}");
     }
 }
 
