@@ -7,8 +7,8 @@
 //! - [`build`]: builders, one for each noun: key, peer, configuration, engine.
 //! - [`two_engines`]: a world of a client's engine and a gateway's.
 //!
-//! Two worlds are elsewhere: core's own tests have one of a stack alone (`core/src/stack/tests`), and
-//! the simulation one of hosts with sockets and applications (`tests/sim`).
+//! Two worlds are elsewhere: core's own tests have one of a stack alone (`core/src/stack/tests`),
+//! and the simulation one of hosts with sockets and applications (`tests/sim`).
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on ends")]
 
