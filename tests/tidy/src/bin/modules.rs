@@ -1,7 +1,7 @@
 //! Prints which modules stand on which: `modules [CRATE]`, where the crate is core (the default),
 //! driver or cli. Exits with 1 if there is a circle.
 
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use slipwire_tidy::rooms::Rooms;
@@ -16,8 +16,12 @@ fn main() -> io::Result<ExitCode> {
     let root = format!("{name}/src");
     let mut has_circle = false;
     for rooms in Rooms::of_crate(&rust_files(&root), &root) {
-        writeln!(io::stdout(), "{rooms}")?;
         has_circle |= rooms.levels().is_err();
+        match writeln!(io::stdout(), "{rooms}") {
+            // The reader has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            written => written?,
+        }
     }
     Ok(ExitCode::from(u8::from(has_circle)))
 }
