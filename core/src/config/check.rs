@@ -147,6 +147,12 @@ mod tests {
     }
 
     #[test]
+    fn the_defaults_agree_with_each_other() {
+        assert_eq!(limit_errors(&Limits::default()).count(), 0);
+        assert!(Config::new(parts(Vec::new())).is_ok(), "timers and buffers as they come");
+    }
+
+    #[test]
     fn every_contradiction_is_reported() {
         let mut parts = parts(vec![
             peer("a", 2, &["10.0.1.0/24", "10.0.0.1/32"]),
