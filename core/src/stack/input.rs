@@ -37,7 +37,7 @@ pub(crate) enum Input<'a> {
     HostAddresses(Vec<IpAddr>),
     /// The host has so many sockets for flows.
     SocketLimit(usize),
-    /// There are other rules, which are [valid](crate::config::check_rules).
+    /// There are other rules, which are [valid](crate::config::check::rules).
     Rules(Vec<Rule>),
     /// A peer has come, and owns its addresses from now on.
     PeerAdded(Member),

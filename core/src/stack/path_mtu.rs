@@ -3,7 +3,7 @@
 //! says so.
 //!
 //! ICMP errors are believed only if they quote what is on the way (RFC 5927), and within what every
-//! path carries. What hosts are sent is [`undelivered`](super::undelivered)'s.
+//! path carries. What hosts are sent is [`answer`](super::answer)'s.
 
 use std::net::IpAddr;
 

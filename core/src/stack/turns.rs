@@ -62,7 +62,7 @@ impl Stack {
         }
     }
 
-    /// Whether [`Input::Service`](input::Input::Service) would change nothing.
+    /// Whether [`Input::Service`](crate::stack::input::Input::Service) would change nothing.
     pub(crate) fn is_idle(&self) -> bool {
         self.ready.is_empty() && self.blocked.is_empty() && self.memory.shed_at().is_none()
     }

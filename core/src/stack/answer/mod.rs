@@ -21,7 +21,7 @@ use crate::id::{FlowId, PeerId};
 use crate::stack::Stack;
 pub(super) use crate::stack::answer::rate::ErrorRates;
 pub(super) use crate::stack::answer::table::Cause;
-use crate::stack::answer::table::{Answer, Row, Speaker, row};
+use crate::stack::answer::table::{Answer, Asker, Row, Speaker, row};
 use crate::stack::outlet::{Exit, Outlet};
 use crate::stack::packet::icmp::{self, Version};
 use crate::stack::packet::{Packet, Transport, write_icmp};
@@ -40,10 +40,7 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        let Row { counter, answer } = row(cause, packet.transport.into(), self.tcp.refused);
-        if let Some(counter) = counter {
-            outlet.count(peer, counter);
-        }
+        let answer = self.count_cause(peer, packet.transport.into(), cause, outlet);
         self.report_packet(peer, packet, cause, outlet);
         if may_be_answered(packet) {
             self.answer(peer, packet, answer, outlet, now);
@@ -66,6 +63,21 @@ impl Stack {
         if let Ok(packet) = Packet::parse(&mut syn) {
             self.refuse(peer, &packet, cause, outlet, now);
         }
+    }
+
+    /// Counts the cause, and says what the peer is told.
+    fn count_cause(
+        &self,
+        peer: PeerId,
+        asker: Asker,
+        cause: Cause,
+        outlet: &mut dyn Outlet,
+    ) -> Answer {
+        let Row { counter, answer } = row(cause, asker, self.tcp.refused);
+        if let Some(counter) = counter {
+            outlet.count(peer, counter);
+        }
+        answer
     }
 
     /// Tells a peer what became of its packet.

@@ -14,7 +14,7 @@ use crate::datagram::{Loss, Undelivered};
 use crate::flow::Protocol;
 use crate::id::FlowId;
 use crate::stack::Stack;
-use crate::stack::answer::table::{Cause, Row, row};
+use crate::stack::answer::table::Cause;
 use crate::stack::key::FlowKey;
 use crate::stack::outlet::Outlet;
 use crate::stack::packet::icmp::{self, Version};
@@ -81,10 +81,7 @@ impl Stack {
         outlet: &mut dyn Outlet,
         now: Instant,
     ) {
-        let Row { counter, answer } = row(cause, key.protocol.into(), self.tcp.refused);
-        if let Some(counter) = counter {
-            outlet.count(key.peer, counter);
-        }
+        let answer = self.count_cause(key.peer, key.protocol.into(), cause, outlet);
         // What a rule gave another target was meant for, and is said in the name of, the first one.
         let remote = key.outer.unwrap_or(sent_to);
         self.report(key, remote, cause, outlet);

@@ -2,7 +2,7 @@
 //!
 //! That is all that is known of them, for their packets pass as they are. It says what the rules
 //! are asked about again when they change, and that answers belong to what was asked. What is not
-//! known is never taken for more than it can be: see [the overlay](super::overlay).
+//! known is never taken for more than it can be: see [the overlay](super).
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};

@@ -1,5 +1,5 @@
-//! IP packets: read into one plain shape, and written by [`write`]. [`icmp`] reads and writes the
-//! messages that are about other packets.
+//! IP packets: read into one plain shape, and written by [`write`](mod@write). [`icmp`] reads and
+//! writes the messages that are about other packets.
 //!
 //! Fragments have been put together before ([`reassembly`]; [`fragmentation`] cuts what is sent).
 //! [`Packet::parse`] walks IPv6 extension headers and takes them out, so that nobody behind it

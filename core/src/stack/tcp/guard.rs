@@ -13,11 +13,11 @@
 //! - keeps a segment that was overtaken from changing the window;
 //! - raises the sequence number of an acknowledgement that smoltcp sends while it sends again;
 //! - tells how many bytes an acknowledgement is for, where smoltcp's slow start counts just one;
-//! - lowers the far end's window to what the [`path`](super::path) holds, and has a duplicate
-//!   acknowledgement look like one although that changes (RFC 5681, section 2).
+//! - lowers the far end's window to what the [path](super::sender::delivery) holds, and has a
+//!   duplicate acknowledgement look like one although that changes (RFC 5681, section 2).
 //!
-//! It says when to go back and send again ([`recovery`](super::recovery)), and leaves reassembly,
-//! retransmission itself and congestion control to smoltcp.
+//! It says when to go back and send again ([`recovery`](super::sender::recovery)), and leaves
+//! reassembly, retransmission itself and congestion control to smoltcp.
 
 use std::time::Duration;
 
