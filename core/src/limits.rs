@@ -11,7 +11,7 @@
 //! | `stack/overlay/conversations.rs` | `CONVERSATIONS_MAX` | flows between peers to remember |
 //! | `stack/packet/mod.rs` | `EXTENSION_HEADERS_MAX` | headers of IPv6 that are read |
 //! | `stack/table.rs` | `SLOTS_KEPT` | empty slots of flows |
-//! | `stack/tcp/sender/recovery.rs` | `DELAY_MAX`, `LONE_DELAY_MAX`, `WAIT_MAX` | pauses |
+//! | `stack/tcp/go_back.rs` | `DELAY_MAX`, `LONE_DELAY_MAX`, `WAIT_MAX` | pauses |
 //! | `tape/frame.rs` | `BODY_LEN_MAX` | bytes of a frame that are believed |
 //! | `tape/members.rs` | `SLOTS_MAX` | slots of peers on a tape |
 //! | `tunnel/endpoint.rs` | `RETRY_MAX` | the pause between questions for a name |

@@ -13,18 +13,18 @@
 //! - keeps a segment that was overtaken from changing the window;
 //! - raises the sequence number of an acknowledgement that smoltcp sends while it sends again;
 //! - tells how many bytes an acknowledgement is for, where smoltcp's slow start counts just one;
-//! - lowers the far end's window to what the [path](super::sender::delivery) holds, and has a
+//! - lowers the far end's window to what the [path](super::flight_limit) holds, and has a
 //!   duplicate acknowledgement look like one although that changes (RFC 5681, section 2).
 //!
-//! It says when to go back and send again ([`recovery`](super::sender::recovery)), and leaves
+//! It says when to go back and send again ([`recovery`](super::go_back)), and leaves
 //! reassembly, retransmission itself and congestion control to smoltcp.
 
 use std::time::Duration;
 
 use smoltcp::wire::{TcpOption, TcpPacket, TcpSeqNumber};
 
-use crate::stack::tcp::sender::delivery::Path;
-use crate::stack::tcp::sender::recovery::{DELAY_MAX, LONE_DELAY_MAX, Recovery};
+use crate::stack::tcp::flight_limit::Path;
+use crate::stack::tcp::go_back::{DELAY_MAX, LONE_DELAY_MAX, Recovery};
 use crate::time::Instant;
 
 /// Challenge ACKs are sent at most this often (RFC 5961, section 7), in nanoseconds.

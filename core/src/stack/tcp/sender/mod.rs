@@ -1,7 +1,10 @@
-//! What is sent, and how fast.
+//! What is sent, when, how fast, and again.
 //!
-//! - [`delivery`]: what the path has delivered, and how much may be in flight;
-//! - [`recovery`]: what has to be sent again.
+//! - [`congestion`]: how much may be in flight, and how fast it may leave;
+//! - [`delivery`]: how fast what was sent arrives.
+//!
+//! Places in the stream are positions: bytes since the connection began, of 64 bits, so that none
+//! comes round. The SYN is at 0, the first byte at 1, the FIN behind the last one.
 
-pub(crate) mod delivery;
-pub(crate) mod recovery;
+pub(super) mod congestion;
+pub(super) mod delivery;

@@ -1,0 +1,69 @@
+//! How much may be in flight, and how fast it may leave.
+
+use std::time::Duration;
+
+use crate::stack::tcp::sender::delivery::RateSample;
+use crate::time::Instant;
+
+/// What an acknowledgement said, as far as congestion control has to know.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::stack::tcp) struct Progress {
+    /// Everything before this position has arrived (SND.UNA).
+    pub(in crate::stack::tcp) acknowledged_to: u64,
+    /// The position behind all that was ever sent (SND.NXT).
+    pub(in crate::stack::tcp) sent_to: u64,
+    /// Bytes that this acknowledgement says to have arrived, in order or not (RFC 9937's
+    /// DeliveredData).
+    pub(in crate::stack::tcp) delivered: u64,
+    /// The sum of those since the connection began.
+    pub(in crate::stack::tcp) delivered_total: u64,
+    /// Bytes that are lost as it seems now, and did not seem so before.
+    pub(in crate::stack::tcp) lost: u64,
+    /// Bytes in flight before and after it (RFC 6675's pipe).
+    pub(in crate::stack::tcp) flight_before: u64,
+    /// See `flight_before`.
+    pub(in crate::stack::tcp) flight: u64,
+    /// The round-trip time of what it acknowledges, if that can be told.
+    pub(in crate::stack::tcp) round_trip: Option<Duration>,
+    /// The smoothed one (RFC 6298).
+    pub(in crate::stack::tcp) smoothed: Option<Duration>,
+    /// The lowest of the connection.
+    pub(in crate::stack::tcp) lowest: Option<Duration>,
+    pub(in crate::stack::tcp) rate: Option<RateSample>,
+    /// What is lost of an episode is not all repaired and acknowledged yet.
+    pub(in crate::stack::tcp) is_recovering: bool,
+    /// The window, and nothing else, held back what else there was to send before this came.
+    pub(in crate::stack::tcp) is_window_limited: bool,
+}
+
+/// One way to find out how much a path takes. All counts are bytes of payload.
+pub(in crate::stack::tcp) trait Controller {
+    /// Something leaves, new or again, after which `flight` bytes are in flight. `was_idle`: there
+    /// was nothing in flight before.
+    fn handle_sent(&mut self, bytes: u64, flight: u64, was_idle: bool, now: Instant);
+
+    /// An acknowledgement came. One that ends or takes back a recovery has been told before.
+    fn handle_progress(&mut self, progress: &Progress, now: Instant);
+
+    /// Something is lost: an episode of recovery begins, with so many bytes in flight before that
+    /// was known, up to the position `sent_to`.
+    fn handle_congestion(&mut self, flight: u64, sent_to: u64, now: Instant);
+
+    /// The last episode's repair has arrived.
+    fn handle_recovered(&mut self, now: Instant);
+
+    /// The retransmission timer has expired: everything in flight counts as lost.
+    fn handle_expiry(&mut self, now: Instant);
+
+    /// Nothing was lost after all: the last congestion or expiry is taken back.
+    fn handle_undo(&mut self, now: Instant);
+
+    /// Segments carry so many bytes from now on.
+    fn set_segment_len(&mut self, len: u64);
+
+    /// How many bytes may be in flight.
+    fn window(&self) -> u64;
+
+    /// How many bytes a second may leave; `None` for as many as the window allows.
+    fn pacing_rate(&self) -> Option<u64>;
+}
