@@ -17,6 +17,10 @@ use crate::{deadline::eventually, locked, sandbox};
 
 const TOOL_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long the output of a process that has ended may take to be read; a descendant that has the
+/// pipes too may keep them open for ever.
+const READ_LIMIT: Duration = Duration::from_secs(5);
+
 /// The lines that a process wrote so far, shared with whoever reports them.
 #[derive(Clone, Debug, Default)]
 pub struct Lines(Arc<Mutex<Vec<String>>>);
@@ -94,7 +98,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Whether it has not ended yet.
+    /// Whether it has not ended yet. When it has, what it wrote may still be in its pipes.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
@@ -105,6 +109,9 @@ impl Process {
         let start = Instant::now();
         loop {
             let running = self.is_running();
+            if !running {
+                self.read_rest();
+            }
             if self.stderr.has_word(word) {
                 return Ok(());
             }
@@ -114,7 +121,8 @@ impl Process {
         }
     }
 
-    /// Waits for its end; kills it when that does not come `within` the time.
+    /// Waits for its end, and until all it wrote has been read; kills it when its end does not come
+    /// `within` the time.
     pub fn wait(&mut self, within: Duration) -> Result<ExitStatus> {
         let ended = eventually("end of the process", within, || {
             self.child.try_wait()?.context("still running")
@@ -122,11 +130,21 @@ impl Process {
         if ended.is_err() {
             self.kill();
         }
-        for reader in self.readers.drain(..) {
+        self.read_rest();
+        ended
+    }
+
+    /// Waits until all that it wrote before its end has been read.
+    fn read_rest(&mut self) {
+        // Whoever has the pipes too goes on being read, and nobody waits for that again.
+        let _ = eventually("end of the output", READ_LIMIT, || {
+            ensure!(self.readers.iter().all(JoinHandle::is_finished), "a pipe is open");
+            Ok(())
+        });
+        for reader in self.readers.drain(..).filter(JoinHandle::is_finished) {
             // A reader cannot fail in a way that matters more than what it has read.
             let _ = reader.join();
         }
-        ended
     }
 
     /// Asks it to end by SIGTERM and waits for that.
@@ -140,11 +158,12 @@ impl Process {
         pid.context("pid out of range")
     }
 
-    /// Kills it as kill -9 does.
+    /// Kills it as kill -9 does; all it wrote until then has been read.
     pub fn kill(&mut self) {
         // Fails only for a process that has been waited for already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.read_rest();
     }
 
     /// How many descriptors it has open.
@@ -223,5 +242,55 @@ pub fn finish(mut process: Process, within: Duration) -> Result<String> {
         Ok(status) if status.success() => Ok(stdout),
         Ok(status) => bail!("{status}\n{stdout}\n{stderr}"),
         Err(error) => Err(error.context(format!("{stdout}\n{stderr}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn shell(script: &str) -> Result<Process> {
+        Process::spawn(Command::new("sh").args(["-c", script]))
+    }
+
+    /// The text gets into the pipe when the process has been waited for, as a zombie has an entry
+    /// in /proc: a reader that is as late as it can be.
+    const LATE: &str = "(while [ -e /proc/$$ ]; do sleep 0.01; done; echo ready, late >&2) &";
+
+    #[test]
+    fn a_word_that_is_read_after_the_end_was_said() -> Result<()> {
+        shell(LATE)?.wait_for_word("ready", LIMIT)
+    }
+
+    #[test]
+    fn an_end_without_the_word_is_told_with_all_that_was_said() -> Result<()> {
+        let error =
+            shell(LATE)?.wait_for_word("steady", LIMIT).err().context("the word is there")?;
+        ensure!(error.to_string().ends_with("ready, late"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn what_a_killed_process_wrote_is_read() -> Result<()> {
+        let mut process = shell(&format!("{LATE} echo started >&2; exec sleep 600"))?;
+        process.wait_for_word("started", LIMIT)?;
+        process.kill();
+        ensure!(process.stderr().has_word("late"), "{:?}", process.stderr());
+        Ok(())
+    }
+
+    #[test]
+    fn a_descendant_with_the_pipes_holds_nobody_up() -> Result<()> {
+        let mut process = shell("sleep 60 & echo $!")?;
+        let status = process.wait(LIMIT)?;
+        ensure!(status.success(), "{status}");
+        let descendant: i32 = process.stdout().text().parse()?;
+        // A zombie has none.
+        let arguments = fs::read_to_string(format!("/proc/{descendant}/cmdline"))?;
+        ensure!(arguments.contains("sleep"), "it was waited for");
+        kill_process(Pid::from_raw(descendant).context("no pid")?, Signal::KILL)?;
+        Ok(())
     }
 }
