@@ -122,8 +122,7 @@ fn full_disk(lab: &Lab) -> Result<()> {
     move_more_than_a_small_disk_holds(&tunnel)?;
     let slipwire = tunnel.slipwires().next();
     let Some(slipwire) = slipwire else { bail!("no slipwire") };
-    ensure!(slipwire.terminate(LIMIT)?.success(), "no end in order");
-    let log = slipwire.process().stderr().tail(100);
+    let log = slipwire.whole_log(LIMIT)?.tail(100);
     let lines: Vec<_> = log.iter().filter(|line| line.contains("capture: ")).collect();
     ensure!(lines.len() == 2, "one line when it begins and one at the end: {lines:#?}");
     ensure!(lines[0].contains("No space left on device"), "{lines:#?}");

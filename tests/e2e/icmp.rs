@@ -82,14 +82,15 @@ fn at_once(lab: &Lab, job: Job) -> Result<()> {
 }
 
 fn forbidden(lab: &Lab, job: Job) -> Result<()> {
-    let tunnel = Tunnel::start(lab, Plan { ping_sockets: false, ..Plan::new(job) })?;
+    let mut tunnel = Tunnel::start(lab, Plan { ping_sockets: false, ..Plan::new(job) })?;
     for _ in 0..3 {
         let error = ping(&tunnel.row.near, Family::V4.far(), 56).err();
         let error = format!("{:#}", error.context("an echo came back")?);
         ensure!(error.contains("Packet filtered"), "the peer is not told: {error}");
     }
     comes_up(&tunnel, LIMIT)?;
-    let log = tunnel.mid_end.process().stderr();
+    let slipwire = tunnel.slipwires().next().context("no slipwire")?;
+    let log = slipwire.whole_log(LIMIT)?;
     let told = log.count_lines(|line| line.to_lowercase().contains("icmp"));
     // The line about what is off, and one of its own.
     ensure!((1..=2).contains(&told), "told {told} times:\n{}", log.text());

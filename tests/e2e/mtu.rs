@@ -20,8 +20,8 @@ use crate::{
 };
 
 const PAYLOAD: Payload = Payload { bytes: 3_000_000, seed: 90 };
-/// How long strace may take to get hold of a process.
-const ATTACH_LIMIT: Duration = Duration::from_secs(20);
+/// How long strace may take to get hold of a process, and slipwire to end.
+const LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) fn tests() -> Vec<Test> {
     let below = Test::each(Job::ALL, "a_narrow_path_is_named_with_the_mtu_to_set", narrow_below);
@@ -56,11 +56,11 @@ fn carries_everything(tunnel: &Tunnel) -> Result<()> {
     Ok(())
 }
 
-/// Every slipwire has said once that this MTU is to be set.
+/// Every slipwire has said once that this MTU is to be set; that ends them.
 fn is_warned_of(tunnel: &mut Tunnel, mtu: u16) -> Result<()> {
     let advice = format!("Set an MTU of {mtu} at both ends");
     for slipwire in tunnel.slipwires() {
-        let log = slipwire.process().stderr();
+        let log = slipwire.whole_log(LIMIT)?;
         let count = log.count_lines(|line| line.contains(&advice));
         ensure!(count == 1, "{advice:?} was said {count} times:\n{}", log.text());
     }
@@ -85,7 +85,7 @@ fn too_narrow_for_ipv6(lab: &Lab, job: Job) -> Result<()> {
 }
 
 fn refused_sizes(lab: &Lab) -> Result<()> {
-    let tunnel = tunnel(lab, Job::Gateway)?;
+    let mut tunnel = tunnel(lab, Job::Gateway)?;
     let service = source(&tunnel.row.far, PORT, Payload::mib(16, 91))?;
     let stream = connect(&tunnel, PORT)?;
     // The tunnel is up: whatever fails from now on belongs to a transfer that is under way.
@@ -94,10 +94,11 @@ fn refused_sizes(lab: &Lab) -> Result<()> {
     strace.args(["-f", "-p", &process, "-e", "trace=sendmsg", "-o", "/dev/null"]);
     strace.args(["-e", "inject=sendmsg:error=EMSGSIZE:when=30..60"]);
     let mut strace = tunnel.row.mid.spawn("strace", &mut strace)?;
-    strace.wait_for_word("attached", ATTACH_LIMIT)?;
+    strace.wait_for_word("attached", LIMIT)?;
     let received = receive_from_source(&stream)?;
     ensure!(service.result()? == received, "other bytes arrived than were sent");
-    let log = tunnel.mid_end.process().stderr();
+    let slipwire = tunnel.slipwires().next().context("no slipwire")?;
+    let log = slipwire.whole_log(LIMIT)?;
     let is_told = |line: &str| line.contains("Message too long");
     ensure!(log.count_lines(is_told) == 1, "no datagram was refused:\n{}", log.text());
     Ok(())

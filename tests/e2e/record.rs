@@ -138,8 +138,7 @@ fn full_disk(lab: &Lab) -> Result<()> {
     let mut tunnel = gateway(lab, &file)?;
     move_more_than_a_small_disk_holds(&tunnel)?;
     let Some(slipwire) = tunnel.slipwires().next() else { bail!("no slipwire") };
-    ensure!(slipwire.terminate(LIMIT)?.success(), "no end in order");
-    let log = slipwire.process().stderr().tail(100);
+    let log = slipwire.whole_log(LIMIT)?.tail(100);
     let lines: Vec<_> = log.iter().filter(|line| line.contains("tape: ")).collect();
     ensure!(lines.len() == 1, "one line: {lines:#?}");
     ensure!(lines[0].contains("No space left on device"), "{lines:#?}");

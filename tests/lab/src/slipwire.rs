@@ -10,13 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::{
     lab::{Lab, write_secret},
     net::Host,
     peer::{Keys, Peer},
-    process::Process,
+    process::{Lines, Process},
     sandbox,
 };
 
@@ -152,6 +152,13 @@ impl Slipwire {
     /// Asks it to end by SIGTERM and waits for that.
     pub fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
         self.process.terminate(within)
+    }
+
+    /// The same, when it has to be an end in order: all that it has ever logged.
+    pub fn whole_log(&mut self, within: Duration) -> Result<&Lines> {
+        let status = self.terminate(within)?;
+        ensure!(status.success(), "no end in order: {status}");
+        Ok(self.process.stderr())
     }
 
     /// The directory of its configuration, to which paths there are relative.
