@@ -23,10 +23,10 @@ pub(super) fn dialogue(dice: &mut Dice, bytes_max: u64) -> [Script; 2] {
         [(Cue::FirstByte, Ending::AfterFarEnd), (Cue::Start, Ending::AtOnce)],
     ];
     let mut roles = dice.pick(&cues);
-    if dice.chance(200) {
+    if dice.chance(200_000) {
         roles.swap(0, 1);
     }
-    let (lens, hurried) = ([0, 1].map(|_| dice.size(bytes_max)), dice.chance(400));
+    let (lens, hurried) = ([0, 1].map(|_| dice.size(bytes_max)), dice.chance(400_000));
     let mut scripts = [0, 1].map(|side| {
         let (cue, ending) = roles[side];
         Script {
@@ -51,11 +51,11 @@ pub(super) fn dialogue(dice: &mut Dice, bytes_max: u64) -> [Script; 2] {
 
 fn pace(dice: &mut Dice, len: u64, hurried: bool) -> Pace {
     let pieces = dice.size(40);
-    if hurried || pieces < 2 || dice.chance(400) {
+    if hurried || pieces < 2 || dice.chance(400_000) {
         return AT_ONCE;
     }
     let rests = [millis(300), secs(5), secs(30), secs(200)];
-    let rest = dice.chance(300).then(|| (dice.between(0, len), dice.pick(&rests)));
+    let rest = dice.chance(300_000).then(|| (dice.between(0, len), dice.pick(&rests)));
     Pace { bytes: 1 + len / pieces, pause: dice.time(Duration::ZERO, millis(200)), rest }
 }
 

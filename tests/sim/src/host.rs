@@ -213,7 +213,7 @@ impl Host {
         self.turns = if self.turned_at == scene.now { self.turns + 1 } else { 0 };
         self.turned_at = scene.now;
         ensure!(self.turns < TURNS_MAX, "host {} turns and turns, and no time passes", self.index);
-        let timer_first = scene.dice.chance(500);
+        let timer_first = scene.dice.chance(500_000);
         if timer_first {
             self.let_time_pass(scene)?;
         }

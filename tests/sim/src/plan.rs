@@ -14,7 +14,7 @@ use slipwire_core::{Limits, Refusal, Share};
 use super::dialogue::{dialogue, duel};
 use super::socket::Script;
 use super::weather::Weather;
-use slipwire_worlds::dice::Dice;
+use slipwire_worlds::dice::{ALWAYS, Dice};
 use slipwire_worlds::link::Profile;
 
 /// The gateway among the hosts.
@@ -94,8 +94,8 @@ pub(super) struct DatagramPlan {
     pub(super) count: u32,
     pub(super) pause: Duration,
     pub(super) len_max: u64,
-    /// The chance, per mille, that a datagram is answered.
-    pub(super) answers: u16,
+    /// The chance, per million, that a datagram is answered.
+    pub(super) answers: u32,
 }
 
 /// What befalls the world.
@@ -162,8 +162,8 @@ impl Plan {
     pub(super) fn new(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let hosts = dice.pick(&[2, 2, 2, 3, 3, 4]);
-        let v6 = dice.chance(300);
-        let is_tight = dice.chance(120);
+        let v6 = dice.chance(300_000);
+        let is_tight = dice.chance(120_000);
         let weather = Weather::new(&mut dice);
         let mtu_min = if v6 { 1280 } else { 576 };
         let mut hosts: Vec<_> = (0..hosts).map(|_| host(&mut dice, mtu_min, is_tight)).collect();
@@ -177,7 +177,7 @@ impl Plan {
             })
             .collect();
         // Bytes both ways through small rings, and segments lost: where TCP has most to get wrong.
-        let is_duel = dice.chance(250);
+        let is_duel = dice.chance(250_000);
         let span = dice.pick(&[secs(1), secs(10), secs(60), secs(500)]);
         let streams = 1 + dice.size(if is_tight { u64::from(STREAMS_MAX) - 1 } else { 7 }) as usize;
         let bytes_max = dice.pick(&[100, 5_000, 100_000, 100_000, 400_000]);
@@ -190,7 +190,7 @@ impl Plan {
                 stream(&mut dice, index, hosts.len(), v6, span, scripts)
             })
             .collect();
-        let flows = if dice.chance(400) { dice.between(1, 4) } else { 0 } as usize;
+        let flows = if dice.chance(400_000) { dice.between(1, 4) } else { 0 } as usize;
         let mut datagrams: Vec<_> =
             (0..flows).map(|index| datagrams(&mut dice, index, hosts.len(), v6, span)).collect();
         let faults = faults(&mut dice, hosts.len(), span);
@@ -213,7 +213,7 @@ fn host(dice: &mut Dice, mtu_min: u64, is_tight: bool) -> HostPlan {
     tcp.keepalive = dice.pick(&[secs(10), secs(75)]);
     // Less than who opens has the patience for.
     tcp.connect_timeout = secs(10);
-    if dice.chance(100) {
+    if dice.chance(100_000) {
         tcp.idle_timeout = secs(40);
     }
     let mut limits = Limits::default();
@@ -227,11 +227,11 @@ fn host(dice: &mut Dice, mtu_min: u64, is_tight: bool) -> HostPlan {
     HostPlan {
         tcp,
         limits,
-        mtu: if dice.chance(700) { 1420 } else { dice.between(mtu_min, 9_000) as u16 },
+        mtu: if dice.chance(700_000) { 1420 } else { dice.between(mtu_min, 9_000) as u16 },
         keepalive_secs: dice.pick(&[0, 0, 5, 25]),
-        resolves_after: dice.chance(150).then(|| dice.time(Duration::ZERO, secs(3))),
+        resolves_after: dice.chance(150_000).then(|| dice.time(Duration::ZERO, secs(3))),
         lag: Duration::from_micros(dice.pick(&[0, 0, 100, 1_000, 5_000])),
-        uplink: dice.chance(200).then(|| {
+        uplink: dice.chance(200_000).then(|| {
             (dice.between(1, 40) as usize, dice.time(Duration::from_micros(100), millis(5)))
         }),
     }
@@ -251,7 +251,7 @@ fn stream(
         (GATEWAY, client, inner(client, v6))
     } else if client != opener {
         (opener, client, inner(client, v6))
-    } else if dice.chance(100) {
+    } else if dice.chance(100_000) {
         (opener, GATEWAY, inner(GATEWAY, v6))
     } else {
         (opener, GATEWAY, server(v6))
@@ -279,7 +279,7 @@ fn connect(dice: &mut Dice) -> Connect {
     ];
     match dice.between(0, 19) {
         0 => Connect::Refuses(soon, dice.pick(&refusals)),
-        1 if dice.chance(300) => Connect::Never,
+        1 if dice.chance(300_000) => Connect::Never,
         2 => Connect::Opens(dice.time(Duration::ZERO, secs(8))),
         3..=10 => Connect::Opens(Duration::ZERO),
         _ => Connect::Opens(soon),
@@ -301,7 +301,7 @@ fn datagrams(
         count: dice.between(1, 40) as u32,
         pause: dice.time(Duration::ZERO, span / 100),
         len_max: dice.pick(&[0, 100, 1_400, 9_000, 60_000]),
-        answers: dice.pick(&[0, 500, 1000]),
+        answers: dice.pick(&[0, 500_000, ALWAYS]),
     }
 }
 
@@ -315,12 +315,12 @@ fn greeting(opener: usize, target: SocketAddr, at: Duration) -> DatagramPlan {
         count: 1,
         pause: Duration::ZERO,
         len_max: 100,
-        answers: 1000,
+        answers: ALWAYS,
     }
 }
 
 fn faults(dice: &mut Dice, hosts: usize, span: Duration) -> Vec<(Duration, Fault)> {
-    if dice.chance(500) {
+    if dice.chance(500_000) {
         return Vec::new();
     }
     let count = dice.between(1, 4);

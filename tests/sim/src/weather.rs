@@ -34,11 +34,11 @@ impl Weather {
     pub(super) fn link(self, mtu: usize, dice: &mut Dice) -> Profile {
         let latency = dice.pick(&[0, 100, 1_000, 10_000, 40_000, 200_000]);
         let clean = Profile { mtu, ..Profile::clean(Duration::from_micros(latency)) };
-        let loss = dice.pick(&[2, 10, 50, 150]);
-        let reorder = dice.pick(&[10, 100, 400]);
-        let reorder_by = dice.time(millis(1), millis(80));
+        let loss = dice.pick(&[2_000, 10_000, 50_000, 150_000]);
+        let reorder = dice.pick(&[10_000, 100_000, 400_000]);
+        let reorder_by = (Duration::ZERO, dice.time(millis(1), millis(80)));
         let jitter = dice.time(Duration::ZERO, millis(50));
-        let burst = (dice.pick(&[2, 10]), dice.pick(&[50, 200, 500]));
+        let burst = (dice.pick(&[2_000, 10_000]), dice.pick(&[50_000, 200_000, 500_000]));
         let rate = dice.pick(&[20_000, 100_000, 1_000_000, 10_000_000]);
         let queue = dice.between(4_000, 200_000);
         let narrow = Profile { rate: Some(rate), queue, ..clean };
@@ -54,8 +54,8 @@ impl Weather {
                 reorder,
                 reorder_by,
                 jitter,
-                duplicate: dice.pick(&[0, 10, 200]),
-                corrupt: dice.pick(&[0, 5, 50]),
+                duplicate: dice.pick(&[0, 10_000, 200_000]),
+                corrupt: dice.pick(&[0, 5_000, 50_000]),
                 ..narrow
             },
         }

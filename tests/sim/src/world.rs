@@ -192,7 +192,7 @@ impl World {
             Occurrence::Resolved { host, life, peer } => {
                 let host = &mut hosts[host];
                 if host.life == life {
-                    let fails = !scene.is_calm && scene.dice.chance(300);
+                    let fails = !scene.is_calm && scene.dice.chance(300_000);
                     let gateway = [setup::address(GATEWAY)];
                     let addresses = if fails { &[][..] } else { &gateway[..] };
                     let local = host.local(scene.now);

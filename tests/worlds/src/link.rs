@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use slipwire_core::Instant;
 
-use crate::dice::Dice;
+use crate::dice::{ALWAYS, Dice};
 
-/// How a link behaves. Chances are per mille, for each datagram.
+/// How a link behaves. Chances are per million, for each datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Profile {
     pub latency: Duration,
@@ -17,14 +17,15 @@ pub struct Profile {
     pub rate: Option<u64>,
     /// Bytes that may wait for the rate; more are lost.
     pub queue: u64,
-    pub loss: u16,
+    pub loss: u32,
     /// The chance that a burst of losses begins, and that it ends.
-    pub burst: (u16, u16),
-    /// Held back by up to [`reorder_by`](Self::reorder_by), so that later ones overtake it.
-    pub reorder: u16,
-    pub reorder_by: Duration,
-    pub duplicate: u16,
-    pub corrupt: u16,
+    pub burst: (u32, u32),
+    /// Held back by [`reorder_by`](Self::reorder_by), so that later ones overtake it.
+    pub reorder: u32,
+    /// At least and at most.
+    pub reorder_by: (Duration, Duration),
+    pub duplicate: u32,
+    pub corrupt: u32,
     /// The largest datagram that passes.
     pub mtu: usize,
 }
@@ -38,9 +39,9 @@ impl Profile {
             rate: None,
             queue: u64::MAX,
             loss: 0,
-            burst: (0, 1000),
+            burst: (0, ALWAYS),
             reorder: 0,
-            reorder_by: Duration::ZERO,
+            reorder_by: (Duration::ZERO, Duration::ZERO),
             duplicate: 0,
             corrupt: 0,
             mtu: usize::MAX,
@@ -192,7 +193,7 @@ impl Link {
         let Profile { latency, jitter, reorder, reorder_by, corrupt, .. } = self.profile;
         let at = sent_at + latency + self.dice.time(Duration::ZERO, jitter);
         let at = if self.dice.chance(reorder) {
-            at + self.dice.time(Duration::ZERO, reorder_by)
+            at + self.dice.time(reorder_by.0, reorder_by.1)
         } else {
             self.latest = self.latest.max(at);
             self.latest
@@ -234,7 +235,11 @@ mod tests {
         let gap = Duration::from_millis(1);
         let jitter = Profile { jitter: LATENCY, ..Profile::clean(LATENCY) };
         assert!(arrivals(jitter, gap).is_sorted());
-        let reorder = Profile { reorder: 100, reorder_by: LATENCY, ..Profile::clean(LATENCY) };
+        let reorder = Profile {
+            reorder: 100_000,
+            reorder_by: (Duration::ZERO, LATENCY),
+            ..Profile::clean(LATENCY)
+        };
         assert!(!arrivals(reorder, gap).is_sorted());
     }
 
@@ -251,7 +256,7 @@ mod tests {
 
     #[test]
     fn bursts_lose_neighbours() {
-        let burst = Profile { burst: (20, 200), ..Profile::clean(LATENCY) };
+        let burst = Profile { burst: (20_000, 200_000), ..Profile::clean(LATENCY) };
         let seen = arrivals(burst, LATENCY);
         let lost = seen.iter().filter(|at| at.is_none()).count();
         let pairs = seen.windows(2).filter(|pair| pair == &[None, None]).count();
@@ -260,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_healed_link_loses_nothing() {
-        let awful = Profile { loss: 500, burst: (500, 1), ..Profile::clean(LATENCY) };
+        let awful = Profile { loss: 500_000, burst: (500_000, 1_000), ..Profile::clean(LATENCY) };
         let mut link = Link::new(awful, Dice::new(1));
         link.set_cut(true);
         assert_eq!(link.carry(1, Instant::ZERO), Fate::Lost);
