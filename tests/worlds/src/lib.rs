@@ -4,6 +4,8 @@
 //!
 //! - [`dice`]: chance that follows from a seed.
 //! - [`link`]: one direction of a path: delay, rate, queue, loss, order.
+//! - [`path`]: both directions of a path, what they carried and lost, and the paths that TCP is
+//!   measured over.
 //! - [`build`]: builders, one for each noun: key, peer, configuration, engine.
 //! - [`two_engines`]: a world of a client's engine and a gateway's.
 //!
@@ -15,4 +17,5 @@
 pub mod build;
 pub mod dice;
 pub mod link;
+pub mod path;
 pub mod two_engines;
