@@ -54,6 +54,8 @@ pub struct Config {
     /// A command, as words, that is given slipwire to run: `strace`, `prlimit`; no part of the
     /// file. The process that it starts must become slipwire.
     pub wrapper: Vec<String>,
+    /// The slipwire to run, where every user can run it; [`binary`] where none is named.
+    pub program: Option<PathBuf>,
 }
 
 impl fmt::Display for Config {
@@ -127,8 +129,11 @@ impl Slipwire {
     pub fn start(lab: &Lab, host: &Host, name: &str, keys: &Keys, config: &Config) -> Result<Self> {
         let directory = lab.directory(name)?;
         config.write(&directory, keys)?;
-        let surroundings =
-            Surroundings { hosts_file: config.hosts_file.clone(), wrapper: config.wrapper.clone() };
+        let surroundings = Surroundings {
+            hosts_file: config.hosts_file.clone(),
+            wrapper: config.wrapper.clone(),
+            program: config.program.clone(),
+        };
         let (process, ready_after) = spawn(host, name, &directory, &surroundings)?;
         let (host, name) = (host.clone(), name.to_owned());
         Ok(Self { host, name, directory, surroundings, process, ready_after })
@@ -198,20 +203,25 @@ pub fn binary() -> Result<&'static Path> {
             Some(path) => PathBuf::from(path),
             None => built_beside_us()?,
         };
-        let target = sandbox::scratch().join("slipwire");
-        fs::copy(&source, &target).with_context(|| {
+        for_everybody(&source, "slipwire").with_context(|| {
             format!(
                 "no slipwire at {}; build it with cargo build, or name another in SLIPWIRE_BIN",
                 source.display()
             )
-        })?;
-        fs::set_permissions(&target, Permissions::from_mode(0o755))?;
-        Ok(target)
+        })
     };
     BINARY
         .get_or_init(|| copy().map_err(|error| format!("{error:#}")))
         .as_deref()
         .map_err(|error| anyhow!("{error}"))
+}
+
+/// A copy of `program`, called `name`, where a user without privileges can run it.
+pub fn for_everybody(program: &Path, name: &str) -> Result<PathBuf> {
+    let target = sandbox::scratch().join(name);
+    fs::copy(program, &target).with_context(|| format!("copying {}", program.display()))?;
+    fs::set_permissions(&target, Permissions::from_mode(0o755))?;
+    Ok(target)
 }
 
 /// `target/<profile>/slipwire`, as seen from a test in `deps/` or from a program beside it.
@@ -229,6 +239,7 @@ fn built_beside_us() -> Result<PathBuf> {
 struct Surroundings {
     hosts_file: Option<PathBuf>,
     wrapper: Vec<String>,
+    program: Option<PathBuf>,
 }
 
 fn spawn(
@@ -237,7 +248,10 @@ fn spawn(
     directory: &Path,
     surroundings: &Surroundings,
 ) -> Result<(Process, Duration)> {
-    let mut command = sandbox::unprivileged(binary()?);
+    let mut command = sandbox::unprivileged(match &surroundings.program {
+        Some(program) => program,
+        None => binary()?,
+    });
     command.arg("run").arg("-c").arg(directory.join("slipwire.toml"));
     if let Some((wrapper, words)) = surroundings.wrapper.split_first() {
         command = wrapped(Command::new(wrapper).args(words), &command);

@@ -113,6 +113,8 @@ pub struct Plan {
     pub tables: String,
     /// A command that is given slipwire to run.
     pub wrapper: Vec<String>,
+    /// The slipwire to run, where it is not the one that was built.
+    pub program: Option<PathBuf>,
 }
 
 impl Plan {
@@ -131,6 +133,7 @@ impl Plan {
             hosts_file: None,
             tables: String::new(),
             wrapper: Vec::new(),
+            program: None,
         }
     }
 }
@@ -295,6 +298,7 @@ impl Ends<'_> {
             tables: self.plan.tables.clone(),
             hosts_file: self.plan.hosts_file.clone(),
             wrapper: self.plan.wrapper.clone(),
+            program: self.plan.program.clone(),
         };
         Slipwire::start(lab, host, "near", keys, &config).map(End::Slipwire)
     }
@@ -325,6 +329,7 @@ impl Ends<'_> {
             tables: self.plan.tables.clone(),
             hosts_file: self.plan.hosts_file.clone(),
             wrapper: self.plan.wrapper.clone(),
+            program: self.plan.program.clone(),
         };
         Slipwire::start(lab, host, "mid", keys, &config).map(End::Slipwire)
     }
