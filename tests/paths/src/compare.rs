@@ -1,0 +1,178 @@
+//! All programs on a path, in turn, several times; and the tables of it.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use slipwire_lab::lab::Lab;
+use slipwire_worlds::path::{Direction, NamedPath};
+
+use super::{
+    bulk,
+    options::{Options, Part},
+    page,
+    results::{Results, Table},
+    site::Site,
+};
+
+/// More of a relay's datagrams than this, late by more than a millisecond, make a run doubtful.
+const LATE_MAX: f64 = 0.01;
+
+/// Builds a site for each program.
+pub fn sites(lab: &Lab, options: &Options) -> Result<Vec<Site>> {
+    options.programs.iter().map(|program| Site::start(lab, program.clone())).collect()
+}
+
+/// Measures every program on one path; what fails is part of the results.
+pub fn measure(lab: &Lab, sites: &mut [Site], path: &NamedPath, options: &Options) -> Results {
+    let mut results = Results::default();
+    for round in 1..=options.rounds {
+        for (index, site) in sites.iter_mut().enumerate() {
+            let what = format!("{}, round {round}: {}", path.name, site.program.name);
+            eprintln!("{what}");
+            let mut run = Run { site, path, options, results: &mut results, index, round };
+            if let Err(error) = run.measure() {
+                results.fail(&what, &error);
+                eprint!("{}", lab.logs());
+            }
+        }
+    }
+    results
+}
+
+/// One program in one round.
+struct Run<'a> {
+    site: &'a mut Site,
+    path: &'a NamedPath,
+    options: &'a Options,
+    results: &'a mut Results,
+    index: usize,
+    round: u32,
+}
+
+impl Run<'_> {
+    fn measure(&mut self) -> Result<()> {
+        for part in &self.options.parts {
+            match part {
+                Part::Down => self.bulks(Direction::Down)?,
+                Part::Up => self.bulks(Direction::Up)?,
+                Part::Pages => self.pages()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn bulks(&mut self, direction: Direction) -> Result<()> {
+        for &flows in self.path.flows {
+            self.site.renew(self.path.profile, self.round.into())?;
+            let bulk = bulk::run(self.site, direction, flows, self.options.time)?;
+            let figures = [
+                ("goodput", bulk.goodput),
+                ("sent_per_needed", bulk.sent_per_needed),
+                ("lost", bulk.lost),
+                ("again", bulk.again),
+                ("again_per_lost", bulk.again / bulk.lost),
+                ("added_p50", bulk.added_p50),
+                ("added_p99", bulk.added_p99),
+                ("late", bulk.late),
+            ];
+            for (figure, value) in figures {
+                self.results.add(self.index, self.round, &key(direction, flows, figure), value);
+            }
+        }
+        Ok(())
+    }
+
+    fn pages(&mut self) -> Result<()> {
+        let (peers, later) = self.options.pages;
+        for peer in 0..peers {
+            let seed = u64::from(self.round) * 100 + peer as u64;
+            self.site.renew(self.path.profile, seed)?;
+            let pages = page::run(self.site, later)?;
+            self.results.pool(self.index, "first", pages.first.as_secs_f64() * 1e3);
+            for page in pages.later {
+                self.results.pool(self.index, "later", page.as_secs_f64() * 1e3);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn key(direction: Direction, flows: usize, figure: &str) -> String {
+    format!("{direction:?} {flows} {figure}")
+}
+
+/// The tables of one path.
+pub fn report(path: &NamedPath, options: &Options, results: &Results) -> String {
+    let mut text = format!("## {}: {}\n\n", path.name, path.words);
+    for direction in [Direction::Down, Direction::Up] {
+        for &flows in path.flows {
+            if results.has(&key(direction, flows, "goodput")) {
+                text += &bulk_table(direction, flows, options, results);
+            }
+        }
+    }
+    if results.has("first") {
+        text += &page_table(options, results);
+    }
+    text + &results.failures()
+}
+
+fn bulk_table(direction: Direction, flows: usize, options: &Options, results: &Results) -> String {
+    let way = match direction {
+        Direction::Down => "download",
+        Direction::Up => "upload",
+    };
+    let title = format!("{way}, {flows} flow{}", if flows == 1 { "" } else { "s" });
+    let head = [
+        title.as_str(),
+        "Mbit/s",
+        "x",
+        "sent/needed",
+        "lost",
+        "again",
+        "again/lost",
+        "ping +p50 ms",
+        "+p99 ms",
+    ];
+    let mut table = Table::new(&head);
+    let mut late = String::new();
+    for (index, program) in options.programs.iter().enumerate() {
+        let median = |figure| results.median(index, &key(direction, flows, figure));
+        table.row(
+            &program.name,
+            &[
+                (median("goodput"), 1),
+                (results.ratio(index, &key(direction, flows, "goodput")), 2),
+                (median("sent_per_needed"), 3),
+                (median("lost"), 0),
+                (median("again"), 0),
+                (median("again_per_lost"), 2),
+                (median("added_p50"), 1),
+                (median("added_p99"), 1),
+            ],
+        );
+        if median("late") > LATE_MAX {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                late,
+                "The relay was late by more than 1 ms for {:.0} % of the datagrams ({}).",
+                median("late") * 100.0,
+                program.name,
+            );
+        }
+    }
+    table.text() + &late
+}
+
+fn page_table(options: &Options, results: &Results) -> String {
+    let title = "50 KB fetched, ms";
+    let mut table = Table::new(&[title, "first p50", "x", "later p50", "x", "later p95", "x"]);
+    for (index, program) in options.programs.iter().enumerate() {
+        let cells = [("first", 0.5), ("later", 0.5), ("later", 0.95)].map(|(figure, part)| {
+            let (value, ratio) = results.quantile(index, figure, part);
+            [(value, 0), (ratio, 2)]
+        });
+        table.row(&program.name, &cells.concat());
+    }
+    table.text()
+}
