@@ -1,4 +1,4 @@
-//! Pages of 50 KB, each over a connection of its own: how long from the connecting to the last byte.
+//! Pages of 50 KB, each over a connection of its own: how long from the start to the last byte.
 
 use std::{
     io::{Read as _, Write as _},

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! One thread does it all, both directions and every pair of ends that shares the path. It sleeps
-//! until the next datagram comes or is due, to the precision of the kernel's high resolution timers.
+//! until the next datagram comes or is due, as exactly as the kernel's high resolution timers are.
 
 use std::{
     cmp::Reverse,
@@ -72,7 +72,7 @@ impl Lane {
             }),
             Direction::Down => self.towards_server.recv(buffer),
         };
-        // An error but "none is there" says that an earlier one found nobody; the next look is soon.
+        // An error but "none is there" says that an earlier one found nobody; it looks again soon.
         received.ok()
     }
 
