@@ -13,28 +13,32 @@ use std::env;
 use anyhow::{Result, anyhow};
 use slipwire_lab::{lab::Lab, sandbox, wireguard_go};
 use slipwire_paths::{
-    compare,
-    options::{HELP, Options},
+    compare, fairness, many,
+    options::{HELP, Mode, Options},
+    prepare_process,
 };
 
 fn main() -> Result<()> {
-    if env::args().skip(1).any(|word| word == "--help" || word == "-h") {
-        print!("{HELP}");
-        return Ok(());
-    }
-    wireguard_go::prefer_installed();
-    sandbox::enter().map_err(|reason| anyhow!(reason))?;
     let Some(options) = Options::parse(env::args_os().skip(1))? else {
         print!("{HELP}");
         return Ok(());
     };
+    wireguard_go::prefer_installed();
+    prepare_process()?;
+    sandbox::enter().map_err(|reason| anyhow!(reason))?;
 
     println!("# Over paths, compared with {}\n", wireguard_go::version()?);
     let lab = Lab::new()?;
-    let mut sites = compare::sites(&lab, &options)?;
-    for path in &options.paths {
-        let results = compare::measure(&lab, &mut sites, path, &options);
-        println!("{}", compare::report(path, &options, &results));
+    match options.mode {
+        Mode::Compare => {
+            let mut sites = compare::sites(&lab, &options)?;
+            for path in &options.paths {
+                let results = compare::measure(&lab, &mut sites, path, &options);
+                println!("{}", compare::report(path, &options, &results));
+            }
+        }
+        Mode::Fairness => println!("{}", fairness::run(&lab, &options)?),
+        Mode::Many(downloads) => println!("{}", many::run(&lab, &options, downloads)?),
     }
     Ok(())
 }

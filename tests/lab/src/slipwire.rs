@@ -203,7 +203,7 @@ pub fn binary() -> Result<&'static Path> {
             Some(path) => PathBuf::from(path),
             None => built_beside_us()?,
         };
-        for_everybody(&source, "slipwire").with_context(|| {
+        for_everybody(&source, &sandbox::scratch().join("slipwire")).with_context(|| {
             format!(
                 "no slipwire at {}; build it with cargo build, or name another in SLIPWIRE_BIN",
                 source.display()
@@ -216,12 +216,11 @@ pub fn binary() -> Result<&'static Path> {
         .map_err(|error| anyhow!("{error}"))
 }
 
-/// A copy of `program`, called `name`, where a user without privileges can run it.
-pub fn for_everybody(program: &Path, name: &str) -> Result<PathBuf> {
-    let target = sandbox::scratch().join(name);
-    fs::copy(program, &target).with_context(|| format!("copying {}", program.display()))?;
-    fs::set_permissions(&target, Permissions::from_mode(0o755))?;
-    Ok(target)
+/// Copies `program` to `target`, where a user without privileges can run it.
+pub fn for_everybody(program: &Path, target: &Path) -> Result<PathBuf> {
+    fs::copy(program, target).with_context(|| format!("copying {}", program.display()))?;
+    fs::set_permissions(target, Permissions::from_mode(0o755))?;
+    Ok(target.to_owned())
 }
 
 /// `target/<profile>/slipwire`, as seen from a test in `deps/` or from a program beside it.

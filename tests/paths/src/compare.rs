@@ -11,7 +11,7 @@ use super::{
     options::{Options, Part},
     page,
     results::{Results, Table},
-    site::Site,
+    site::{Between, Site},
 };
 
 /// More of a relay's datagrams than this, late by more than a millisecond, make a run doubtful.
@@ -19,7 +19,8 @@ const LATE_MAX: f64 = 0.01;
 
 /// Builds a site for each program.
 pub fn sites(lab: &Lab, options: &Options) -> Result<Vec<Site>> {
-    options.programs.iter().map(|program| Site::start(lab, program.clone())).collect()
+    let start = |program: &_| Site::start(lab, Clone::clone(program), Between::Path);
+    options.programs.iter().map(start).collect()
 }
 
 /// Measures every program on one path; what fails is part of the results.

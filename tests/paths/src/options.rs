@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use lexopt::{Arg, Parser, ValueExt as _};
 use slipwire_worlds::path::{NamedPath, PATHS};
 
@@ -14,6 +14,8 @@ Measures slipwire's TCP beside the kernel's, over paths with delay, loss and que
 
     paths [--paths PATH[,PATH]] [--programs PROGRAM[,PROGRAM]] [--slipwire [LABEL=]FILE]...
           [--congestion NAME] [--rounds N] [--seconds S] [--only PART[,PART]] [--quick]
+    paths --fairness [--programs ...] [--slipwire ...] [--congestion NAME] [--rounds N] [--seconds S]
+    paths --many N [--programs ...] [--slipwire ...] [--congestion NAME] [--rounds N] [--seconds S]
 
     --paths PATHS      clean, shallow, loss0.1, loss1, bursts, loss0.01, wifi, reordering, hole;
                        all of them without it
@@ -29,6 +31,9 @@ Measures slipwire's TCP beside the kernel's, over paths with delay, loss and que
     --seconds S        how long each transfer lasts (8)
     --only PARTS       down, up, pages; all of them without it
     --quick            1 round, 5 seconds, fewer pages
+    --fairness         instead: one flow beside 1 and 4 of the kernel's with CUBIC, through one
+                       bottleneck with queues of half, one and four times what is under way
+    --many N           instead: N downloads at once, without a path between the ends
 
     SLIPWIRE_WIREGUARD_GO names the wireguard-go to compare with. Without it that is the one that
     `go install golang.zx2c4.com/wireguard@latest` has put down, or wireguard-go on the PATH.
@@ -51,9 +56,22 @@ impl Part {
         [("down", Self::Down), ("up", Self::Up), ("pages", Self::Pages)];
 }
 
+/// What the program is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// All programs on all paths.
+    Compare,
+    /// Each beside the kernel's flows.
+    Fairness,
+    /// So many downloads at once.
+    Many(usize),
+}
+
 /// What is measured, and how much.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What is asked for.
+    pub mode: Mode,
     /// The paths.
     pub paths: Vec<NamedPath>,
     /// What stands at their ends; others are compared with the first.
@@ -71,6 +89,7 @@ pub struct Options {
 /// What the arguments ask for, before anything is looked at.
 #[derive(Debug)]
 struct Wanted {
+    mode: Mode,
     paths: Vec<NamedPath>,
     kinds: String,
     binaries: Vec<Binary>,
@@ -82,11 +101,10 @@ struct Wanted {
 }
 
 impl Options {
-    /// Reads them; none where help is wanted. Binaries are copied to where everybody can run them.
+    /// Reads them; none where help is wanted.
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Self>> {
         let Some(wanted) = Wanted::parse(arguments)? else { return Ok(None) };
-        let binaries = wanted.binaries.into_iter().map(Binary::for_everybody);
-        let mut binaries = binaries.collect::<Result<Vec<_>>>()?;
+        let mut binaries = wanted.binaries;
         if binaries.is_empty() {
             binaries.push(Binary { label: String::new(), path: None });
         }
@@ -99,9 +117,11 @@ impl Options {
                 eprintln!("{name} is left out: this kernel has no {}", kind.2.name());
             }
         }
+        ensure!(!programs.is_empty(), "there is nothing to measure");
         let (rounds, seconds, pages) =
             if wanted.is_quick { (1, 5, (1, 6)) } else { (3, 8, (3, 10)) };
         Ok(Some(Self {
+            mode: wanted.mode,
             paths: wanted.paths,
             programs,
             parts: wanted.parts,
@@ -115,6 +135,7 @@ impl Options {
 impl Wanted {
     fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Option<Self>> {
         let mut wanted = Self {
+            mode: Mode::Compare,
             paths: PATHS.to_vec(),
             kinds: USUAL.to_owned(),
             binaries: Vec::new(),
@@ -144,6 +165,8 @@ impl Wanted {
                     let part = |name| Ok(named(name, Part::ALL, |part| part.0)?.1);
                     wanted.parts = names.split(',').map(part).collect::<Result<_>>()?;
                 }
+                Arg::Long("fairness") => wanted.mode = Mode::Fairness,
+                Arg::Long("many") => wanted.mode = Mode::Many(parser.value()?.parse()?),
                 Arg::Long("quick") => wanted.is_quick = true,
                 Arg::Short('h') | Arg::Long("help") => return Ok(None),
                 other => return Err(other.unexpected().into()),
@@ -156,4 +179,40 @@ impl Wanted {
 fn named<T, const N: usize>(wanted: &str, all: [T; N], name: fn(&T) -> &'static str) -> Result<T> {
     let found = all.into_iter().find(|one| name(one) == wanted);
     found.with_context(|| format!("there is no {wanted:?}; see --help"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Result<Options> {
+        Options::parse(words.split_whitespace().map(Into::into)).map(Option::unwrap)
+    }
+
+    #[test]
+    fn everything_is_measured_unless_less_is_asked_for() {
+        let all = parse("").unwrap();
+        assert_eq!((all.paths.len(), all.parts.len(), all.rounds), (PATHS.len(), 3, 3));
+        let some =
+            parse("--paths wifi,hole --programs gateway,cubic --only up --rounds 2").unwrap();
+        let names: Vec<_> = some.programs.iter().map(|program| program.name.as_str()).collect();
+        assert_eq!((names, some.rounds), (vec!["gateway", "cubic"], 2));
+        assert_eq!((some.paths[1].name, some.parts), ("hole", vec![Part::Up]));
+    }
+
+    #[test]
+    fn quick_is_less_of_everything_but_what_is_said() {
+        let quick = parse("--quick --seconds 2").unwrap();
+        assert_eq!((quick.rounds, quick.time), (1, Duration::from_secs(2)));
+        assert!(parse("--paths moon").is_err() && parse("--programs onetun").is_err());
+        assert_eq!(parse("--many 500").unwrap().mode, Mode::Many(500));
+    }
+
+    #[test]
+    fn a_congestion_control_is_written_only_if_it_is_named() {
+        let tables = |words| parse(words).unwrap().programs[0].tables.clone();
+        assert!(!tables("--programs gateway").contains("congestion"));
+        let named = tables("--programs gateway --congestion bbr");
+        assert!(named.starts_with("[tcp]\ncongestion = \"bbr\"\n"), "{named}");
+    }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use slipwire_lab::{slipwire, tunnel::Job};
+use slipwire_lab::tunnel::Job;
 use slipwire_worlds::path::Direction;
 
 /// Where the kernel says which congestion controls it has.
@@ -124,13 +124,6 @@ impl Binary {
             }
         };
         Ok(Self { label: label.to_owned(), path: Some(path.to_owned()) })
-    }
-
-    /// The same, where a user without privileges can run it.
-    pub fn for_everybody(self) -> Result<Self> {
-        let copy =
-            |path: PathBuf| slipwire::for_everybody(&path, &format!("slipwire-{}", self.label));
-        Ok(Self { path: self.path.map(copy).transpose()?, label: self.label })
     }
 }
 

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant as Clock},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use slipwire_core::Instant;
 use slipwire_lab::{net::Host, udp};
@@ -54,8 +54,11 @@ pub struct Lane {
 impl Lane {
     /// Listens at `listen` on `host` and passes on to `server`.
     pub fn new(host: &Host, listen: SocketAddr, server: SocketAddr) -> Result<Self> {
-        let towards_client = udp::bind(host, listen)?;
-        let towards_server = udp::connect(host, server)?;
+        Self::between(udp::bind(host, listen)?, udp::connect(host, server)?)
+    }
+
+    /// Passes on between whoever sends to the one socket and whom the other is connected to.
+    fn between(towards_client: UdpSocket, towards_server: UdpSocket) -> Result<Self> {
         for socket in [&towards_client, &towards_server] {
             socket.set_nonblocking(true)?;
             SockRef::from(socket).set_recv_buffer_size(SOCKET_BUFFER)?;
@@ -114,7 +117,7 @@ impl Ledger {
 pub struct Relay {
     ledger: Arc<Mutex<Ledger>>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Relay {
@@ -134,7 +137,7 @@ impl Relay {
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new().name("relay".to_owned());
         let thread = thread.spawn(move || work.run(&stopped)).context("starting the relay")?;
-        Ok(Self { ledger, stop, thread: Some(thread) })
+        Ok(Self { ledger, stop, thread: Mutex::new(Some(thread)) })
     }
 
     /// What it did so far.
@@ -142,26 +145,24 @@ impl Relay {
         *locked(&self.ledger)
     }
 
-    /// Ends it; an error if it ended before.
-    pub fn end(mut self) -> Result<()> {
+    /// Ends it and gives its addresses free, whoever has a handle of it.
+    pub fn end(&self) {
         self.stop.store(true, Ordering::SeqCst);
-        let ended = self.thread.take().map_or(Ok(()), JoinHandle::join);
-        ended.map_err(|_| anyhow!("the relay panicked"))
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
+        if let Some(thread) = locked(&self.thread).take() {
             // A panic there has shown as a dead tunnel already.
             let _ = thread.join();
         }
     }
 }
 
-fn locked(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A datagram on its way, ordered by its arrival, and then by the order in which they came.
@@ -254,5 +255,96 @@ impl Work {
         let mut polled: Vec<_> = sockets.map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
         // An interrupted sleep is a short one.
         let _ = poll(&mut polled, Some(&timeout));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DELAY: Duration = Duration::from_millis(10);
+
+    fn socket() -> UdpSocket {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket
+    }
+
+    fn connected_to(other: SocketAddr) -> UdpSocket {
+        let socket = socket();
+        socket.connect(other).unwrap();
+        socket
+    }
+
+    /// A client, what the relay has towards it, and a server.
+    fn lane() -> (UdpSocket, Lane, UdpSocket) {
+        let (entry, server) = (socket(), socket());
+        let client = connected_to(entry.local_addr().unwrap());
+        let exit = connected_to(server.local_addr().unwrap());
+        (client, Lane::between(entry, exit).unwrap(), server)
+    }
+
+    fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+        let mut buffer = [0; 2_000];
+        let (length, from) = socket.recv_from(&mut buffer).unwrap();
+        (buffer[..length].to_vec(), from)
+    }
+
+    #[test]
+    fn what_fits_arrives_in_order_and_late_and_answers_go_back() {
+        let (client, lane, server) = lane();
+        let profile = Profile { mtu: 1_000, ..Profile::clean(DELAY) };
+        let relay = Relay::start(vec![lane], profile, 1).unwrap();
+        let start = Clock::now();
+        client.send(&[1; 1_001]).unwrap();
+        for number in 2..10 {
+            client.send(&[number; 1_000]).unwrap();
+        }
+        let mut peer = None;
+        for number in 2..10 {
+            let (datagram, from) = receive(&server);
+            assert_eq!(datagram, [number; 1_000]);
+            peer = Some(from);
+        }
+        assert!(start.elapsed() >= DELAY);
+        server.send_to(b"answer", peer.unwrap()).unwrap();
+        assert_eq!(receive(&client).0, b"answer");
+        assert!(start.elapsed() >= DELAY * 2);
+        relay.end();
+        let [up, down] = relay.ledger().accounts;
+        assert_eq!((up.datagrams, up.lost, up.segments_lost), (9, 1, 1));
+        assert_eq!((down.datagrams, down.lost), (1, 0));
+    }
+
+    #[test]
+    fn lanes_share_the_rate_and_nothing_else() {
+        let (lanes, mut clients, mut servers) = ([lane(), lane()], Vec::new(), Vec::new());
+        // A hundred milliseconds for each datagram.
+        let profile = Profile { rate: Some(10_000), ..Profile::clean(Duration::ZERO) };
+        let lanes = lanes.into_iter().map(|(client, lane, server)| {
+            clients.push(client);
+            servers.push(server);
+            lane
+        });
+        let relay = Relay::start(lanes.collect(), profile, 1).unwrap();
+        let start = Clock::now();
+        for (number, client) in (1..).zip(&clients) {
+            client.send(&[number; 1_000]).unwrap();
+        }
+        for (number, server) in (1..).zip(&servers) {
+            assert_eq!(receive(server).0, [number; 1_000]);
+        }
+        assert!(start.elapsed() >= Duration::from_millis(200));
+        assert_eq!(relay.ledger().accounts[0].datagrams, 2);
+    }
+
+    #[test]
+    fn an_ended_relay_gives_its_addresses_free() {
+        let (client, lane, _server) = lane();
+        let entry = client.peer_addr().unwrap();
+        let relay = Relay::start(vec![lane], Profile::clean(DELAY), 1).unwrap();
+        assert!(UdpSocket::bind(entry).is_err());
+        relay.end();
+        UdpSocket::bind(entry).unwrap();
     }
 }

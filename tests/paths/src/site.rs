@@ -2,6 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpStream},
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,10 +11,11 @@ use rustix::net::sockopt::set_tcp_congestion;
 use slipwire_lab::{
     deadline::eventually,
     lab::Lab,
+    net::Host,
     process::Process,
-    row::Family,
-    tcp,
-    tunnel::{Plan, Tunnel, WIREGUARD_PORT},
+    row::{Family, Row},
+    slipwire, tcp,
+    tunnel::{Plan, Side, Tunnel, WIREGUARD_PORT},
     udp::{self, Echo},
 };
 use slipwire_worlds::{link::Profile, path::Direction};
@@ -33,21 +35,59 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
 /// What a socket may hold back on the way to slipwire on the same link.
 const LOCAL_BUFFER: usize = 256 * 1024;
 
+/// What is between the two ends of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Between {
+    /// A relay, that is a path: see [`renew`].
+    Path,
+    /// Nothing but a link.
+    Nothing,
+}
+
 /// One program at the ends of a path.
 #[derive(Debug)]
 pub struct Site {
     /// What stands at the ends.
     pub program: Program,
     tunnel: Tunnel,
-    relay: Option<Relay>,
+    relay: Option<Arc<Relay>>,
     _echo: Echo,
 }
 
+/// Starts both ends of each site again, so that they know nothing of the path, which they share
+/// and which from now on is `profile`; waits until all have shaken hands.
+pub fn renew(sites: &mut [&mut Site], profile: Profile, seed: u64) -> Result<()> {
+    let mut lanes = Vec::new();
+    for site in &mut *sites {
+        if let Some(relay) = site.relay.take() {
+            relay.end();
+        }
+        site.tunnel.end(Side::Mid).restart()?;
+        let at = |port| SocketAddr::new(Family::V4.mid(), port);
+        lanes.push((site.tunnel.row.mid.clone(), at(RELAY_PORT), at(WIREGUARD_PORT)));
+    }
+    let lanes = lanes.into_iter().map(|(host, listen, server)| Lane::new(&host, listen, server));
+    let relay = Arc::new(Relay::start(lanes.collect::<Result<_>>()?, profile, seed)?);
+    for site in &mut *sites {
+        site.relay = Some(Arc::clone(&relay));
+        // It begins a handshake as soon as it is there, and only once in five seconds.
+        site.tunnel.end(Side::Near).restart()?;
+        site.forget()?;
+    }
+    sites.iter().try_for_each(|site| site.wait_for_handshake())
+}
+
 impl Site {
-    /// Builds the hosts and starts both ends; they reach each other from [`Self::renew`] on.
-    pub fn start(lab: &Lab, program: Program) -> Result<Self> {
+    /// Builds the hosts and starts both ends. With a path between them, they reach each other from
+    /// the first [`renew`] on.
+    pub fn start(lab: &Lab, mut program: Program, between: Between) -> Result<Self> {
+        if let Some(binary) = &program.binary {
+            let target = lab.directory("program")?.join("slipwire");
+            program.binary = Some(slipwire::for_everybody(binary, &target)?);
+        }
+        let relay = || SocketAddr::new(Family::V4.mid(), RELAY_PORT).to_string();
         let plan = Plan {
-            endpoint: Some(SocketAddr::new(Family::V4.mid(), RELAY_PORT).to_string()),
+            endpoint: (between == Between::Path).then(relay),
             tables: program.tables.clone(),
             program: program.binary.clone(),
             ..Plan::new(program.job)
@@ -57,40 +97,27 @@ impl Site {
         Ok(Self { program, tunnel, relay: None, _echo: echo })
     }
 
-    /// Starts both ends again, so that they know nothing of the path, which from now on is
-    /// `profile`, and waits until they have shaken hands.
+    /// [`renew`] of this one alone.
     pub fn renew(&mut self, profile: Profile, seed: u64) -> Result<()> {
-        self.relay = None;
-        self.tunnel.mid_end.restart()?;
-        let row = &self.tunnel.row;
-        for host in [&row.near, &row.mid, &row.far] {
-            host.ip("tcp_metrics flush all")?;
-        }
-        let [listen, server] =
-            [RELAY_PORT, WIREGUARD_PORT].map(|port| SocketAddr::new(Family::V4.mid(), port));
-        let lane = Lane::new(&row.mid, listen, server)?;
-        self.relay = Some(Relay::start(vec![lane], profile, seed)?);
-        // It begins a handshake as soon as its interface is up.
-        self.tunnel.near_end.restart()?;
-        let row = &self.tunnel.row;
-        let socket = udp::connect(&row.near, self.target(ECHO_PORT))?;
-        eventually("an answer through the tunnel", HANDSHAKE_LIMIT, || {
-            udp::ask(&socket, b"are you there?")
-        })
+        renew(&mut [self], profile, seed)
     }
 
-    /// What the relay did since [`Self::renew`].
+    /// Starts both ends again, where nothing is between them.
+    pub fn restart(&mut self) -> Result<()> {
+        for side in [Side::Mid, Side::Near] {
+            self.tunnel.end(side).restart()?;
+        }
+        self.forget()?;
+        self.wait_for_handshake()
+    }
+
+    /// What the relay did since the path was renewed.
     pub fn ledger(&self) -> Result<Ledger> {
         Ok(self.relay.as_ref().context("no relay")?.ledger())
     }
 
-    /// What a client on the near host connects to for `port` of the far host.
-    pub fn target(&self, port: u16) -> SocketAddr {
-        self.tunnel.target(Family::V4, port)
-    }
-
     /// The hosts.
-    pub fn row(&self) -> &slipwire_lab::row::Row {
+    pub fn row(&self) -> &Row {
         &self.tunnel.row
     }
 
@@ -99,12 +126,35 @@ impl Site {
         self.tunnel.mid_end.process()
     }
 
+    /// What a client on the near host connects to for `port` of the far host.
+    pub fn target(&self, port: u16) -> SocketAddr {
+        self.tunnel.target(Family::V4, port)
+    }
+
     /// Connects from the near host to `port` of the far one.
     pub fn connect(&self, port: u16) -> Result<TcpStream> {
-        let stream = tcp::connect(&self.tunnel.row.near, self.target(port))?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        connect(&self.tunnel.row.near, self.target(port))
     }
+
+    /// Makes the hosts' kernels forget what they learnt of each other.
+    fn forget(&self) -> Result<()> {
+        let Row { near, mid, far } = &self.tunnel.row;
+        [near, mid, far].into_iter().try_for_each(|host| host.ip("tcp_metrics flush all"))
+    }
+
+    fn wait_for_handshake(&self) -> Result<()> {
+        let socket = udp::connect(&self.tunnel.row.near, self.target(ECHO_PORT))?;
+        eventually("an answer through the tunnel", HANDSHAKE_LIMIT, || {
+            udp::ask(&socket, b"are you there?")
+        })
+    }
+}
+
+/// A connection that waits for nothing before it sends.
+pub fn connect(host: &Host, to: SocketAddr) -> Result<TcpStream> {
+    let stream = tcp::connect(host, to)?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 impl Program {
