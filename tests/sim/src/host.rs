@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use slipwire_core::{Config, Engine, FlowId, Instant, Protocol};
 
@@ -186,7 +186,10 @@ impl Host {
         self.life += 1;
         self.tally = Tally::default();
         self.check_tape()?;
+        // Before boringtun does, and after.
+        scene.wall.look(SystemTime::now());
         self.engine = setup::engine(&self.config, &mut scene.dice);
+        scene.wall.look(SystemTime::now());
         self.witness = Witness::of(&mut self.engine);
         self.tape = self.tape.take().map(|_| Tape::start(&mut self.engine));
         self.wake(scene);

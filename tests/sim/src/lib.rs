@@ -14,9 +14,10 @@
 //! behind it. The `oracle` and `mail` are told of all of it and object to what must not be.
 //! `tamper` breaks engines on purpose, to see whether they do.
 //!
-//! Nothing here looks at a clock or at chance but the dice. What WireGuard draws from the system
-//! changes ciphertext only, which nothing depends on; so the `log`, and its digest, are the same
-//! whenever a seed is run.
+//! Nothing here follows from a clock, or from chance but the dice. What WireGuard draws from the
+//! system changes ciphertext only, which nothing depends on; so the `log`, and its digest, are the
+//! same whenever a seed is run. A run during which the `wall` clock is set back would be another:
+//! it is made again.
 
 mod act;
 mod agenda;
@@ -34,6 +35,7 @@ mod setup;
 mod socket;
 mod tamper;
 mod tape;
+mod wall;
 mod weather;
 mod witness;
 mod world;
@@ -46,6 +48,7 @@ pub use oracle::Violation;
 pub use tamper::Mutant;
 
 use plan::Plan;
+use wall::Wall;
 use world::World;
 
 /// What came of one seed.
@@ -105,6 +108,10 @@ enum Taping {
 }
 
 fn run_plan(seed: u64, mutant: Option<Mutant>, taping: Taping, trace: Trace) -> Report {
+    wall::in_one_time(|| run_once(seed, mutant, taping, trace))
+}
+
+fn run_once(seed: u64, mutant: Option<Mutant>, taping: Taping, trace: Trace) -> (Report, Wall) {
     let plan = Plan::new(seed);
     if trace == Trace::Shown {
         eprintln!("{plan:#?}");
@@ -117,7 +124,7 @@ fn run_plan(seed: u64, mutant: Option<Mutant>, taping: Taping, trace: Trace) -> 
         Ok(Err(violation)) => Some(violation),
         Err(_) => Some(Violation("a panic".into())),
     };
-    Report {
+    let report = Report {
         seed,
         digest: world.scene.log.digest(),
         events: world.events,
@@ -126,5 +133,6 @@ fn run_plan(seed: u64, mutant: Option<Mutant>, taping: Taping, trace: Trace) -> 
         bytes: world.scene.oracle.bytes(),
         datagrams: world.scene.mail.total(),
         violation,
-    }
+    };
+    (report, world.scene.wall)
 }

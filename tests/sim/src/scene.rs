@@ -11,6 +11,7 @@ use super::mail::Mail;
 use super::oracle::Oracle;
 use super::plan::Plan;
 use super::tamper::Mutant;
+use super::wall::Wall;
 use slipwire_worlds::dice::Dice;
 
 /// Something that happens.
@@ -60,6 +61,7 @@ pub(super) struct Scene {
     pub(super) dice: Dice,
     pub(super) mutant: Option<Mutant>,
     pub(super) is_calm: bool,
+    pub(super) wall: Wall,
 }
 
 impl Scene {

@@ -1,6 +1,6 @@
 //! The world: hosts, the links between them, and time that jumps from one event to the next.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use slipwire_core::Instant;
 
@@ -14,6 +14,7 @@ use super::plan::{Fault, GATEWAY, Plan, protected};
 use super::scene::{Occurrence, Scene};
 use super::setup;
 use super::tamper::Mutant;
+use super::wall::Wall;
 use slipwire_worlds::dice::Dice;
 use slipwire_worlds::link::Link;
 
@@ -45,6 +46,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(plan: Plan, trace: Trace, mutant: Option<Mutant>, taping: Taping) -> Self {
         let mut dice = Dice::new(plan.seed ^ 0xd1ce);
+        let wall = Wall::new(SystemTime::now());
         let hosts =
             (0..plan.hosts.len()).map(|host| Host::new(host, &plan, taping, &mut dice)).collect();
         let links = plan.links.iter().map(|pair| pair.map(|link| Link::new(link, dice.fork())));
@@ -69,6 +71,7 @@ impl World {
             dice,
             mutant,
             is_calm: false,
+            wall,
             plan,
         };
         Self { hosts, links, scene, outbox: Vec::new(), events: 0 }
