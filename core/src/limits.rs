@@ -11,6 +11,10 @@
 //! | `stack/overlay/conversations.rs` | `CONVERSATIONS_MAX` | flows between peers to remember |
 //! | `stack/packet/mod.rs` | `EXTENSION_HEADERS_MAX` | headers of IPv6 that are read |
 //! | `stack/table.rs` | `SLOTS_KEPT` | empty slots of flows |
+//! | `stack/tcp/receiver/acknowledging.rs` | `ACK_DELAY_MAX` | how long an acknowledgement waits |
+//! | `stack/tcp/receiver/arrivals.rs` | `BLOCKS_MAX` | SACK blocks in a segment |
+//! | `stack/tcp/receiver/mod.rs` | `SHIFT_MAX` | the scale of windows |
+//! | `stack/tcp/receiver/window.rs` | `FLAT_MAX` | intervals until a rate counts as steady |
 //! | `stack/tcp/go_back.rs` | `DELAY_MAX`, `LONE_DELAY_MAX`, `WAIT_MAX` | pauses |
 //! | `tape/frame.rs` | `BODY_LEN_MAX` | bytes of a frame that are believed |
 //! | `tape/members.rs` | `SLOTS_MAX` | slots of peers on a tape |
@@ -96,6 +100,8 @@ pub(crate) const FLIGHT_STEP: usize = 256 << 10;
 pub(crate) const FLIGHT_QUEUE: Duration = Duration::from_millis(1);
 /// The most bytes that come of [`FLIGHT_QUEUE`].
 pub(crate) const FLIGHT_QUEUE_MAX: usize = 1 << 20;
+/// Ranges that a TCP flow keeps behind gaps, 16 bytes each, however long its ring is.
+pub(crate) const GAPS_MAX: usize = 16_384;
 /// The shortest rest of a TCP flow that has nothing to send.
 pub(crate) const TCP_REST_MIN: Duration = Duration::from_millis(1);
 /// How long the rings of a TCP flow hold nothing before whoever wants their pages may have them.
