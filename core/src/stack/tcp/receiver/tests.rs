@@ -174,6 +174,27 @@ fn a_window_that_closed_is_told_when_it_is_worth_it() {
 }
 
 #[test]
+fn bytes_behind_a_gap_use_up_nothing_of_the_window() {
+    let mut receiver = receiver(1 << 20);
+    let before = receiver.offered_to();
+    receiver.handle_segment(1 + SEGMENT as u64, &[0; 20 * SEGMENT], at(1));
+    acknowledge(&mut receiver, at(1));
+    let moved = receiver.offered_to() - before;
+    assert!(moved > 20 * SEGMENT as u64 && moved <= 21 * SEGMENT as u64, "{moved}");
+}
+
+#[test]
+fn a_window_that_is_wide_open_is_told_with_what_arrives_only() {
+    let mut receiver = receiver(64 << 10);
+    for _ in 0..4 {
+        receiver.handle_segment(receiver.next(), &[0; 2 * SEGMENT], at(1));
+        acknowledge(&mut receiver, at(1));
+    }
+    receiver.consume(8 * SEGMENT);
+    assert_eq!(receiver.ack_due(), AckDue::No);
+}
+
+#[test]
 fn a_window_of_a_far_end_without_scale_fits_its_field() {
     assert_eq!([1, 65_535, 65_536, 8 << 20].map(window_shift), [0, 0, 1, 8]);
     let mut receiver = Receiver::new(1 << 20, SEGMENT);
