@@ -31,11 +31,15 @@ fn main() -> Result<()> {
     let lab = Lab::new()?;
     match options.mode {
         Mode::Compare => {
+            eprintln!("about {} minutes", compare::estimate(&options).as_secs().div_ceil(60));
             let mut sites = compare::sites(&lab, &options)?;
+            let mut all = Vec::new();
             for path in &options.paths {
                 let results = compare::measure(&lab, &mut sites, path, &options);
                 println!("{}", compare::report(path, &options, &results));
+                all.push((*path, results));
             }
+            print!("{}", compare::summary(&all, &options));
         }
         Mode::Fairness => println!("{}", fairness::run(&lab, &options)?),
         Mode::Many(downloads) => println!("{}", many::run(&lab, &options, downloads)?),

@@ -37,12 +37,14 @@ pub struct Bulk {
     pub added_p99: f64,
     /// What part of the datagrams left the relay more than a millisecond late.
     pub late: f64,
+    /// Datagrams that were lost elsewhere than on the path: sockets had no room for them.
+    pub beside_path: f64,
 }
 
 /// So many connections this way for so long, over a path that was just renewed.
 pub fn run(site: &Site, direction: Direction, flows: usize, time: Duration) -> Result<Bulk> {
     let alone = ping::alone(site)?;
-    let before = site.ledger()?;
+    let (before, overflowed) = (site.ledger()?, site.overflowed()?);
     let stop_pings = AtomicBool::new(false);
     thread::scope(|scope| {
         let pings = scope.spawn(|| ping::beside(site, &stop_pings));
@@ -57,7 +59,9 @@ pub fn run(site: &Site, direction: Direction, flows: usize, time: Duration) -> R
         let ledger = site.ledger()?.since(&before);
         let (received, segment) = (load.received().iter().sum(), load.segment());
         load.end()?;
-        Ok(Bulk::new(direction, received, segment, &ledger).with_times(goodput, alone, &pings))
+        let bulk = Bulk::new(direction, received, segment, &ledger);
+        let beside_path = (site.overflowed()? - overflowed) as f64;
+        Ok(Bulk { beside_path, ..bulk.with_times(goodput, alone, &pings) })
     })
 }
 

@@ -1,6 +1,6 @@
 //! All programs on a path, in turn, several times; and the tables of it.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use anyhow::Result;
 use slipwire_lab::lab::Lab;
@@ -16,6 +16,11 @@ use super::{
 
 /// More of a relay's datagrams than this, late by more than a millisecond, make a run doubtful.
 const LATE_MAX: f64 = 0.01;
+/// What a transfer takes beside its time: starting both ends, pings alone, the last bytes.
+const BULK_BESIDE: Duration = Duration::from_secs(2);
+/// The same for pages, and each page.
+const PAGE_BESIDE: Duration = Duration::from_secs(1);
+const PAGE: Duration = Duration::from_millis(250);
 
 /// Builds a site for each program.
 pub fn sites(lab: &Lab, options: &Options) -> Result<Vec<Site>> {
@@ -75,6 +80,7 @@ impl Run<'_> {
                 ("added_p50", bulk.added_p50),
                 ("added_p99", bulk.added_p99),
                 ("late", bulk.late),
+                ("beside_path", bulk.beside_path),
             ];
             for (figure, value) in figures {
                 self.results.add(self.index, self.round, &key(direction, flows, figure), value);
@@ -136,7 +142,7 @@ fn bulk_table(direction: Direction, flows: usize, options: &Options, results: &R
         "+p99 ms",
     ];
     let mut table = Table::new(&head);
-    let mut late = String::new();
+    let mut doubts = String::new();
     for (index, program) in options.programs.iter().enumerate() {
         let median = |figure| results.median(index, &key(direction, flows, figure));
         table.row(
@@ -152,17 +158,83 @@ fn bulk_table(direction: Direction, flows: usize, options: &Options, results: &R
                 (median("added_p99"), 1),
             ],
         );
+        // Writing to a String cannot fail.
         if median("late") > LATE_MAX {
-            // Writing to a String cannot fail.
             let _ = writeln!(
-                late,
+                doubts,
                 "The relay was late by more than 1 ms for {:.0} % of the datagrams ({}).",
                 median("late") * 100.0,
                 program.name,
             );
         }
+        if median("beside_path") > 0.0 {
+            let _ = writeln!(
+                doubts,
+                "Sockets that were full lost {:.0} datagrams beside the path ({}).",
+                median("beside_path"),
+                program.name,
+            );
+        }
     }
-    table.text() + &late
+    table.text() + &doubts
+}
+
+/// Ratios over all paths, one table for each thing that is measured.
+pub fn summary(all: &[(NamedPath, Results)], options: &Options) -> String {
+    let Some((first, others)) = options.programs.split_first() else { return String::new() };
+    let title = |what: &str, unit: &str| {
+        let reference = [what.to_owned(), format!("{}, {unit}", first.name)];
+        reference.into_iter().chain(others.iter().map(|one| one.name.clone())).collect::<Vec<_>>()
+    };
+    let mut text = format!("## Ratios to {}\n\n", first.name);
+    for (direction, way) in [(Direction::Down, "download"), (Direction::Up, "upload")] {
+        let mut table = Table::new(&title(way, "Mbit/s"));
+        for (path, results) in all {
+            for &flows in path.flows {
+                let figure = key(direction, flows, "goodput");
+                let ratios = (1..=others.len()).map(|index| (results.ratio(index, &figure), 2));
+                let cells: Vec<_> =
+                    [(results.median(0, &figure), 1)].into_iter().chain(ratios).collect();
+                let name = if flows == 1 {
+                    path.name.into()
+                } else {
+                    format!("{}, {flows} flows", path.name)
+                };
+                if results.has(&figure) {
+                    table.row(&name, &cells);
+                }
+            }
+        }
+        text += &table.text_unless_empty();
+    }
+    for (figure, part, what) in [
+        ("first", 0.5, "50 KB, first p50"),
+        ("later", 0.5, "50 KB, later p50"),
+        ("later", 0.95, "50 KB, later p95"),
+    ] {
+        let mut table = Table::new(&title(what, "ms"));
+        for (path, results) in all.iter().filter(|(_, results)| results.has(figure)) {
+            let ratios =
+                (1..=others.len()).map(|index| (results.quantile(index, figure, part).1, 2));
+            let reference = [(results.quantile(0, figure, part).0, 0)];
+            table.row(path.name, &reference.into_iter().chain(ratios).collect::<Vec<_>>());
+        }
+        text += &table.text_unless_empty();
+    }
+    text
+}
+
+/// About how long all of it takes.
+pub fn estimate(options: &Options) -> Duration {
+    let path = |path: &NamedPath| {
+        let part = |part: &Part| match part {
+            Part::Down | Part::Up => (options.time + BULK_BESIDE) * path.flows.len() as u32,
+            Part::Pages => (PAGE_BESIDE + PAGE * options.pages.1 as u32) * options.pages.0 as u32,
+        };
+        options.parts.iter().map(part).sum::<Duration>()
+    };
+    let runs = options.programs.len() as u32 * options.rounds;
+    options.paths.iter().map(path).sum::<Duration>() * runs
 }
 
 fn page_table(options: &Options, results: &Results) -> String {

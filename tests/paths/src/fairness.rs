@@ -93,7 +93,7 @@ fn report(options: &Options, results: &Results) -> String {
         HALVES.into_iter().flat_map(|halves| OTHERS.map(|flows| (halves, flows))).collect();
     let head = columns.iter().map(|&(halves, flows)| format!("{}x, {flows}", halves as f64 / 2.0));
     let head: Vec<String> = ["queue, beside".to_owned()].into_iter().chain(head).collect();
-    let mut table = Table::new(&head.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut table = Table::new(&head);
     for (index, program) in options.programs.iter().enumerate() {
         let cell =
             |&(halves, flows): &(u64, usize)| (results.median(index, &key(halves, flows)), 2);

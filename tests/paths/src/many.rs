@@ -41,7 +41,7 @@ pub fn run(lab: &Lab, options: &Options, downloads: usize) -> Result<String> {
         }
     }
     let title = format!("{downloads} downloads");
-    let mut table = Table::new(&[&title, "Mbit/s", "x", "Jain's index", "resident MB"]);
+    let mut table = Table::new(&[title.as_str(), "Mbit/s", "x", "Jain's index", "resident MB"]);
     for (index, program) in options.programs.iter().enumerate() {
         table.row(
             &program.name,

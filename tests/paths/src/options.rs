@@ -23,7 +23,8 @@ Measures slipwire's TCP beside the kernel's, over paths with delay, loss and que
                        gateway, forward, both_ends: slipwire at one end or both;
                        gateway_bbr, forward_bbr, both_ends_bbr: the same, with BBR in the kernel at
                        the other end of the connection;
-                       without it cubic,bbr,gateway,forward,both_ends
+                       without it cubic,bbr,gateway,forward,both_ends. Others are compared with
+                       the first: bbr,gateway_bbr,forward_bbr shows the receivers of a BBR sender
     --slipwire FILE    measures this slipwire, in the place of the one that was built; several are
                        measured beside each other
     --congestion NAME  adds congestion = NAME to [tcp] of slipwire's configurations

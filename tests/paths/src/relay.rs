@@ -13,6 +13,7 @@ use std::{
     collections::BinaryHeap,
     net::{SocketAddr, UdpSocket},
     num::NonZeroU64,
+    process::Command,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -22,9 +23,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    thread::gettid,
+};
 use slipwire_core::Instant;
-use slipwire_lab::{net::Host, udp};
+use slipwire_lab::{net::Host, process, udp};
 use slipwire_worlds::{
     dice::Dice,
     link::Profile,
@@ -39,6 +43,7 @@ const TURN: usize = 32;
 const DATAGRAM_MAX: usize = 65_535;
 /// Room for what comes while the thread does not run.
 const SOCKET_BUFFER: usize = 4 << 20;
+const TOOL_LIMIT: Duration = Duration::from_secs(10);
 /// What leaves later than this after its time is counted.
 const LATE: Duration = Duration::from_millis(1);
 
@@ -165,6 +170,15 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Makes this thread run as soon as it is due, as far as it may: what is not allowed is left, and
+/// shows as datagrams that are late.
+fn be_on_time() {
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+    let thread = gettid().as_raw_nonzero().to_string();
+    let _ =
+        process::output(Command::new("chrt").args(["--fifo", "--pid", "10", &thread]), TOOL_LIMIT);
+}
+
 /// A datagram on its way, ordered by its arrival, and then by the order in which they came.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct OnTheWay {
@@ -189,9 +203,7 @@ struct Work {
 
 impl Work {
     fn run(mut self, stop: &AtomicBool) {
-        // Both make it more precise and nothing else, and neither may be allowed.
-        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-        let _ = rustix::process::setpriority_process(None, -20);
+        be_on_time();
         let mut buffer = vec![0; DATAGRAM_MAX];
         while !stop.load(Ordering::Relaxed) {
             self.send_what_is_due();

@@ -77,8 +77,8 @@ pub struct Table {
 
 impl Table {
     /// A table with such a head.
-    pub fn new(head: &[&str]) -> Self {
-        Self { rows: vec![head.iter().map(|&cell| cell.to_owned()).collect()] }
+    pub fn new(head: &[impl AsRef<str>]) -> Self {
+        Self { rows: vec![head.iter().map(|cell| cell.as_ref().to_owned()).collect()] }
     }
 
     /// Adds a row: numbers with so many decimals, a dash for what is no number.
@@ -87,6 +87,11 @@ impl Table {
             if value.is_finite() { format!("{value:.decimals$}") } else { "-".to_owned() }
         };
         self.rows.push([name.to_owned()].into_iter().chain(cells.iter().map(cell)).collect());
+    }
+
+    /// The same, or nothing if it has no rows.
+    pub fn text_unless_empty(&self) -> String {
+        if self.rows.len() > 1 { self.text() } else { String::new() }
     }
 
     /// The whole table, ended by an empty line.

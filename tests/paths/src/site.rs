@@ -1,6 +1,7 @@
 //! A tunnel over a path: the hosts, both ends, and the relay between them.
 
 use std::{
+    fs,
     net::{SocketAddr, TcpStream},
     sync::Arc,
     time::Duration,
@@ -116,6 +117,15 @@ impl Site {
         Ok(self.relay.as_ref().context("no relay")?.ledger())
     }
 
+    /// How many datagrams found a full socket at either end or at the relay.
+    pub fn overflowed(&self) -> Result<u64> {
+        let count = |host: &Host| -> Result<u64> {
+            let text = host.run(|| fs::read_to_string("/proc/thread-self/net/snmp"))??;
+            overflowed(&text).context("no count of datagrams that found a full socket")
+        };
+        Ok(count(&self.tunnel.row.near)? + count(&self.tunnel.row.mid)?)
+    }
+
     /// The hosts.
     pub fn row(&self) -> &Row {
         &self.tunnel.row
@@ -157,6 +167,14 @@ pub fn connect(host: &Host, to: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
+/// The count in what the kernel says of UDP: a line of names, and one of numbers.
+fn overflowed(snmp: &str) -> Option<u64> {
+    let mut lines = snmp.lines().filter(|line| line.starts_with("Udp:"));
+    let (names, numbers) = (lines.next()?.split_whitespace(), lines.next()?.split_whitespace());
+    let (_, number) = names.zip(numbers).find(|(name, _)| *name == "RcvbufErrors")?;
+    number.parse().ok()
+}
+
 impl Program {
     /// Prepares a socket that sends this way: with the kernel's congestion control if it sends
     /// through the tunnel, and else with little room, so that what is sent is soon at slipwire.
@@ -166,5 +184,17 @@ impl Program {
             return set_tcp_congestion(stream, name).with_context(|| format!("choosing {name}"));
         }
         SockRef::from(stream).set_send_buffer_size(LOCAL_BUFFER).context("setting a buffer")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_sockets_are_found_in_what_the_kernel_says() {
+        let snmp = "Tcp: InErrs\nTcp: 7\nUdp: InDatagrams RcvbufErrors MemErrors\nUdp: 3 5 9\n";
+        assert_eq!(overflowed(snmp), Some(5));
+        assert_eq!(overflowed("Udp: InDatagrams\nUdp: 3\n"), None);
     }
 }
