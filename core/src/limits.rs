@@ -16,6 +16,10 @@
 //! | `stack/tcp/receiver/mod.rs` | `SHIFT_MAX` | the scale of windows |
 //! | `stack/tcp/receiver/window.rs` | `FLAT_MAX` | intervals until a rate counts as steady |
 //! | `stack/tcp/go_back.rs` | `DELAY_MAX`, `LONE_DELAY_MAX`, `WAIT_MAX` | pauses |
+//! | `stack/tcp/sender/congestion/bbr/controls.rs` | `QUANTUM_MAX` | bytes that leave at once |
+//! | `stack/tcp/sender/congestion/bbr/cycle.rs` | `ROUNDS_MAX`, `GROWTH_ROUNDS_MAX` | rounds |
+//! | `stack/tcp/sender/congestion/bbr/loss.rs` | `OWN_MAX` | what a path may lose by itself |
+//! | `stack/tcp/sender/congestion/bbr/startup.rs` | `DRAIN_ROUNDS_MAX` | rounds to drain in |
 //! | `tape/frame.rs` | `BODY_LEN_MAX` | bytes of a frame that are believed |
 //! | `tape/members.rs` | `SLOTS_MAX` | slots of peers on a tape |
 //! | `tunnel/endpoint.rs` | `RETRY_MAX` | the pause between questions for a name |

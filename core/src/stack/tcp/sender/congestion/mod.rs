@@ -1,4 +1,8 @@
 //! How much may be in flight, and how fast it may leave.
+//!
+//! - [`bbr`]: a model of the path says it.
+
+pub(in crate::stack::tcp) mod bbr;
 
 use std::time::Duration;
 
