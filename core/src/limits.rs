@@ -20,6 +20,7 @@
 //! | `stack/tcp/sender/congestion/bbr/cycle.rs` | `ROUNDS_MAX`, `GROWTH_ROUNDS_MAX` | rounds |
 //! | `stack/tcp/sender/congestion/bbr/loss.rs` | `OWN_MAX` | what a path may lose by itself |
 //! | `stack/tcp/sender/congestion/bbr/startup.rs` | `DRAIN_ROUNDS_MAX` | rounds to drain in |
+//! | `stack/tcp/sender/loss/rtt.rs` | `TIMEOUT_MAX` | how long to wait for an acknowledgement |
 //! | `tape/frame.rs` | `BODY_LEN_MAX` | bytes of a frame that are believed |
 //! | `tape/members.rs` | `SLOTS_MAX` | slots of peers on a tape |
 //! | `tunnel/endpoint.rs` | `RETRY_MAX` | the pause between questions for a name |
@@ -106,6 +107,8 @@ pub(crate) const FLIGHT_QUEUE: Duration = Duration::from_millis(1);
 pub(crate) const FLIGHT_QUEUE_MAX: usize = 1 << 20;
 /// Ranges that a TCP flow keeps behind gaps, 16 bytes each, however long its ring is.
 pub(crate) const GAPS_MAX: usize = 16_384;
+/// Segments of a TCP flow that may be out: 190 MB of full ones. Each takes 72 bytes.
+pub(crate) const SENT_SEGMENTS_MAX: usize = 1 << 17;
 /// The shortest rest of a TCP flow that has nothing to send.
 pub(crate) const TCP_REST_MIN: Duration = Duration::from_millis(1);
 /// How long the rings of a TCP flow hold nothing before whoever wants their pages may have them.
