@@ -213,6 +213,27 @@ fn a_first_flight_leaves_at_once_or_over_the_known_round_trip() {
 }
 
 #[test]
+fn losses_that_last_end_the_start() {
+    for (is_recovering, is_ended) in [(true, true), (false, false)] {
+        let mut bbr = Bbr::new(10 * SEGMENT, SEGMENT, None, 1, Instant::ZERO);
+        let mut lossy = Progress { lost: 2 * SEGMENT, ..arrival() };
+        for step in 0..=8 {
+            if step == 1 && is_recovering {
+                bbr.handle_congestion(100_000, 500_000, Instant::ZERO);
+            }
+            lossy.delivered_total += 20_000;
+            let sample = lossy.rate.as_mut().unwrap();
+            sample.rate *= 2;
+            sample.lost = 30_000;
+            sample.prior_delivered = if step == 8 { lossy.delivered_total } else { 0 };
+            bbr.handle_progress(&lossy, Instant::ZERO + ms(20 * step));
+        }
+        assert_eq!(bbr.has_been_full(), is_ended);
+        assert_eq!(bbr.bounds.flight.is_some(), is_ended);
+    }
+}
+
+#[test]
 fn a_cruising_flow_has_two_flights_at_most_and_paces() {
     let (bbr, ..) = cruising();
     assert!(bbr.has_been_full());
@@ -296,6 +317,8 @@ fn an_undone_overflow_probes_again() {
 fn a_silent_flow_goes_on_at_the_rate_of_the_path() {
     let (mut bbr, progress, now) = cruising();
     bbr.start_down(now);
+    bbr.handle_progress(&Progress { flight: 150_000, ..progress }, now);
+    assert_eq!(bbr.pacing_rate(), Some(887_908));
     bbr.handle_sent(SEGMENT, SEGMENT, true, now + secs(30));
     assert_eq!(bbr.pacing_rate(), Some(988_281), "not at the nine tenths of its phase");
     let next = Progress { delivered_total: progress.delivered_total + SEGMENT, ..progress };
