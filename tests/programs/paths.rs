@@ -18,6 +18,14 @@ use slipwire_paths::{
     prepare_process,
 };
 
+const LEGEND: &str = "\
+Mbit/s: payload that the reader got, from the connecting on. x: the ratio to the first program in the
+same round. sent/needed: payload sent for each byte that the reader got. lost: segments that the path
+lost. again: what was sent more than once, in segments. ping: what one beside the transfer took longer
+than one alone. 50 KB: from the connecting to the last byte; the first of a peer, and later ones.
+Medians of the rounds, or of all pages.
+";
+
 fn main() -> Result<()> {
     let Some(options) = Options::parse(env::args_os().skip(1))? else {
         print!("{HELP}");
@@ -31,6 +39,7 @@ fn main() -> Result<()> {
     let lab = Lab::new()?;
     match options.mode {
         Mode::Compare => {
+            println!("{LEGEND}");
             eprintln!("about {} minutes", compare::estimate(&options).as_secs().div_ceil(60));
             let mut sites = compare::sites(&lab, &options)?;
             let mut all = Vec::new();

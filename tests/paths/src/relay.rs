@@ -274,7 +274,7 @@ impl Work {
 mod tests {
     use super::*;
 
-    const DELAY: Duration = Duration::from_millis(10);
+    const DELAY: Duration = Duration::from_millis(100);
 
     fn socket() -> UdpSocket {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -16,6 +16,9 @@ const DATA_MIN: usize = 112;
 /// What a transport message of WireGuard adds to a packet, and IPv4 and TCP without options to a
 /// payload.
 const OVERHEAD: usize = 32 + 20 + 20;
+/// WireGuard pads packets to a multiple of this, which its header is too, but not beyond the MTU of
+/// the tunnel: a full segment has 1,420 bytes.
+const PADDING: usize = 16;
 
 /// Where a datagram goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,9 +37,12 @@ pub struct Account {
     /// Datagrams of more than 1,000 bytes: segments as large as they get.
     pub segments: u64,
     pub segments_lost: u64,
-    /// Datagrams that hold data, and the bytes of it, TCP's options included.
+    /// Datagrams that hold data, and the bytes of it, TCP's options and WireGuard's padding
+    /// included.
     pub data: u64,
     pub data_bytes: u64,
+    /// Those of them that are as long as a packet that WireGuard has padded.
+    pub padded: u64,
 }
 
 impl Account {
@@ -49,6 +55,7 @@ impl Account {
             segments_lost: self.segments_lost - earlier.segments_lost,
             data: self.data - earlier.data,
             data_bytes: self.data_bytes - earlier.data_bytes,
+            padded: self.padded - earlier.padded,
         }
     }
 
@@ -63,6 +70,7 @@ impl Account {
         if len > DATA_MIN {
             self.data += 1;
             self.data_bytes += (len - OVERHEAD) as u64;
+            self.padded += u64::from(len.is_multiple_of(PADDING));
         }
     }
 }
@@ -199,17 +207,17 @@ mod tests {
         let mut path = Path::new(named("hole"), &mut Dice::new(1));
         for (direction, len) in [
             (Direction::Up, 112),
-            (Direction::Up, 500),
-            (Direction::Down, 1_400),
+            (Direction::Up, 512),
+            (Direction::Down, 1_396),
             (Direction::Down, 1_452),
         ] {
             path.carry(direction, len, Instant::ZERO);
         }
-        let up =
-            Account { datagrams: 2, data: 1, data_bytes: 500 - OVERHEAD as u64, ..<_>::default() };
+        let up = Account { datagrams: 2, data: 1, data_bytes: 440, padded: 1, ..<_>::default() };
         assert_eq!(path.account(Direction::Up), up);
         let down = path.account(Direction::Down);
         assert_eq!((down.segments, down.segments_lost, down.lost), (2, 1, 1));
+        assert_eq!(down.padded, 0);
     }
 
     #[test]
