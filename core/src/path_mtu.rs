@@ -20,6 +20,11 @@ pub(crate) fn plateau_below(len: usize) -> u16 {
     PLATEAUS.into_iter().find(|plateau| usize::from(*plateau) < len).unwrap_or(MTU_MIN)
 }
 
+/// The smallest usual size above `len`; `None` if there is none.
+pub(crate) fn plateau_above(len: usize) -> Option<u16> {
+    PLATEAUS.into_iter().rev().find(|plateau| usize::from(*plateau) > len)
+}
+
 /// What an ICMP error makes of a path to an IPv4 or IPv6 address: `reported` bytes, within what
 /// every path of that version carries. `None` if it is not to be believed: no path is too narrow
 /// for IPv6's smallest MTU (RFC 8201, section 4).
@@ -96,6 +101,12 @@ mod tests {
         }
         assert_eq!(steps, [1492, 1400, 1340, 1280, 1006, 576]);
         assert_eq!((plateau_below(0), plateau_below(usize::MAX)), (576, 32_000));
+    }
+
+    #[test]
+    fn every_usual_size_but_the_largest_has_one_above() {
+        assert_eq!((plateau_above(0), plateau_above(1_280)), (Some(576), Some(1_340)));
+        assert_eq!((plateau_above(31_999), plateau_above(32_000)), (Some(32_000), None));
     }
 
     #[test]
