@@ -235,7 +235,7 @@ pub use key::{KEY_LEN, KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use limits::{Limits, Share, ShareOutOfRange};
 pub use outcome::{FlowOutcome, HandshakeFault};
 pub use policy::decision;
-pub use state::{FlowState, FlowStatus, PeerState, Transfer, Usage};
+pub use state::{FlowState, FlowStatus, PathState, PeerState, Transfer, Usage};
 pub use stats::{Counter, Stats};
 pub use tap::{Direction, Tap};
 pub use time::Instant;

@@ -118,6 +118,25 @@ pub(crate) const TCP_RINGS_IDLE: Duration = Duration::from_secs(2);
 pub(crate) const TCP_TUNNEL_CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long sent bytes may stay unacknowledged (RFC 9293, section 3.8.3, asks for 100 s at least).
 pub(crate) const TCP_STALL_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// How long what is known of a path is believed without news of it (RFC 7661, section 4.4.1, lets a
+/// sender keep an unused window for five minutes).
+pub(crate) const PATH_LASTS: Duration = Duration::from_secs(300);
+/// For how long a flight that arrived lets the next one be twice as large.
+pub(crate) const PATH_PROVED_LATELY: Duration = Duration::from_secs(60);
+/// Inner addresses of one peer of which something is known.
+pub(crate) const PATH_HOSTS_MAX: usize = 16;
+/// A round trip that is longer than half as much again as the lowest one, and by this in any case,
+/// has waited in a queue. Wi-Fi alone delays by less.
+pub(crate) const PATH_QUEUE_MIN: Duration = Duration::from_millis(4);
+/// How long packets are kept small after larger ones vanished, before those are tried again
+/// (RFC 8899's PMTU_RAISE_TIMER).
+pub(crate) const PATH_SIZE_SEARCH: Duration = Duration::from_secs(600);
+/// The same while the sizes in between were not tried yet.
+pub(crate) const PATH_SIZE_SEARCH_FIRST: Duration = Duration::from_secs(5);
+/// How long a size is believed of which nobody has found out anything since.
+pub(crate) const PATH_SIZE_LASTS: Duration = Duration::from_secs(3_600);
+/// How long a packet that arrived says that the tunnel takes its size.
+pub(crate) const PATH_SIZE_PROVED: Duration = Duration::from_secs(60);
 /// How long an ended connection is remembered.
 pub(crate) const TIME_WAIT: Duration = Duration::from_secs(30);
 /// Ended connections that are remembered.
@@ -183,6 +202,8 @@ const _: () = assert!(HANDSHAKES_WASTED_RATE <= HANDSHAKES_WASTED_PROVEN_RATE);
 const _: () = assert!(CONTACTS_MIN < CONTACTS_MAX / 2 && CONTACTS_MAX < CONTACTS_TOTAL_MAX);
 const _: () = assert!(FRAGMENTED_PEER_MAX < FRAGMENTED_MAX);
 const _: () = assert!(FRAGMENTED_LEN_PEER_MAX < FRAGMENTED_LEN_MAX);
+const _: () = assert!(PATH_PROVED_LATELY.as_secs() < PATH_LASTS.as_secs());
+const _: () = assert!(PATH_SIZE_SEARCH.as_secs() < PATH_SIZE_LASTS.as_secs());
 const _: () = assert!(TRAIN_LEN_MAX < SCRATCH_LEN);
 const _: () = assert!(TRAIN_LEN_MAX <= DATAGRAM_LEN_MAX && DATAGRAM_LEN_MAX < SCRATCH_LEN);
 const _: () = assert!(TRAINS_MAX >= TRAINS_RESERVED + 2, "one train fills while another drains");

@@ -64,6 +64,8 @@ pub struct PeerState<'a> {
     /// to it, as `wg show transfer` counts them: with handshakes, keepalives and what WireGuard
     /// adds to a packet (32 bytes and the padding), without UDP and IP headers.
     pub transfer: Transfer,
+    /// What its TCP flows know of the path to it.
+    pub path: PathState,
     /// What it has of each bound, of which it may have a
     /// [share](crate::Limits::per_peer).
     pub usage: Usage,
@@ -72,6 +74,25 @@ pub struct PeerState<'a> {
     /// are known to be the peer's. What can't be told to be of any peer is in the counters of
     /// [all](crate::Engine::stats) alone, where those of removed peers stay.
     pub stats: &'a Stats,
+}
+
+/// What is known of the path to a peer, by what TCP flows have sent on it within the last minutes.
+/// Nothing is as soon as the peer is found at another address.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct PathState {
+    /// The smoothed round-trip time (RFC 6298) to the inner address that a flow spoke to last.
+    pub round_trip: Option<Duration>,
+    /// The lowest round-trip time to any inner address of the peer.
+    pub lowest_round_trip: Option<Duration>,
+    /// Bytes a second that a flow has reached.
+    pub rate: Option<u64>,
+    /// How many of a thousand bytes were lost.
+    pub loss_permille: Option<u16>,
+    /// Bytes of the largest IP packet that arrives, if larger ones were found to vanish without a
+    /// word: a router on the way or the tunnel's MTU wants mending. It is tried again every ten
+    /// minutes.
+    pub packet_max: Option<u16>,
 }
 
 /// A flow that lives.

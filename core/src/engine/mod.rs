@@ -152,6 +152,13 @@ impl Engine {
         reply
     }
 
+    /// Tells the stack which peers are reached by another path than before.
+    fn tell_moves(&mut self) {
+        while let Some(peer) = self.tunnel.poll_move() {
+            self.hand_in(Input::PeerMoved(peer));
+        }
+    }
+
     /// Lets time pass: call it at [`poll_timeout`](Self::poll_timeout). Early and repeated calls
     /// do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {

@@ -51,9 +51,11 @@ impl Engine {
     fn take_in(&mut self, arrival: Arrival, datagram: &[u8]) {
         let Self { tunnel, egress, monitor, now, .. } = self;
         let received = tunnel.handle_datagram(arrival, datagram, egress, monitor, *now);
-        let Some((peer, len)) = received.map(|(peer, packet)| (peer, packet.len())) else { return };
+        let received = received.map(|(peer, packet)| (peer, packet.len()));
+        self.tell_moves();
+        let Some((peer, len)) = received else { return };
         // The stack answers through the tunnel while it looks at the packet.
-        let mut plaintext = std::mem::take(tunnel.plaintext_mut());
+        let mut plaintext = std::mem::take(self.tunnel.plaintext_mut());
         let bytes = &mut plaintext[..len];
         if let Some(tap) = &mut self.tap
             && let Some(identity) = self.tunnel.identity(peer)
@@ -74,6 +76,7 @@ impl Engine {
         self.advance(now);
         let Self { tunnel, egress, monitor, now, .. } = self;
         tunnel.handle_resolved(peer, addresses, egress, monitor, *now);
+        self.tell_moves();
     }
 
     /// Answers [`poll_path_question`](Self::poll_path_question): the system's path MTU to `address`

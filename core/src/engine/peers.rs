@@ -78,6 +78,7 @@ impl Engine {
         self.advance(now);
         let Self { tunnel, egress, monitor, now, .. } = self;
         tunnel.change_peers(changes, egress, monitor, *now);
+        self.tell_moves();
         if changes.iter().any(|(_, change)| change.is_seen()) {
             self.hand_in(Input::PeersChanged(seen));
         }

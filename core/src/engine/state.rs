@@ -11,12 +11,12 @@ use crate::state::{FlowState, PeerState, Usage};
 impl Engine {
     /// Every peer, in the order of their [slots](PeerId::slot). It allocates nothing.
     pub fn peers(&self) -> impl Iterator<Item = PeerState<'_>> {
-        self.tunnel.peer_states().map(|peer| self.with_usage(peer))
+        self.tunnel.peer_states().map(|peer| self.with_stack(peer))
     }
 
     /// One peer; `None` once it was removed.
     pub fn peer(&self, peer: PeerId) -> Option<PeerState<'_>> {
-        self.tunnel.peer_state(peer).map(|peer| self.with_usage(peer))
+        self.tunnel.peer_state(peer).map(|peer| self.with_stack(peer))
     }
 
     /// The peer with a public key.
@@ -24,8 +24,10 @@ impl Engine {
         self.tunnel.with_key(public_key)
     }
 
-    fn with_usage<'a>(&self, peer: PeerState<'a>) -> PeerState<'a> {
-        PeerState { usage: self.stack.usage_of(peer.id), ..peer }
+    /// Adds what the stack knows of a peer.
+    fn with_stack<'a>(&self, peer: PeerState<'a>) -> PeerState<'a> {
+        let Self { stack, now, .. } = self;
+        PeerState { path: stack.path_of(peer.id, *now), usage: stack.usage_of(peer.id), ..peer }
     }
 
     /// What all peers have of each bound.

@@ -33,6 +33,8 @@ pub(crate) enum Input<'a> {
     Service,
     /// Packets of another size fit the way to a peer.
     PathMtu(PeerId),
+    /// A peer is reached by another path: its address outside the tunnel, or ours, has changed.
+    PeerMoved(PeerId),
     /// The host has other addresses.
     HostAddresses(Vec<IpAddr>),
     /// The host has so many sockets for flows.
@@ -158,6 +160,7 @@ impl Stack {
             Input::Timeout => self.handle_timeout(outlet, now),
             Input::Service => return Reply::Serviced { has_more: self.service(outlet, now) },
             Input::PathMtu(peer) => self.handle_path_mtu(peer, outlet, now),
+            Input::PeerMoved(peer) => self.handle_peer_moved(peer),
             Input::HostAddresses(addresses) => self.set_host_addresses(addresses, outlet),
             Input::SocketLimit(sockets) => self.set_socket_limit(sockets, outlet),
             Input::Rules(rules) => self.set_rules(rules, outlet),

@@ -89,7 +89,7 @@ use crate::stack::packet::reassembly::Fragments;
 use crate::stack::ports::Ports;
 pub(crate) use crate::stack::setup::Setup;
 use crate::stack::table::{FlowEntry, FlowKind, FlowTable};
-use crate::stack::tcp::{FlowStage, SequenceNumbers, TimeWaits};
+use crate::stack::tcp::{FlowStage, Paths, SequenceNumbers, TimeWaits};
 use crate::time::Instant;
 use crate::timer::Timers;
 
@@ -104,6 +104,7 @@ pub(crate) struct Stack {
     flows: FlowTable,
     time_waits: TimeWaits,
     sequence_numbers: SequenceNumbers,
+    paths: Paths,
     fragments: Fragments,
     coalescer: Coalescer,
     memory: Memory,
@@ -147,6 +148,7 @@ impl Stack {
             flows: FlowTable::new(setup.limits.clone(), hash_key, first_generation),
             time_waits: TimeWaits::new(hash_key),
             sequence_numbers: SequenceNumbers::new((rng.next_u64(), rng.next_u64())),
+            paths: Paths::default(),
             coalescer: Coalescer::default(),
             memory: Memory::new(memory - fragments.len_max(), per_peer),
             fragments,

@@ -43,6 +43,11 @@ impl Stack {
         self.recheck_owners(outlet);
     }
 
+    /// A peer is reached by another path than before.
+    pub(super) fn handle_peer_moved(&mut self, peer: PeerId) {
+        self.paths.forget(peer);
+    }
+
     /// A peer is about to go. Connections that have ended are left to be forgotten in their time.
     pub(super) fn remove_peer(&mut self, peer: PeerId, outlet: &mut dyn Outlet) {
         for id in self.flows.ids() {
@@ -54,6 +59,7 @@ impl Stack {
         self.conversations.retain_owners(|address| owner(address).filter(|owner| *owner != peer));
         self.fragments.forget_peer(peer);
         self.error_rates.forget_peer(peer);
+        self.paths.remove(peer);
     }
 
     /// Addresses may be another peer's now, at either end of a flow.

@@ -5,12 +5,18 @@ use crate::limits::Limits;
 use crate::stack::Stack;
 use crate::stack::limit::bound::Bound;
 use crate::stack::limit::shares::Ranking;
-use crate::state::{FlowState, Usage};
+use crate::state::{FlowState, PathState, Usage};
+use crate::time::Instant;
 
 impl Stack {
     /// What a peer has of each bound.
     pub(crate) fn usage_of(&self, peer: PeerId) -> Usage {
         self.usage_by(|held| held.of(peer), self.memory.held_by(peer))
+    }
+
+    /// What is known of the path to a peer.
+    pub(crate) fn path_of(&self, peer: PeerId, now: Instant) -> PathState {
+        self.paths.state(peer, now)
     }
 
     /// What all peers have of each bound.

@@ -3,7 +3,7 @@
 /// What every tape begins with.
 const MAGIC: &[u8] = b"slipwire tape\n";
 /// The version of the format. It grows with every change to what is encoded.
-pub(crate) const VERSION: u16 = 4;
+pub(crate) const VERSION: u16 = 5;
 /// Bytes before a frame's body: its length and its checksum.
 pub(crate) const FRAME_HEAD_LEN: usize = 8;
 /// The longest body that is believed.

@@ -21,7 +21,7 @@
 //! A stack is a function of its seed, its configuration and its inputs, so the tape of a failure is
 //! that failure. What WireGuard itself does is not on it: handshakes draw keys from the system.
 //!
-//! # The format, version 4
+//! # The format, version 5
 //!
 //! All numbers outside of frames are little-endian.
 //!

@@ -255,7 +255,7 @@ impl<'a> Replay<'a> {
     /// Runs an input. Says whether it can have been one.
     fn perform(&mut self, input: Input<'_>) -> bool {
         let can_be = match &input {
-            Input::Packet { peer, .. } | Input::PathMtu(peer) => {
+            Input::Packet { peer, .. } | Input::PathMtu(peer) | Input::PeerMoved(peer) => {
                 self.members.identity(*peer).is_some()
             }
             Input::PeerAdded(member) => self.members.add(member.clone()),

@@ -33,7 +33,8 @@ pub(crate) fn input(input: &Input<'_>) -> String {
         Input::TrainEnd => "no more packets follow at once".into(),
         Input::Timeout => "time passes".into(),
         Input::Service => "flows have their turn".into(),
-        Input::PathMtu(peer) => format!("{peer:?} has another path"),
+        Input::PathMtu(peer) => format!("packets of another size fit the way to {peer:?}"),
+        Input::PeerMoved(peer) => format!("{peer:?} has another path"),
         Input::HostAddresses(addresses) => format!("the host has the addresses {addresses:?}"),
         Input::SocketLimit(sockets) => format!("the host has {sockets} sockets for flows"),
         Input::Rules(rules) => format!("there are {} new rules", rules.len()),
@@ -80,6 +81,7 @@ pub(crate) const fn flow_of_input(input: &Input<'_>) -> Option<FlowId> {
         | Input::Timeout
         | Input::Service
         | Input::PathMtu(_)
+        | Input::PeerMoved(_)
         | Input::HostAddresses(_)
         | Input::SocketLimit(_)
         | Input::Rules(_)

@@ -30,10 +30,23 @@ pub(super) struct PeerEndpoint {
     tried: Option<SocketAddr>,
     /// Our address that the peer last wrote to.
     local: Option<IpAddr>,
+    /// The path that was last in use, since the peer was heard.
+    path: Option<PathEnds>,
+    /// Whether it is another one than was told.
+    has_moved: bool,
     /// Whether what is in use is to be left as soon as the name, which is a new one, resolves.
     is_leaving: bool,
     question: ResolveQuestion,
     retry: Duration,
+}
+
+/// What makes a path another one. A port does not: it is new when a NAT has forgotten the old one,
+/// and the way is the same (RFC 9000, section 9.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct PathEnds {
+    remote: IpAddr,
+    /// `None` if the system did not say.
+    local: Option<IpAddr>,
 }
 
 /// Whether the embedder has to resolve the name.
@@ -71,6 +84,8 @@ impl PeerEndpoint {
             heard: None,
             tried: address,
             local: None,
+            path: None,
+            has_moved: false,
             is_leaving: false,
             retry: RETRY_MIN,
         }
@@ -80,6 +95,7 @@ impl PeerEndpoint {
     /// Without any it stays where it was heard.
     pub(super) fn change(&mut self, endpoint: Option<&config::Endpoint>) {
         let last = std::mem::replace(self, Self::new(endpoint));
+        (self.path, self.has_moved) = (last.path, last.has_moved);
         match endpoint {
             Some(config::Endpoint::Address(_)) => {}
             Some(config::Endpoint::Name { .. }) => {
@@ -88,6 +104,25 @@ impl PeerEndpoint {
             }
             None => (self.heard, self.local) = (last.heard, last.local),
         }
+        self.follow_path();
+    }
+
+    /// Takes note of where data goes now, if the peer was ever heard.
+    fn follow_path(&mut self) {
+        let Some(remote) = self.in_use().map(|address| address.ip()) else { return };
+        let Some(before) = self.path else { return };
+        let is_same = before.remote == remote;
+        let local = self.local.or(before.local.filter(|_| is_same));
+        let is_elsewhere = before.local.is_some() && local.is_some() && local != before.local;
+        self.has_moved |= !is_same || is_elsewhere;
+        self.path = Some(PathEnds { remote, local });
+    }
+
+    /// Says once that the path is another one: the peer's address or ours has changed.
+    pub(super) const fn take_move(&mut self) -> bool {
+        let has_moved = self.has_moved;
+        self.has_moved = false;
+        has_moved
     }
 
     /// The name to resolve, if it is one.
@@ -121,9 +156,14 @@ impl PeerEndpoint {
     /// new place.
     pub(super) fn roam(&mut self, source: SocketAddr, local: Option<IpAddr>) -> bool {
         let moved = self.heard != Some(source);
+        let is_same = !moved && self.local == local;
         self.heard = Some(source);
         self.tried = None;
         self.local = local;
+        if !is_same {
+            self.path.get_or_insert(PathEnds { remote: source.ip(), local });
+            self.follow_path();
+        }
         moved
     }
 
@@ -168,6 +208,7 @@ impl PeerEndpoint {
             if !was_known {
                 (self.heard, self.local, self.tried) = (None, None, Some(*first));
                 self.is_leaving = false;
+                self.follow_path();
             }
         }
         if self.in_use().is_some() && !self.is_leaving {
@@ -329,6 +370,37 @@ mod tests {
         let mut unheard = PeerEndpoint::new(Some(&config::Endpoint::Address(address(V4))));
         unheard.change(None);
         assert_eq!(unheard.in_use(), None);
+    }
+
+    #[test]
+    fn another_address_of_either_end_is_another_path_and_another_port_is_not() {
+        let mut endpoint = named();
+        endpoint.handle_resolved(&[address(V4)], Instant::ZERO);
+        let (own, other) = ("10.0.0.1".parse().ok(), "10.0.0.2".parse().ok());
+        for (source, local, is_another) in [
+            (V4, None, false),
+            (V4, own, false),
+            ("192.0.2.1:9", own, false),
+            (V4, None, false),
+            (V4, own, false),
+            (V4, other, true),
+            (V6, None, true),
+            (V6, own, false),
+            (ROAMED, other, true),
+        ] {
+            endpoint.roam(address(source), local);
+            assert_eq!(endpoint.take_move(), is_another, "{source} to {local:?}");
+            assert!(!endpoint.take_move(), "it is said once");
+        }
+        endpoint.change(None);
+        assert!(!endpoint.take_move(), "it stays where it is");
+        endpoint.change(Some(&config::Endpoint::Address(address(V4))));
+        assert!(endpoint.take_move());
+        let name = config::Endpoint::Name { host: "new.example.com".into(), port: 51820 };
+        endpoint.change(Some(&name));
+        assert!(!endpoint.take_move());
+        endpoint.handle_resolved(&[address(V6)], Instant::ZERO);
+        assert!(endpoint.take_move());
     }
 
     #[test]

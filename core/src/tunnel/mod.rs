@@ -80,8 +80,8 @@ const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 /// All peers of one end.
 ///
 /// Inputs are `handle_*` and [`send`](Self::send), outputs go to the [`Egress`] or are returned;
-/// afterwards [`poll_resolve`](Self::poll_resolve) has to be drained and
-/// [`poll_timeout`](Self::poll_timeout) asked for the next deadline.
+/// afterwards [`poll_move`](Self::poll_move) and [`poll_resolve`](Self::poll_resolve) have to be
+/// drained and [`poll_timeout`](Self::poll_timeout) asked for the next deadline.
 pub(crate) struct Tunnel {
     own: OwnEnd,
     public_key: PublicKey,
@@ -99,6 +99,8 @@ pub(crate) struct Tunnel {
     questions: VecDeque<PeerId>,
     /// Peers whose paths are to be measured.
     path_questions: VecDeque<PeerId>,
+    /// Peers that are reached by another path than before.
+    moves: VecDeque<PeerId>,
     settled_at: Instant,
     /// Where packets are decrypted to.
     plaintext: Box<[u8]>,
@@ -130,6 +132,7 @@ impl Tunnel {
             timers: Timers::default(),
             questions: VecDeque::new(),
             path_questions: VecDeque::new(),
+            moves: VecDeque::new(),
             settled_at: now,
             plaintext: vec![0; SCRATCH_LEN].into_boxed_slice(),
             scratch: vec![0; SCRATCH_LEN].into_boxed_slice(),
@@ -355,6 +358,11 @@ impl Tunnel {
         None
     }
 
+    /// The next peer that is reached by another path than before: its address or ours has changed.
+    pub(crate) fn poll_move(&mut self) -> Option<PeerId> {
+        self.moves.pop_front()
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due. Always later than the latest `now`
     /// after a call of it.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -424,6 +432,9 @@ impl Tunnel {
         let mut wire = PeerWire { plaintext, scratch, egress, monitor, rng, queue_max, now };
         let result = act(peer, &mut wire);
         peer.tell_standing(&mut wire);
+        if peer.take_move() {
+            self.moves.push_back(id);
+        }
         self.queued_len = queued_for_others + peer.queued_len();
         self.arm(id);
         Some(result)

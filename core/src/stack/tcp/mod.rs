@@ -2,9 +2,10 @@
 //!
 //! [`connection`] is the engine, [`guard`] stands before it, [`flight_limit`] measures the path,
 //! [`go_back`] says what has to be sent again, [`sender`] will do both, [`rings`] counts what is
-//! resident, [`ring`] will be one that grows, [`receiver`] will take what arrives, [`device`]
-//! carries packets, [`sequence`] says where sequence numbers begin, [`bare`] answers what is for no
-//! connection, and [`time_wait`] for those that have ended.
+//! resident, [`ring`] will be one that grows, [`receiver`] will take what arrives, [`path`] will
+//! remember what connections learn of the way to a peer, [`device`] carries packets, [`sequence`]
+//! says where sequence numbers begin, [`bare`] answers what is for no connection, and
+//! [`time_wait`] for those that have ended.
 
 mod bare;
 mod connection;
@@ -12,6 +13,8 @@ mod device;
 mod flight_limit;
 mod go_back;
 mod guard;
+#[allow(dead_code, reason = "its rooms are built before it has who uses them")]
+mod path;
 #[allow(dead_code, unused_imports, reason = "its rooms are built before it has who uses them")]
 mod receiver;
 #[allow(dead_code, reason = "its rooms are built before it has who uses them")]
@@ -46,6 +49,9 @@ use crate::time::Instant;
 pub(crate) use bare::send_standing;
 pub(crate) use connection::{Connection, Phase};
 pub(crate) use guard::Standing;
+#[cfg(test)]
+pub(crate) use path::Learnt;
+pub(crate) use path::Paths;
 pub(crate) use rings::Addresses;
 pub(crate) use sequence::SequenceNumbers;
 pub(crate) use time_wait::{Straggler, TimeWaits};

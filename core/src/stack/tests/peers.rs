@@ -163,3 +163,21 @@ fn icmp_errors_of_the_last_peer_are_not_held_against_the_next() {
     remove(&mut world, ALICE);
     assert_eq!(errors(&mut world, PeerId { slot: 0, generation: 1 }), 100);
 }
+
+#[test]
+fn what_is_known_of_a_path_ends_with_the_path() {
+    use crate::stack::tcp::Learnt;
+
+    let mut world = World::new();
+    let round_trip = Some(Duration::from_millis(40));
+    let learnt = Learnt { smoothed: round_trip, ..Learnt::default() };
+    let known = |world: &World, peer| world.stack.path_of(peer, world.now).round_trip;
+    type Happening = fn(PeerId) -> Input<'static>;
+    for event in [Input::PeerMoved as Happening, Input::PeerRemoved] {
+        for peer in [ALICE, BOB] {
+            world.stack.paths.learn(peer, ALICE_IP.parse().unwrap(), &learnt, world.now);
+        }
+        world.input(event(ALICE));
+        assert_eq!((known(&world, ALICE), known(&world, BOB)), (None, round_trip));
+    }
+}

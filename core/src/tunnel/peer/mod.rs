@@ -31,7 +31,7 @@ use crate::egress::DatagramWay;
 use crate::event::Event;
 use crate::id::{Identity, PeerId};
 use crate::limits::{DATA_OVERHEAD, QUEUED_PACKETS_MAX};
-use crate::state::{PeerState, Transfer, Usage};
+use crate::state::{PathState, PeerState, Transfer, Usage};
 use crate::stats::{Counter, Stats};
 use crate::time::{Instant, earlier};
 use crate::tunnel::demux::{is_initiation, sender_index};
@@ -130,6 +130,7 @@ impl TunnelPeer {
             is_up: self.supervisor.is_up(),
             last_handshake: self.last_handshake,
             transfer: Transfer { bytes_in, bytes_out },
+            path: PathState::default(),
             usage: Usage::default(),
             stats,
         }
@@ -138,6 +139,11 @@ impl TunnelPeer {
     /// Bytes of packets that wait for its handshake.
     pub(super) const fn queued_len(&self) -> usize {
         self.queued_len
+    }
+
+    /// Says once that it is reached by another path.
+    pub(super) const fn take_move(&mut self) -> bool {
+        self.endpoint.take_move()
     }
 
     /// What is known of the path to the endpoint.

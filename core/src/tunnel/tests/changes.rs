@@ -181,6 +181,25 @@ fn what_is_known_of_a_path_is_forgotten_with_its_endpoint() {
 }
 
 #[test]
+fn a_peer_that_is_found_elsewhere_has_moved() {
+    let mut net = Net::connected();
+    let moved = |net: &mut Net| {
+        let moves = std::iter::from_fn(|| net.ends[0].tunnel.poll_move());
+        moves.collect::<Vec<_>>()
+    };
+    assert_eq!(moved(&mut net), [], "it is where it was said to be");
+    net.ends[1].address = outer(9);
+    net.send(1, 0, 3);
+    net.run(seconds(1));
+    assert_eq!(moved(&mut net), [FIRST]);
+    net.send(1, 0, 4);
+    net.run(seconds(1));
+    assert_eq!(moved(&mut net), []);
+    net.change(0, moved_to(outer(7)));
+    assert_eq!(moved(&mut net), [FIRST]);
+}
+
+#[test]
 fn a_keepalive_is_sent_when_it_is_turned_on_and_none_when_it_is_turned_off() {
     let mut net = Net::connected();
     net.run(seconds(20));
