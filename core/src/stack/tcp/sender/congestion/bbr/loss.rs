@@ -1,9 +1,10 @@
 //! Whether what is lost says that too much is in flight.
 //!
 //! The draft (draft-ietf-ccwg-bbr-06, section 5.5.10) takes more than 2 % lost in a round trip as
-//! such a sign, and any loss while it cruises. On paths that lose by themselves (radio, 1 % at
-//! random, bursts) that costs half of the goodput, where version 1 of BBR, which mainline Linux
-//! has, loses none. Here two things are told apart that the draft does not look at:
+//! such a sign, and any loss while it cruises. In the model of `tests` (50 Mbit/s, 60 ms) a flow
+//! that does so has 85 % of the rate where 1 % is lost at random, 51 % where 2 % are, and 80 %
+//! where 1 % is lost in bursts of five; with what follows it has 94 or 95 %. Two things are told
+//! apart here that the draft does not look at:
 //!
 //! - what the path loses while no queue stands is its own, is no sign, and raises the limit;
 //! - a queue that overflows has been seen before, by the round trips that it made longer. Where
