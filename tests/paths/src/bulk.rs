@@ -93,7 +93,7 @@ impl Bulk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use slipwire_worlds::path::Account;
+    use slipwire_worlds::account::Account;
 
     #[test]
     fn timestamps_are_no_payload_and_what_is_sent_again_is_counted_in_segments() {

@@ -30,9 +30,10 @@ use rustix::{
 use slipwire_core::Instant;
 use slipwire_lab::{net::Host, process, udp};
 use slipwire_worlds::{
+    account::Account,
     dice::Dice,
     link::Profile,
-    path::{Account, Direction, Path},
+    path::{Direction, Path},
 };
 use socket2::SockRef;
 

@@ -1,10 +1,12 @@
 //! One direction of the path between two hosts: what becomes of each datagram, decided by dice
 //! and by what the link carries already, never by what is in the datagram.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use slipwire_core::Instant;
 
+use crate::account::{Account, holds_data};
 use crate::dice::{ALWAYS, Dice};
 
 /// How a link behaves. Chances are per million, for each datagram.
@@ -24,6 +26,9 @@ pub struct Profile {
     pub reorder: u32,
     /// At least and at most.
     pub reorder_by: (Duration, Duration),
+    /// Late by up to [`spike_by`](Self::spike_by), and all that follow wait behind it.
+    pub spike: u32,
+    pub spike_by: Duration,
     pub duplicate: u32,
     pub corrupt: u32,
     /// The largest datagram that passes.
@@ -42,6 +47,8 @@ impl Profile {
             burst: (0, ALWAYS),
             reorder: 0,
             reorder_by: (Duration::ZERO, Duration::ZERO),
+            spike: 0,
+            spike_by: Duration::ZERO,
             duplicate: 0,
             corrupt: 0,
             mtu: usize::MAX,
@@ -111,18 +118,44 @@ pub struct Link {
     /// Every n-th datagram is lost, counted without dice; 0 for none.
     lose_every: u64,
     carried: u64,
+    /// Places among the datagrams with data of those that are lost without dice, in order.
+    condemned: VecDeque<u64>,
     /// When the link has sent all that waits for its rate.
     free_at: Instant,
     /// The last arrival in order.
     latest: Instant,
-    lost: u64,
+    account: Account,
 }
 
 impl Link {
-    pub const fn new(profile: Profile, dice: Dice) -> Self {
-        let (free_at, latest) = (Instant::ZERO, Instant::ZERO);
-        let (in_burst, is_cut, lose_every, carried) = (false, false, 0, 0);
-        Self { profile, dice, in_burst, is_cut, lose_every, carried, free_at, latest, lost: 0 }
+    pub fn new(profile: Profile, dice: Dice) -> Self {
+        Self {
+            profile,
+            dice,
+            in_burst: false,
+            is_cut: false,
+            lose_every: 0,
+            carried: 0,
+            condemned: VecDeque::new(),
+            free_at: Instant::ZERO,
+            latest: Instant::ZERO,
+            account: Account::default(),
+        }
+    }
+
+    /// Behaves otherwise from now on. What waits for the rate has left by the old one.
+    pub const fn set_profile(&mut self, profile: Profile) {
+        self.profile = profile;
+    }
+
+    /// How it behaves.
+    pub const fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// Loses those of the datagrams that hold data, counted from now on; the next is 0.
+    pub fn lose_data(&mut self, places: impl IntoIterator<Item = u64>) {
+        self.condemned = places.into_iter().map(|place| self.account.data + place).collect();
     }
 
     /// Cuts the link, or mends it.
@@ -135,28 +168,29 @@ impl Link {
         self.lose_every = nth;
     }
 
-    /// How many datagrams were lost.
-    pub const fn lost(&self) -> u64 {
-        self.lost
+    /// What it was given and lost so far. What arrives damaged is lost too.
+    pub const fn account(&self) -> Account {
+        self.account
     }
 
     /// Ends every fault.
-    pub const fn heal(&mut self) {
+    pub fn heal(&mut self) {
         self.profile = self.profile.healed();
         self.in_burst = false;
         self.is_cut = false;
         self.lose_every = 0;
+        self.condemned.clear();
     }
 
     /// What becomes of a datagram of that length.
     pub fn carry(&mut self, len: usize, now: Instant) -> Fate {
         let fate = self.fate(len, now);
-        self.lost += u64::from(fate == Fate::Lost);
+        self.account.add(len, fate.arrivals().all(|arrival| arrival.damage.is_some()));
         fate
     }
 
     fn fate(&mut self, len: usize, now: Instant) -> Fate {
-        if self.is_lost(len) {
+        if self.is_condemned(len) || self.is_lost(len) {
             return Fate::Lost;
         }
         let Some(sent_at) = self.leaves_queue_at(len as u64, now) else { return Fate::Lost };
@@ -165,6 +199,11 @@ impl Link {
             return Fate::ArrivesTwice(first, self.arrival(len, sent_at));
         }
         Fate::Arrives(first)
+    }
+
+    fn is_condemned(&mut self, len: usize) -> bool {
+        let is_next = holds_data(len) && self.condemned.front() == Some(&self.account.data);
+        is_next && self.condemned.pop_front().is_some()
     }
 
     fn is_lost(&mut self, len: usize) -> bool {
@@ -191,7 +230,11 @@ impl Link {
 
     fn arrival(&mut self, len: usize, sent_at: Instant) -> Arrival {
         let Profile { latency, jitter, reorder, reorder_by, corrupt, .. } = self.profile;
-        let at = sent_at + latency + self.dice.time(Duration::ZERO, jitter);
+        let mut at = sent_at + latency + self.dice.time(Duration::ZERO, jitter);
+        // Without spikes nothing is thrown for them: other throws stay as they are.
+        if self.profile.spike > 0 && self.dice.chance(self.profile.spike) {
+            at += self.dice.time(Duration::ZERO, self.profile.spike_by);
+        }
         let at = if self.dice.chance(reorder) {
             at + self.dice.time(reorder_by.0, reorder_by.1)
         } else {
@@ -241,6 +284,38 @@ mod tests {
             ..Profile::clean(LATENCY)
         };
         assert!(!arrivals(reorder, gap).is_sorted());
+    }
+
+    #[test]
+    fn a_spike_holds_back_all_that_follows() {
+        let gap = Duration::from_millis(1);
+        let spike = Profile { spike: 50_000, spike_by: LATENCY * 10, ..Profile::clean(LATENCY) };
+        let seen = arrivals(spike, gap);
+        assert!(seen.is_sorted() && seen.iter().all(Option::is_some));
+        let late =
+            (0..).zip(&seen).filter(|(n, at)| **at > Some(Instant::ZERO + gap * *n + LATENCY));
+        assert!((50..150).contains(&late.count()));
+    }
+
+    #[test]
+    fn datagrams_with_data_are_lost_by_their_places() {
+        let mut link = Link::new(Profile::clean(LATENCY), Dice::new(1));
+        assert_ne!(link.carry(1_000, Instant::ZERO), Fate::Lost);
+        link.lose_data([1, 2]);
+        let mut lost = |len| link.carry(len, Instant::ZERO) == Fate::Lost;
+        let seen = [1_100, 100, 1_100, 100, 200, 1_100].map(&mut lost);
+        assert_eq!(seen, [false, false, true, false, true, false]);
+        let account = link.account();
+        assert_eq!((account.data, account.data_lost), (5, 2));
+        assert_eq!((account.segments, account.segments_lost, account.bytes_lost), (3, 1, 1_300));
+    }
+
+    #[test]
+    fn what_arrives_damaged_is_lost() {
+        let damage = Profile { corrupt: ALWAYS, ..Profile::clean(LATENCY) };
+        let mut link = Link::new(damage, Dice::new(1));
+        assert_ne!(link.carry(1_000, Instant::ZERO), Fate::Lost);
+        assert_eq!(link.account().lost, 1);
     }
 
     #[test]

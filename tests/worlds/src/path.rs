@@ -1,24 +1,13 @@
-//! A path between two WireGuard ends: two links, and an account of what each of them carried and
-//! lost. And the paths that TCP is measured over, in virtual time and in real time alike.
+//! A path between two WireGuard ends: two links. And the paths that TCP is measured over, in
+//! virtual time and in real time alike.
 
 use std::time::Duration;
 
 use slipwire_core::Instant;
 
+use crate::account::Account;
 use crate::dice::{ALWAYS, Dice};
 use crate::link::{Fate, Link, Profile};
-
-/// Longer datagrams hold a whole segment, or nearly so.
-const SEGMENT_MIN: usize = 1_000;
-/// Longer datagrams hold data: an acknowledgement with every option has 112 bytes in WireGuard's
-/// transport message.
-const DATA_MIN: usize = 112;
-/// What a transport message of WireGuard adds to a packet, and IPv4 and TCP without options to a
-/// payload.
-const OVERHEAD: usize = 32 + 20 + 20;
-/// WireGuard pads packets to a multiple of this, which its header is too, but not beyond the MTU of
-/// the tunnel: a full segment has 1,420 bytes.
-const PADDING: usize = 16;
 
 /// Where a datagram goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,76 +18,27 @@ pub enum Direction {
     Down,
 }
 
-/// What one direction of a path was given, and what it lost of that.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Account {
-    pub datagrams: u64,
-    pub lost: u64,
-    /// Datagrams of more than 1,000 bytes: segments as large as they get.
-    pub segments: u64,
-    pub segments_lost: u64,
-    /// Datagrams that hold data, and the bytes of it, TCP's options and WireGuard's padding
-    /// included.
-    pub data: u64,
-    pub data_bytes: u64,
-    /// Those of them that are as long as a packet that WireGuard has padded.
-    pub padded: u64,
-}
-
-impl Account {
-    /// What was added since `earlier`.
-    pub const fn since(self, earlier: Self) -> Self {
-        Self {
-            datagrams: self.datagrams - earlier.datagrams,
-            lost: self.lost - earlier.lost,
-            segments: self.segments - earlier.segments,
-            segments_lost: self.segments_lost - earlier.segments_lost,
-            data: self.data - earlier.data,
-            data_bytes: self.data_bytes - earlier.data_bytes,
-            padded: self.padded - earlier.padded,
-        }
-    }
-
-    fn add(&mut self, len: usize, is_lost: bool) {
-        let is_lost = u64::from(is_lost);
-        self.datagrams += 1;
-        self.lost += is_lost;
-        if len > SEGMENT_MIN {
-            self.segments += 1;
-            self.segments_lost += is_lost;
-        }
-        if len > DATA_MIN {
-            self.data += 1;
-            self.data_bytes += (len - OVERHEAD) as u64;
-            self.padded += u64::from(len.is_multiple_of(PADDING));
-        }
-    }
-}
-
 /// Both directions of a path in time.
 #[derive(Debug)]
 pub struct Path {
     links: [Link; 2],
-    accounts: [Account; 2],
 }
 
 impl Path {
     /// A path that is the same both ways.
     pub fn new(profile: Profile, dice: &mut Dice) -> Self {
         let links = [dice.fork(), dice.fork()].map(|dice| Link::new(profile, dice));
-        Self { links, accounts: [Account::default(); 2] }
+        Self { links }
     }
 
     /// What becomes of a datagram of that length.
     pub fn carry(&mut self, direction: Direction, len: usize, now: Instant) -> Fate {
-        let fate = self.links[direction as usize].carry(len, now);
-        self.accounts[direction as usize].add(len, fate == Fate::Lost);
-        fate
+        self.links[direction as usize].carry(len, now)
     }
 
     /// What one direction carried so far.
     pub const fn account(&self, direction: Direction) -> Account {
-        self.accounts[direction as usize]
+        self.links[direction as usize].account()
     }
 }
 
