@@ -4,6 +4,10 @@
 
 pub(in crate::stack::tcp) mod bbr;
 
+mod curve;
+mod hystart;
+mod prr;
+
 use std::time::Duration;
 
 use crate::stack::tcp::sender::delivery::RateSample;
