@@ -160,7 +160,7 @@ impl Delivery {
 }
 
 /// The rate of so many bytes in a time that is not zero, in bytes a second.
-fn per_second(bytes: u64, time: Duration) -> u64 {
+pub(super) fn per_second(bytes: u64, time: Duration) -> u64 {
     let rate = u128::from(bytes) * 1_000_000_000 / time.as_nanos().max(1);
     u64::try_from(rate).unwrap_or(u64::MAX)
 }

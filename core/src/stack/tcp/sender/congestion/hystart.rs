@@ -1,8 +1,9 @@
 //! When slow start has found what the path takes: HyStart++ (RFC 9406).
 //!
-//! The round-trip time of a round that is longer than that of the round before says that a queue
-//! builds up. Then growth slows down for some rounds (conservative slow start), in which a round-trip
-//! time that was only a whim of the path is found out.
+//! A round-trip time that is longer than the round before had says that a queue builds up: the
+//! lowest of a few samples, not as in the RFC of the round's first ones only, since what is
+//! paced finds the queue at the end of a round. Then growth slows down for some rounds
+//! (conservative slow start), in which a time that was only a whim of the path is found out.
 
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ const CONSERVATIVE_ROUNDS: u32 = 5;
 pub(super) struct HyStart {
     previous: Option<Duration>,
     current: Option<Duration>,
+    /// The lowest of the samples since the last look.
+    recent: Option<Duration>,
     samples: u32,
     conservative: Option<Conservative>,
 }
@@ -49,7 +52,7 @@ impl HyStart {
     /// What was in flight when the last round began has arrived. Says whether slow start is over.
     pub(super) fn handle_round(&mut self) -> bool {
         self.previous = self.current.take();
-        self.samples = 0;
+        (self.recent, self.samples) = (None, 0);
         self.conservative.as_mut().is_some_and(|conservative| {
             conservative.rounds += 1;
             conservative.rounds >= CONSERVATIVE_ROUNDS
@@ -58,12 +61,15 @@ impl HyStart {
 
     /// A round-trip time was measured, while the window was so large.
     pub(super) fn handle_round_trip(&mut self, time: Duration, window: u64) {
-        let current = self.current.map_or(time, |current| current.min(time));
-        self.current = Some(current);
+        let lower = |other: Option<Duration>| other.map_or(time, |other| other.min(time));
+        self.current = Some(lower(self.current));
+        let current = lower(self.recent);
         self.samples += 1;
         if self.samples < SAMPLES {
+            self.recent = Some(current);
             return;
         }
+        (self.recent, self.samples) = (None, 0);
         match self.conservative {
             Some(conservative) if current < conservative.baseline => self.conservative = None,
             Some(_) => {}

@@ -1,14 +1,24 @@
 //! How much may be in flight, and how fast it may leave.
 //!
+//! - [`cubic`]: a window that falls with each loss. [`hystart`] ends its slow start, [`prr`] lets
+//!   it fall while a loss is repaired, [`curve`] lets it grow, [`ceiling`] keeps the queue short;
 //! - [`bbr`]: a model of the path says it.
+//!
+//! Tests play flows over a `narrow_path`.
 
 pub(in crate::stack::tcp) mod bbr;
-
+mod ceiling;
+pub(in crate::stack::tcp) mod cubic;
 mod curve;
 mod hystart;
+#[cfg(test)]
+mod narrow_path;
 mod prr;
 
 use std::time::Duration;
+
+use bbr::Bbr;
+use cubic::Cubic;
 
 use crate::stack::tcp::sender::delivery::RateSample;
 use crate::time::Instant;
@@ -74,4 +84,65 @@ pub(in crate::stack::tcp) trait Controller {
 
     /// How many bytes a second may leave; `None` for as many as the window allows.
     fn pacing_rate(&self) -> Option<u64>;
+}
+
+/// The controller of a connection.
+#[derive(Debug)]
+pub(in crate::stack::tcp) enum Congestion {
+    Cubic(Box<Cubic>),
+    Bbr(Box<Bbr>),
+}
+
+impl Congestion {
+    fn controller(&self) -> &dyn Controller {
+        match self {
+            Self::Cubic(cubic) => &**cubic,
+            Self::Bbr(bbr) => &**bbr,
+        }
+    }
+
+    fn controller_mut(&mut self) -> &mut dyn Controller {
+        match self {
+            Self::Cubic(cubic) => &mut **cubic,
+            Self::Bbr(bbr) => &mut **bbr,
+        }
+    }
+}
+
+impl Controller for Congestion {
+    fn handle_sent(&mut self, bytes: u64, flight: u64, was_idle: bool, now: Instant) {
+        self.controller_mut().handle_sent(bytes, flight, was_idle, now);
+    }
+
+    fn handle_progress(&mut self, progress: &Progress, now: Instant) {
+        self.controller_mut().handle_progress(progress, now);
+    }
+
+    fn handle_congestion(&mut self, flight: u64, sent_to: u64, now: Instant) {
+        self.controller_mut().handle_congestion(flight, sent_to, now);
+    }
+
+    fn handle_recovered(&mut self, now: Instant) {
+        self.controller_mut().handle_recovered(now);
+    }
+
+    fn handle_expiry(&mut self, now: Instant) {
+        self.controller_mut().handle_expiry(now);
+    }
+
+    fn handle_undo(&mut self, now: Instant) {
+        self.controller_mut().handle_undo(now);
+    }
+
+    fn set_segment_len(&mut self, len: u64) {
+        self.controller_mut().set_segment_len(len);
+    }
+
+    fn window(&self) -> u64 {
+        self.controller().window()
+    }
+
+    fn pacing_rate(&self) -> Option<u64> {
+        self.controller().pacing_rate()
+    }
 }
