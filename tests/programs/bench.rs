@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     wireguard_go::prefer_installed();
     sandbox::enter().map_err(|reason| anyhow!(reason))?;
 
-    let machine = Machine::this()?;
+    let machine = Machine::this("bench")?;
     println!("{}", machine.heading());
     let mut json = Map::from_iter([("machine".to_owned(), machine.json())]);
     for part in &options.parts {

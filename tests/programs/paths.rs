@@ -11,6 +11,7 @@
 use std::env;
 
 use anyhow::{Result, anyhow};
+use slipwire_bench::machine::Machine;
 use slipwire_lab::{lab::Lab, sandbox, wireguard_go};
 use slipwire_paths::{
     compare, fairness, many,
@@ -35,7 +36,7 @@ fn main() -> Result<()> {
     prepare_process()?;
     sandbox::enter().map_err(|reason| anyhow!(reason))?;
 
-    println!("# Over paths, compared with {}\n", wireguard_go::version()?);
+    println!("{}", Machine::this("paths")?.heading());
     let lab = Lab::new()?;
     match options.mode {
         Mode::Compare => {

@@ -22,8 +22,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This one, now.
-    pub fn this() -> Result<Self> {
+    /// This one, now, and the program that measures.
+    pub fn this(program: &str) -> Result<Self> {
         let information = fs::read_to_string("/proc/cpuinfo")?;
         let model = information.lines().find_map(|line| line.strip_prefix("model name"));
         let model = model.and_then(|rest| rest.split_once(':')).map_or("unknown", |(_, name)| name);
@@ -39,7 +39,7 @@ impl Machine {
             date: date.trim().to_owned(),
             load: load.split(' ').next().context("no load")?.to_owned(),
             wireguard_go: wireguard_go::version()?,
-            command: format!("cargo run --release -p slipwire-tests --bin bench --{arguments}"),
+            command: format!("cargo run --release -p slipwire-tests --bin {program} --{arguments}"),
         })
     }
 

@@ -62,6 +62,7 @@ impl Run<'_> {
                 Part::Down => self.bulks(Direction::Down)?,
                 Part::Up => self.bulks(Direction::Up)?,
                 Part::Pages => self.pages()?,
+                Part::Beside => self.beside()?,
             }
         }
         Ok(())
@@ -102,6 +103,14 @@ impl Run<'_> {
         }
         Ok(())
     }
+
+    fn beside(&mut self) -> Result<()> {
+        self.site.renew(self.path.profile, self.round.into())?;
+        for page in page::beside(self.site, self.options.time)? {
+            self.results.pool(self.index, "beside", page.as_secs_f64() * 1e3);
+        }
+        Ok(())
+    }
 }
 
 fn key(direction: Direction, flows: usize, figure: &str) -> String {
@@ -118,9 +127,8 @@ pub fn report(path: &NamedPath, options: &Options, results: &Results) -> String 
             }
         }
     }
-    if results.has("first") {
-        text += &page_table(options, results);
-    }
+    text += &page_table(PAGES, options, results);
+    text += &page_table(BESIDE, options, results);
     text + &results.failures()
 }
 
@@ -229,6 +237,7 @@ pub fn estimate(options: &Options) -> Duration {
     let path = |path: &NamedPath| {
         let part = |part: &Part| match part {
             Part::Down | Part::Up => (options.time + BULK_BESIDE) * path.flows.len() as u32,
+            Part::Beside => options.time + page::RUN_UP + BULK_BESIDE,
             Part::Pages => (PAGE_BESIDE + PAGE * options.pages.1 as u32) * options.pages.0 as u32,
         };
         options.parts.iter().map(part).sum::<Duration>()
@@ -237,15 +246,31 @@ pub fn estimate(options: &Options) -> Duration {
     options.paths.iter().map(path).sum::<Duration>() * runs
 }
 
-fn page_table(options: &Options, results: &Results) -> String {
-    let title = "50 KB fetched, ms";
-    let mut table = Table::new(&[title, "first p50", "x", "later p50", "x", "later p95", "x"]);
+/// A title, and columns: their heads, figures and quantiles.
+type PageColumns<'a> = (&'a str, &'a [(&'a str, &'a str, f64)]);
+
+const PAGES: PageColumns<'_> = (
+    "50 KB fetched, ms",
+    &[("first p50", "first", 0.5), ("later p50", "later", 0.5), ("later p95", "later", 0.95)],
+);
+const BESIDE: PageColumns<'_> =
+    ("50 KB beside a download, ms", &[("p50", "beside", 0.5), ("p95", "beside", 0.95)]);
+
+/// A table of pages; nothing if none were fetched.
+fn page_table((title, columns): PageColumns<'_>, options: &Options, results: &Results) -> String {
+    let heads = columns.iter().flat_map(|&(head, ..)| [head, "x"]);
+    let mut table = Table::new(&[title].into_iter().chain(heads).collect::<Vec<_>>());
     for (index, program) in options.programs.iter().enumerate() {
-        let cells = [("first", 0.5), ("later", 0.5), ("later", 0.95)].map(|(figure, part)| {
-            let (value, ratio) = results.quantile(index, figure, part);
-            [(value, 0), (ratio, 2)]
-        });
-        table.row(&program.name, &cells.concat());
+        let cells = columns.iter().filter(|(_, figure, _)| results.has(figure)).flat_map(
+            |&(_, figure, part)| {
+                let (value, ratio) = results.quantile(index, figure, part);
+                [(value, 0), (ratio, 2)]
+            },
+        );
+        let cells: Vec<_> = cells.collect();
+        if !cells.is_empty() {
+            table.row(&program.name, &cells);
+        }
     }
-    table.text()
+    table.text_unless_empty()
 }

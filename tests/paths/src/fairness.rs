@@ -20,9 +20,6 @@ const ROUND_TRIP_MS: u64 = 40;
 /// Queues, in halves of what is under way in a round trip.
 const HALVES: [u64; 3] = [1, 2, 8];
 const OTHERS: [usize; 2] = [1, 4];
-/// How long flows run beside each other before they are measured, as a part of that time.
-const WARM_UP: f64 = 0.5;
-
 /// Measures every program in every direction in which slipwire sends, and the kernel's own.
 pub fn run(lab: &Lab, options: &Options) -> Result<String> {
     let kernel = Program {
@@ -73,7 +70,8 @@ fn share(
 ) -> Result<f64> {
     let theirs = Load::start(others, direction, flows)?;
     let ours = Load::start(site, direction, 1)?;
-    thread::sleep(time.mul_f64(WARM_UP));
+    // They find their shares; as long again they are measured.
+    thread::sleep(time);
     let read = |load: &Load| load.received().iter().sum::<u64>();
     let before = [&ours, &theirs].map(read);
     thread::sleep(time);

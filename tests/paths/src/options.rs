@@ -17,8 +17,8 @@ Measures slipwire's TCP beside the kernel's, over paths with delay, loss and que
     paths --fairness [--programs ...] [--slipwire ...] [--congestion NAME] [--rounds N] [--seconds S]
     paths --many N [--programs ...] [--slipwire ...] [--congestion NAME] [--rounds N] [--seconds S]
 
-    --paths PATHS      clean, shallow, loss0.1, loss1, bursts, loss0.01, wifi, reordering, hole;
-                       all of them without it
+    --paths PATHS      clean, shallow, loss0.1, loss1, bursts, loss0.01, wifi, reordering,
+                       spikes, hole; all of them without it
     --programs NAMES   cubic, bbr: wireguard-go with the kernel's TCP at both ends;
                        gateway, forward, both_ends: slipwire at one end or both;
                        gateway_bbr, forward_bbr, both_ends_bbr: the same, with BBR in the kernel at
@@ -30,7 +30,7 @@ Measures slipwire's TCP beside the kernel's, over paths with delay, loss and que
     --congestion NAME  adds congestion = NAME to [tcp] of slipwire's configurations
     --rounds N         how often each program is measured on each path (3)
     --seconds S        how long each transfer lasts (8)
-    --only PARTS       down, up, pages; all of them without it
+    --only PARTS       down, up, pages, and beside: pages beside a download; all but that without it
     --quick            1 round, 5 seconds, fewer pages
     --fairness         instead: one flow beside 1 and 4 of the kernel's with CUBIC, through one
                        bottleneck with queues of half, one and four times what is under way
@@ -49,12 +49,16 @@ pub enum Part {
     Up,
     /// Short transfers.
     Pages,
+    /// Short transfers beside a long one.
+    Beside,
 }
 
 impl Part {
     /// Every one, with its name.
-    pub const ALL: [(&str, Self); 3] =
-        [("down", Self::Down), ("up", Self::Up), ("pages", Self::Pages)];
+    pub const ALL: [(&str, Self); 4] =
+        [("down", Self::Down), ("up", Self::Up), ("pages", Self::Pages), ("beside", Self::Beside)];
+    /// Those that are measured unless others are asked for.
+    const USUAL: [Self; 3] = [Self::Down, Self::Up, Self::Pages];
 }
 
 /// What the program is asked to do.
@@ -143,7 +147,7 @@ impl Wanted {
             congestion: None,
             rounds: None,
             seconds: None,
-            parts: Part::ALL.map(|(_, part)| part).to_vec(),
+            parts: Part::USUAL.to_vec(),
             is_quick: false,
         };
         let mut parser = Parser::from_args(arguments);

@@ -3,6 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result};
 use slipwire_lab::tcp::Service;
 use slipwire_worlds::path::Direction;
 
-use super::{program::Program, site::Site};
+use super::{load::Load, program::Program, site::Site};
 
 const PORT: u16 = 7001;
 const REQUEST: usize = 100;
@@ -18,6 +19,8 @@ const REQUEST: usize = 100;
 pub const PAGE: usize = 50_000;
 /// A page that takes longer is given up and counts as that.
 const LIMIT: Duration = Duration::from_secs(8);
+/// How long a download runs before pages are fetched beside it.
+pub const RUN_UP: Duration = Duration::from_secs(2);
 /// No more pages are asked for when all so far took longer than this.
 const TOGETHER: Duration = Duration::from_secs(16);
 
@@ -39,6 +42,20 @@ pub fn run(site: &Site, later: usize) -> Result<Pages> {
     while pages.later.len() < later && start.elapsed() < TOGETHER {
         pages.later.push(fetch(site));
     }
+    Ok(pages)
+}
+
+/// Fetches pages one after the other for so long, beside a download of the same peer.
+pub fn beside(site: &Site, time: Duration) -> Result<Vec<Duration>> {
+    let program = site.program.clone();
+    let _server = Service::start(&site.row().far, PORT, move |stream| serve(&program, &stream))?;
+    let load = Load::start(site, Direction::Down, 1)?;
+    thread::sleep(RUN_UP);
+    let (start, mut pages) = (Instant::now(), Vec::new());
+    while start.elapsed() < time {
+        pages.push(fetch(site));
+    }
+    load.end()?;
     Ok(pages)
 }
 

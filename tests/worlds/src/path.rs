@@ -55,7 +55,7 @@ pub struct NamedPath {
 }
 
 /// The paths that TCP is measured over.
-pub const PATHS: [NamedPath; 9] = [
+pub const PATHS: [NamedPath; 10] = [
     NamedPath {
         name: "clean",
         words: "100 Mbit/s, 40 ms, queue 100 ms",
@@ -105,6 +105,16 @@ pub const PATHS: [NamedPath; 9] = [
         profile: Profile {
             reorder: ALWAYS / 100,
             reorder_by: (Duration::from_millis(5), Duration::from_millis(5)),
+            ..bottleneck(100, 20, 100)
+        },
+    },
+    NamedPath {
+        name: "spikes",
+        words: "100 Mbit/s, 20 ms, one of 25,000 datagrams up to 300 ms late, and all behind it",
+        flows: &[1],
+        profile: Profile {
+            spike: 40,
+            spike_by: Duration::from_millis(300),
             ..bottleneck(100, 20, 100)
         },
     },
@@ -181,7 +191,7 @@ mod tests {
         };
         let late = arrivals("reordering").windows(2).filter(|pair| pair[1] < pair[0]).count();
         assert!((70..130).contains(&late), "{late} overtaken");
-        assert!(arrivals("wifi").is_sorted());
+        assert!(arrivals("wifi").is_sorted() && arrivals("spikes").is_sorted());
     }
 
     #[test]
