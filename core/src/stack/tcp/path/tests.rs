@@ -114,9 +114,15 @@ fn what_others_of_the_peer_have_in_flight_is_left_to_them() {
     paths.account(PEER, 40_000, 500_000);
     assert_eq!(first_flight(&paths, at(1)), INITIAL);
     paths.forget(PEER);
-    paths.account(PEER, 530_000, 0);
-    paths.account(PEER, 0, 10_000);
     paths.learn(PEER, host(1), &round(50_000), at(1));
+    paths.account(PEER, 530_000, 10_000);
+    paths.account(PEER, 9_000, 9_000);
+    assert_eq!(first_flight(&paths, at(1)), 90_000);
+    paths.account(PEER, 0, 500_000);
+    paths.forget(PEER);
+    paths.learn(PEER, host(1), &round(50_000), at(1));
+    assert_eq!(first_flight(&paths, at(1)), INITIAL);
+    paths.account(PEER, 500_000, 0);
     assert_eq!(first_flight(&paths, at(1)), 90_000, "flows go on when the peer moves");
 }
 

@@ -316,6 +316,25 @@ fn what_is_lost_for_its_size_is_no_congestion() {
 }
 
 #[test]
+fn losses_beside_full_segments_that_arrive_are_real() {
+    let mut size = SegmentSize::new(OVERHEAD, FULL, None);
+    let at = Instant::from_nanos;
+    // One train, whose end did not fit into a queue.
+    size.handle_arrived(1_380, at(1));
+    for _ in 0..5 {
+        size.handle_lost(1_380, at(1));
+    }
+    size.handle_arrived(1_160, at(2));
+    assert_eq!(size.len(), 1_380);
+    // None of the next one has arrived.
+    for _ in 0..5 {
+        size.handle_lost(1_380, at(3));
+    }
+    size.handle_arrived(1_160, at(3));
+    assert_eq!(size.len(), 1_160);
+}
+
+#[test]
 fn a_spurious_loss_says_nothing_about_sizes() {
     let mut size = SegmentSize::new(OVERHEAD, FULL, None);
     let at = Instant::from_nanos;
