@@ -78,6 +78,7 @@ fn what_is_told_again_is_no_news() {
     assert_eq!(board.sack(200..700), 300);
     assert_eq!(board.sack(200..700), 0);
     assert_eq!(board.sack(350..450), 0);
+    assert!(board.sack_next(&mut 200, 700).is_none(), "no step for each that is known");
     assert_eq!((board.flight(), board.sacked()), (500, 5));
     board.check();
     let news: Vec<u64> = std::iter::from_fn(|| board.pop(700).map(|(_, news)| news)).collect();

@@ -184,8 +184,8 @@ fn what_comes_late_teaches_without_a_repeat() {
     let mut hand = Hand::new();
     hand.send(3, 0);
     hand.acknowledge(0, &[100..200], 101);
-    hand.acknowledge(300, &[], 120);
-    assert_eq!(hand.loss.reordering(), Some(ms(25)), "20 ms late, and a quarter of that");
+    hand.acknowledge(300, &[], 140);
+    assert_eq!(hand.loss.reordering(), Some(ms(50)), "40 ms late, and a quarter of that");
     hand.send(5, 200);
     assert_eq!(hand.acknowledge(300, &[400..800], 304).lost, 0);
 }
