@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use lexopt::{Arg, Error, Parser, ValueExt as _};
-use slipwire_sim::{self as sim, Report, Trace};
+use slipwire_sim::{self as sim, Report, Sent, Trace};
 
 const HELP: &str = "\
 Whole engines in a simulated world, one run for each seed.
@@ -91,6 +91,7 @@ struct Total {
     streams: usize,
     bytes: u64,
     datagrams: u64,
+    sent: Sent,
     digest: u64,
 }
 
@@ -104,15 +105,17 @@ impl Total {
         self.streams += report.completed.1;
         self.bytes += report.bytes;
         self.datagrams += report.datagrams;
+        self.sent = [self.sent, report.sent].into_iter().sum();
         self.digest = self.digest.rotate_left(1) ^ report.digest;
     }
 
     fn print(&self, real: Duration) {
         let real = real.as_secs_f64();
-        let Self { seeds, failures, events, completed, streams, bytes, datagrams, digest, .. } =
-            self;
+        let Self { seeds, failures, events, completed, streams, .. } = self;
+        let Self { bytes, datagrams, digest, sent, .. } = self;
         println!("{seeds} seeds, {failures} failures, in {real:.1} s");
         println!("{completed} of {streams} streams complete, {bytes} bytes, {datagrams} datagrams");
+        println!("{} bytes sent, {} of them again", sent.bytes, sent.repeated);
         println!("{events} events, {:.0} a second", *events as f64 / real);
         let time = self.time.as_secs_f64();
         println!("{:.1} hours of virtual time, {:.0} seconds a second", time / 3600.0, time / real);

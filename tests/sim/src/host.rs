@@ -20,6 +20,7 @@ use super::setup;
 use super::tape::Tape;
 use super::witness::Witness;
 use slipwire_worlds::dice::Dice;
+use slipwire_worlds::ledger::Ledger;
 
 /// Rounds of outputs that one turn may take.
 const ROUNDS_MAX: usize = 10_000;
@@ -60,6 +61,8 @@ pub(super) struct Host {
     config: Config,
     pub(super) engine: Engine,
     pub(super) witness: Witness,
+    /// What TCP sends, and what it sends again.
+    pub(super) ledger: Ledger,
     /// What is recorded of it, if anything.
     tape: Option<Tape>,
     /// How often the engine was replaced.
@@ -92,10 +95,12 @@ impl Host {
         let mut engine = setup::engine(&config, dice);
         let tape = (taping == Taping::On).then(|| Tape::start(&mut engine));
         let witness = Witness::of(&mut engine);
+        let ledger = Ledger::of(&mut engine);
         Self {
             index,
             engine,
             witness,
+            ledger,
             tape,
             config,
             life: 0,
@@ -191,6 +196,7 @@ impl Host {
         self.engine = setup::engine(&self.config, &mut scene.dice);
         scene.wall.look(SystemTime::now());
         self.witness = Witness::of(&mut self.engine);
+        self.ledger = Ledger::of(&mut self.engine);
         self.tape = self.tape.take().map(|_| Tape::start(&mut self.engine));
         self.wake(scene);
         Ok(())

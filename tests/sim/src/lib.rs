@@ -45,6 +45,7 @@ use std::time::Duration;
 
 pub use log::Trace;
 pub use oracle::Violation;
+pub use slipwire_worlds::ledger::Sent;
 pub use tamper::Mutant;
 
 use plan::Plan;
@@ -68,6 +69,8 @@ pub struct Report {
     pub bytes: u64,
     /// Datagrams of UDP that arrived.
     pub datagrams: u64,
+    /// Bytes that TCP sent, and those that it had sent before.
+    pub sent: Sent,
     /// The promise that was broken, if one was.
     pub violation: Option<Violation>,
 }
@@ -132,6 +135,7 @@ fn run_once(seed: u64, mutant: Option<Mutant>, taping: Taping, trace: Trace) -> 
         completed: (world.scene.oracle.completed(), streams),
         bytes: world.scene.oracle.bytes(),
         datagrams: world.scene.mail.total(),
+        sent: world.sent(),
         violation,
     };
     (report, world.scene.wall)

@@ -169,7 +169,7 @@ impl Plan {
         let mut hosts: Vec<_> = (0..hosts).map(|_| host(&mut dice, mtu_min, is_tight)).collect();
         // What passes between two clients must not be too large for the gateway.
         hosts[GATEWAY].mtu = hosts.iter().map(|host| host.mtu).max().unwrap_or(1420);
-        let links: Vec<_> = hosts[1..]
+        let mut links: Vec<_> = hosts[1..]
             .iter()
             .map(|client| {
                 let mtu = usize::from(client.mtu) + DATA_OVERHEAD;
@@ -194,7 +194,14 @@ impl Plan {
         let mut datagrams: Vec<_> =
             (0..flows).map(|index| datagrams(&mut dice, index, hosts.len(), v6, span)).collect();
         let faults = faults(&mut dice, hosts.len(), span);
-        let is_rough = weather != Weather::Clean || !faults.is_empty();
+        // Thrown last, so that what seeds stood for before stays as it was.
+        let spikes = Weather::spikes(&mut dice);
+        if let Some((spike, spike_by)) = spikes {
+            for link in links.iter_mut().flatten() {
+                *link = Profile { spike, spike_by, ..*link };
+            }
+        }
+        let is_rough = weather != Weather::Clean || !faults.is_empty() || spikes.is_some();
         let calm_at = span + dice.time(secs(5), secs(60));
         // Whoever has moved in silence is found again by a word of its own only.
         for client in 1..hosts.len() {

@@ -31,6 +31,13 @@ impl Weather {
         ])
     }
 
+    /// Whether single datagrams come so late that a sender may take them for lost.
+    pub(super) fn spikes(dice: &mut Dice) -> Option<(u32, Duration)> {
+        let spikes =
+            (dice.pick(&[500, 5_000]), dice.pick(&[millis(100), millis(400), millis(2_000)]));
+        dice.chance(150_000).then_some(spikes)
+    }
+
     pub(super) fn link(self, mtu: usize, dice: &mut Dice) -> Profile {
         let latency = dice.pick(&[0, 100, 1_000, 10_000, 40_000, 200_000]);
         let clean = Profile { mtu, ..Profile::clean(Duration::from_micros(latency)) };

@@ -16,6 +16,7 @@ use super::setup;
 use super::tamper::Mutant;
 use super::wall::Wall;
 use slipwire_worlds::dice::Dice;
+use slipwire_worlds::ledger::Sent;
 use slipwire_worlds::link::Link;
 
 /// When the world begins.
@@ -97,6 +98,11 @@ impl World {
         while self.step(rest)? {}
         self.hosts.iter_mut().try_for_each(Host::check_tape)?;
         self.check_rest()
+    }
+
+    /// What TCP sent, at all hosts since they last restarted.
+    pub(super) fn sent(&self) -> Sent {
+        self.hosts.iter().map(|host| host.ledger.total()).sum()
     }
 
     /// How long streams may go on once everything is calm.

@@ -2,6 +2,7 @@
 //! whatever the sender itself believes.
 
 use std::collections::BTreeMap;
+use std::iter::Sum;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,6 +33,15 @@ impl Sent {
     }
 }
 
+impl Sum for Sent {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, sent| Self {
+            bytes: sum.bytes + sent.bytes,
+            repeated: sum.repeated + sent.repeated,
+        })
+    }
+}
+
 /// Listens to an engine. Clones share what was heard.
 #[derive(Clone, Default, Debug)]
 pub struct Ledger(Arc<Mutex<Connections>>);
@@ -51,10 +61,7 @@ impl Ledger {
     /// All connections together.
     pub fn total(&self) -> Sent {
         let connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.values().fold(Sent::default(), |sum, (_, sent)| Sent {
-            bytes: sum.bytes + sent.bytes,
-            repeated: sum.repeated + sent.repeated,
-        })
+        connections.values().map(|(_, sent)| *sent).sum()
     }
 }
 

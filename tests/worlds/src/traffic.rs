@@ -6,7 +6,8 @@
 //!          <---- bytes down ------
 //! ```
 //!
-//! Whoever reads takes everything at once. The tunnel is up before the first transfer.
+//! Whoever reads takes everything at once, unless a test lets nobody read. The tunnel is up before
+//! the first transfer.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -90,6 +91,7 @@ pub struct Traffic {
     pub world: World,
     exchanges: Vec<Exchange>,
     ledgers: [Ledger; 2],
+    is_read: bool,
 }
 
 impl Traffic {
@@ -106,7 +108,7 @@ impl Traffic {
         world.client.engine.handle_timeout(world.now);
         let ledgers =
             [&mut world.client, &mut world.gateway].map(|end| Ledger::of(&mut end.engine));
-        let mut traffic = Self { world, exchanges: Vec::new(), ledgers };
+        let mut traffic = Self { world, exchanges: Vec::new(), ledgers, is_read: true };
         traffic.run(HANDSHAKE);
         traffic
     }
@@ -185,6 +187,16 @@ impl Traffic {
         self.exchanges.iter().flat_map(|exchange| exchange.received).sum()
     }
 
+    /// Nobody reads any more, or everybody does again.
+    pub fn set_read(&mut self, is_read: bool) {
+        self.is_read = is_read;
+        for (place, side) in (0..self.exchanges.len()).flat_map(|place| [(place, 0), (place, 1)]) {
+            if let Some(flow) = self.exchanges[place].flows[side] {
+                self.work(side, flow);
+            }
+        }
+    }
+
     /// What the sending end sent.
     pub fn sent(&self, way: Way) -> Sent {
         self.ledgers[way.sender()].total()
@@ -235,14 +247,14 @@ impl Traffic {
 
     /// Reads all there is, and writes all that may be written.
     fn work(&mut self, side: usize, flow: FlowId) {
-        let Self { world, exchanges, .. } = self;
+        let Self { world, exchanges, is_read, .. } = self;
         let exchange = exchanges.iter_mut().find(|known| known.flows[side] == Some(flow)).unwrap();
         let (now, end) =
             (world.now, if side == 0 { &mut world.client } else { &mut world.gateway });
         // If it is over that is said next.
         let Ok(mut flow) = end.engine.flow(flow) else { return };
         loop {
-            let len = flow.received().len();
+            let len = if *is_read { flow.received().len() } else { 0 };
             if len == 0 {
                 break;
             }
