@@ -11,16 +11,18 @@
 //! | `stack/overlay/conversations.rs` | `CONVERSATIONS_MAX` | flows between peers to remember |
 //! | `stack/packet/mod.rs` | `EXTENSION_HEADERS_MAX` | headers of IPv6 that are read |
 //! | `stack/table.rs` | `SLOTS_KEPT` | empty slots of flows |
+//! | `stack/tcp/connection/handshake.rs` | `TIMEOUT_MAX` | how long a repeated SYN waits |
+//! | `stack/tcp/options.rs` | `BLOCKS_MAX`, `WINDOW_SHIFT_MAX` | of one segment |
 //! | `stack/tcp/receiver/acknowledging.rs` | `ACK_DELAY_MAX` | how long an acknowledgement waits |
 //! | `stack/tcp/receiver/arrivals.rs` | `BLOCKS_MAX` | SACK blocks in a segment |
 //! | `stack/tcp/receiver/mod.rs` | `SHIFT_MAX` | the scale of windows |
 //! | `stack/tcp/receiver/window.rs` | `FLAT_MAX` | intervals until a rate counts as steady |
-//! | `stack/tcp/go_back.rs` | `DELAY_MAX`, `LONE_DELAY_MAX`, `WAIT_MAX` | pauses |
 //! | `stack/tcp/sender/congestion/bbr/controls.rs` | `QUANTUM_MAX` | bytes that leave at once |
 //! | `stack/tcp/sender/congestion/bbr/cycle.rs` | `ROUNDS_MAX`, `GROWTH_ROUNDS_MAX` | rounds |
 //! | `stack/tcp/sender/congestion/bbr/loss.rs` | `OWN_MAX` | what a path may lose by itself |
 //! | `stack/tcp/sender/congestion/bbr/startup.rs` | `DRAIN_ROUNDS_MAX` | rounds to drain in |
 //! | `stack/tcp/sender/loss/rtt.rs` | `TIMEOUT_MAX` | how long to wait for an acknowledgement |
+//! | `stack/tcp/sender/persist.rs` | `PERSIST_PAUSE_MAX` | the pause between two questions |
 //! | `tape/frame.rs` | `BODY_LEN_MAX` | bytes of a frame that are believed |
 //! | `tape/members.rs` | `SLOTS_MAX` | slots of peers on a tape |
 //! | `tunnel/endpoint.rs` | `RETRY_MAX` | the pause between questions for a name |

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use log::LevelFilter;
-use slipwire_core::config::{DefaultAction, Filtering, Gateway, Mappings, RefusedAnswer, Tcp};
+use slipwire_core::config::{
+    CongestionControl, DefaultAction, Filtering, Gateway, Mappings, RefusedAnswer, Tcp,
+};
 use slipwire_core::{Limits, Share};
 use slipwire_driver::{CaptureFile, Settings, TapeFiles};
 use toml::de::DeTable;
@@ -45,6 +47,7 @@ pub(super) fn tcp(root: &DeTable<'_>, report: &mut Report) -> (Tcp, Option<Durat
         section.set::<Duration, _>("keepalive", &mut tcp.keepalive, report);
         section.set::<HostKeepalive, _>("host_keepalive", &mut host_keepalive, report);
         section.set::<RefusedAnswer, _>("refused", &mut tcp.refused, report);
+        section.set::<CongestionControl, _>("congestion", &mut tcp.congestion, report);
     }
     (tcp, host_keepalive)
 }

@@ -75,6 +75,7 @@ pub(crate) const TCP: Schema = Schema {
         "keepalive",
         "host_keepalive",
         "refused",
+        "congestion",
     ],
 };
 

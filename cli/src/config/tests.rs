@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use slipwire_core::config::{DefaultAction, Filtering, RefusedAnswer};
+use slipwire_core::config::{CongestionControl, DefaultAction, Filtering, RefusedAnswer};
 use slipwire_core::rules::{ProxyProtocol, RedirectTarget, RuleAction, Source};
 use slipwire_driver::CaptureFile;
 use tempfile::TempDir;
@@ -84,7 +84,7 @@ fn every_option_arrives() {
          overlay_exclude = [\"10.9.0.0/16\"]\n[tcp]\nreceive_buffer = \"64KiB\"\n\
          send_buffer = 131072\nconnect_timeout = \"3s\"\nidle_timeout = \"1h\"\n\
          half_open_timeout = \"4s\"\nkeepalive = \"20s\"\nhost_keepalive = \"30s\"\n\
-         refused = \"icmp\"\n[udp]\nidle_timeout = \"10s\"\n\
+         refused = \"icmp\"\ncongestion = \"bbr\"\n[udp]\nidle_timeout = \"10s\"\n\
          filtering = \"address-and-port\"\n[icmp]\nidle_timeout = \"7s\"\n[limits]\n\
          tcp_flows = 100\nudp_flows = 101\nicmp_flows = 102\nper_peer = \"10%\"\n\
          memory = \"2MiB\"\n[log]\nlevel = \"warn\"\n"
@@ -108,6 +108,7 @@ fn every_option_arrives() {
     assert_eq!(seconds, [3, 4, 20, 10, 7, 10].map(Duration::from_secs));
     assert_eq!(configuration.settings.host_keepalive, Some(Duration::from_secs(30)));
     assert_eq!(parts.tcp.refused, RefusedAnswer::Icmp);
+    assert_eq!(parts.tcp.congestion, CongestionControl::Bbr);
     assert_eq!(parts.mappings.udp_filtering, Filtering::AddressAndPort);
     let limits = &parts.limits;
     assert_eq!((limits.tcp_flows, limits.udp_flows, limits.icmp_flows), (100, 101, 102));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use slipwire_core::Share;
 use slipwire_core::config::{
-    BUFFER_MAX, BUFFER_MIN, DefaultAction, Filtering, MTU_MIN, RefusedAnswer,
+    BUFFER_MAX, BUFFER_MIN, CongestionControl, DefaultAction, Filtering, MTU_MIN, RefusedAnswer,
 };
 use slipwire_driver::ForwardProtocol;
 use toml::de::DeValue;
@@ -285,6 +285,12 @@ impl Value for DefaultAction {
 impl Value for RefusedAnswer {
     fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
         one_of(value, &[("reset", Self::Reset), ("icmp", Self::Icmp), ("drop", Self::Drop)])
+    }
+}
+
+impl Value for CongestionControl {
+    fn read(value: &DeValue<'_>) -> Result<Self, Problem> {
+        one_of(value, &[("cubic", Self::Cubic), ("bbr", Self::Bbr)])
     }
 }
 

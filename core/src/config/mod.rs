@@ -124,6 +124,8 @@ pub struct Tcp {
     pub keepalive: Duration,
     /// What a peer hears of a connection that its target refused.
     pub refused: RefusedAnswer,
+    /// How a flow finds out how much the way to a peer takes.
+    pub congestion: CongestionControl,
 }
 
 impl Default for Tcp {
@@ -136,8 +138,20 @@ impl Default for Tcp {
             half_open_timeout: Duration::from_secs(10),
             keepalive: Duration::from_secs(75),
             refused: RefusedAnswer::Reset,
+            congestion: CongestionControl::default(),
         }
     }
+}
+
+/// How a flow finds out how much the way to a peer takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum CongestionControl {
+    /// Every loss means that it was too much: CUBIC (RFC 9438) with HyStart++ (RFC 9406).
+    #[default]
+    Cubic,
+    /// The way has a rate and a round-trip time, which are measured: BBR (draft-ietf-ccwg-bbr).
+    Bbr,
 }
 
 /// What a peer hears of a connection that its target refused.

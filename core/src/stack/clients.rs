@@ -13,7 +13,6 @@ use crate::stack::key::{Ends, FlowKey};
 use crate::stack::limit::room::Full;
 use crate::stack::mapping::Mapping;
 use crate::stack::outlet::Outlet;
-use crate::stack::packet::icmp::Version;
 use crate::stack::table::{FlowKind, new_meta};
 use crate::stack::tcp::{Connection, TcpFlow};
 use crate::stats::Counter;
@@ -32,9 +31,7 @@ impl Stack {
     ) -> Result<FlowId, OpenError> {
         let (key, meta) = self.new_client(Protocol::Tcp, target, outlet, now)?;
         let ends = Ends { local: meta.source, remote: target, peer: key.peer };
-        let begin = self.sequence_numbers.initial(ends, now);
-        let mtu = self.packet_max(key.peer, Version::of(target.ip()), outlet);
-        let connection = Connection::connect(ends, &self.tcp, mtu, begin, now);
+        let connection = Connection::connect(&self.beginning(ends, outlet, now));
         let flow = FlowKind::Tcp(TcpFlow::opened(connection, now));
         let id = self.insert(key, meta, flow, outlet, now);
         outlet.count(key.peer, Counter::TcpOpened);

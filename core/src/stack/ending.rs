@@ -72,6 +72,7 @@ impl Stack {
             FlowKind::Tcp(tcp) => {
                 self.memory.account(flow.key.peer, tcp.accounted(), 0);
                 self.memory.forget(flow.key.peer, id);
+                self.paths.account(flow.key.peer, tcp.flight(), 0);
                 if matches!(tcp.stage(), FlowStage::Offered(_)) {
                     self.flows.leave_half_open(flow.key.peer);
                 }

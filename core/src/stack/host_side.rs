@@ -10,10 +10,11 @@ use crate::limits::PACKET_LEN_MAX;
 use crate::outcome::FlowOutcome;
 use crate::stack::Stack;
 use crate::stack::answer::Cause;
+use crate::stack::key::Ends;
 use crate::stack::outlet::{Exit, Outlet};
 use crate::stack::packet::icmp::{self, HEADER_LEN, Version};
 use crate::stack::packet::{Packet, mark, write_icmp, write_udp};
-use crate::stack::tcp::{Addresses, Connection, FlowStage, TcpFlow};
+use crate::stack::tcp::{Beginning, Connection, RingAddresses, TcpFlow};
 use crate::stats::Counter;
 use crate::time::Instant;
 
@@ -30,14 +31,12 @@ impl Stack {
             self.handle_bound(id, port);
         }
         let Some(key) = self.flows.get(id).map(|flow| flow.key) else { return };
-        let mtu = self.packet_max(key.peer, Version::of(key.inner.ip()), outlet);
-        let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut());
-        let (Some(ends), Some(tcp)) = (key.ends(), tcp) else { return };
-        if !matches!(tcp.stage(), FlowStage::Offered(_)) {
+        if !self.is_offered(id) {
             return;
         }
-        let begin = self.sequence_numbers.initial(ends, now);
-        let connection = Connection::accept(ends, &self.tcp, mtu, begin, now);
+        let Some(ends) = key.ends() else { return };
+        let connection = Connection::accept(&self.beginning(ends, outlet, now));
+        let Some(tcp) = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut()) else { return };
         let Some(mut syn) = tcp.accept(connection, now) else { return };
         // The SYN was parsed when it came.
         if let Ok(packet) = Packet::parse(&mut syn) {
@@ -47,6 +46,26 @@ impl Stack {
         self.flows.leave_half_open(key.peer);
         self.enter_eviction_order(id);
         self.make_ready(id);
+    }
+
+    /// How a connection with these ends begins, for which there is none yet.
+    pub(super) fn beginning(
+        &self,
+        ends: Ends,
+        outlet: &mut dyn Outlet,
+        now: Instant,
+    ) -> Beginning<'_> {
+        let inner = ends.remote.ip();
+        let mtu = self.packet_max(ends.peer, Version::of(inner), outlet);
+        let initial = Connection::initial_window(ends, mtu);
+        Beginning {
+            ends,
+            tcp: &self.tcp,
+            mtu,
+            number: self.sequence_numbers.initial(ends, now),
+            hint: self.paths.hint(ends.peer, inner, initial, now),
+            now,
+        }
     }
 
     /// The embedder has none.
@@ -144,7 +163,7 @@ impl Stack {
     }
 
     /// Where the rings of a TCP flow are.
-    pub(crate) fn ring_addresses(&self, id: FlowId) -> Option<Addresses> {
+    pub(crate) fn ring_addresses(&self, id: FlowId) -> Option<RingAddresses> {
         Some(self.flows.get(id)?.tcp()?.connection()?.ring_addresses())
     }
 

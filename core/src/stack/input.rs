@@ -160,7 +160,7 @@ impl Stack {
             Input::Timeout => self.handle_timeout(outlet, now),
             Input::Service => return Reply::Serviced { has_more: self.service(outlet, now) },
             Input::PathMtu(peer) => self.handle_path_mtu(peer, outlet, now),
-            Input::PeerMoved(peer) => self.handle_peer_moved(peer),
+            Input::PeerMoved(peer) => self.handle_peer_moved(peer, now),
             Input::HostAddresses(addresses) => self.set_host_addresses(addresses, outlet),
             Input::SocketLimit(sockets) => self.set_socket_limit(sockets, outlet),
             Input::Rules(rules) => self.set_rules(rules, outlet),

@@ -23,6 +23,7 @@
 //!   reach.rs       targets that turn out to be this host
 //!   path_mtu.rs    packets that are too large for a path
 //!   answer/        what a peer is told instead of data
+//!   lessons.rs     what flows learn of paths, for each other
 //!   turns.rs       time, and the turns of flows
 //!   ending.rs      how flows end, and what they leave
 //!   recheck.rs     rules and peers change while flows live
@@ -41,6 +42,7 @@ mod host_side;
 pub(crate) mod input;
 mod key;
 mod keyed_hash;
+mod lessons;
 mod limit;
 mod mapping;
 pub(crate) mod outlet;

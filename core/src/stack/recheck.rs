@@ -10,6 +10,7 @@ use crate::rules::Rule;
 use crate::stack::Stack;
 use crate::stack::outlet::Outlet;
 use crate::stack::table::FlowKind;
+use crate::time::Instant;
 
 impl Stack {
     /// Replaces the rules.
@@ -44,8 +45,15 @@ impl Stack {
     }
 
     /// A peer is reached by another path than before.
-    pub(super) fn handle_peer_moved(&mut self, peer: PeerId) {
+    pub(super) fn handle_peer_moved(&mut self, peer: PeerId, now: Instant) {
         self.paths.forget(peer);
+        for id in self.flows.ids() {
+            let flow = self.flows.get_mut(id).filter(|flow| flow.key.peer == peer);
+            let connection = flow.and_then(|flow| flow.tcp_mut()?.connection_mut());
+            if let Some(connection) = connection {
+                connection.sender_mut().handle_moved(now);
+            }
+        }
     }
 
     /// A peer is about to go. Connections that have ended are left to be forgotten in their time.

@@ -102,6 +102,7 @@ impl Stack {
             self.memory.handle_starved(peer, id, now);
         }
         self.account(id);
+        self.learn(id, now);
         match next {
             NextTurn::Rest(deadline) => {
                 if let Some(deadline) = deadline {

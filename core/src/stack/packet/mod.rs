@@ -19,13 +19,19 @@ use smoltcp::wire::{
 use crate::datagram::{Fragmenting, TrafficClass, Travel};
 use crate::id::PeerId;
 use crate::stack::key::Ends;
-pub(crate) use crate::stack::packet::write::{mark, write_icmp, write_tcp, write_udp};
+#[cfg(test)]
+pub(crate) use crate::stack::packet::write::write_tcp;
+pub(crate) use crate::stack::packet::write::{
+    SegmentHeader, mark, write_icmp, write_segment, write_udp,
+};
 use crate::stats::Counter;
 
 /// Bytes of an IPv4 header without options.
 pub(crate) const IPV4_HEADER_LEN: usize = 20;
 /// Bytes of an IPv6 header.
 pub(crate) const IPV6_HEADER_LEN: usize = 40;
+/// Bytes of a TCP header without options.
+pub(crate) const TCP_HEADER_LEN: usize = 20;
 /// Bytes of a UDP header.
 pub(crate) const UDP_HEADER_LEN: usize = 8;
 /// The TTL and hop limit of packets that start here (RFC 1700).

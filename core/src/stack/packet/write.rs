@@ -4,14 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use smoltcp::phy::ChecksumCapabilities;
+#[cfg(test)]
+use smoltcp::wire::TcpRepr;
 use smoltcp::wire::{
-    IpProtocol, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, TcpPacket, TcpRepr, UdpPacket, UdpRepr,
-    checksum,
+    IpProtocol, Ipv4Packet, Ipv4Repr, Ipv6Packet, Ipv6Repr, TcpControl, TcpPacket, TcpSeqNumber,
+    UdpPacket, UdpRepr, checksum,
 };
 
 use crate::datagram::TrafficClass;
 use crate::stack::packet::{
-    IPV4_HEADER_LEN, IPV6_HEADER_LEN, TTL, UDP_HEADER_LEN, icmpv6_checksum,
+    IPV4_HEADER_LEN, IPV6_HEADER_LEN, TCP_HEADER_LEN, TTL, UDP_HEADER_LEN, icmpv6_checksum,
 };
 
 /// Where a packet's parts are, once its IP header is written.
@@ -57,7 +59,58 @@ fn write_ip(
     Some(Layout { transport: header_len..total_len, total_len })
 }
 
+/// The header of a TCP segment that starts here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentHeader<'a> {
+    pub(crate) source: SocketAddr,
+    pub(crate) destination: SocketAddr,
+    pub(crate) sequence: TcpSeqNumber,
+    pub(crate) acknowledgement: Option<TcpSeqNumber>,
+    pub(crate) window: u16,
+    pub(crate) control: TcpControl,
+    /// A multiple of four bytes, at most 40.
+    pub(crate) options: &'a [u8],
+}
+
+/// Writes a TCP segment, whose payload of `payload_len` bytes `fill` puts in its place, and returns
+/// the length of the packet. `None` if it does not fit, as for [`write_udp`].
+pub(crate) fn write_segment(
+    buffer: &mut [u8],
+    header: &SegmentHeader<'_>,
+    payload_len: usize,
+    fill: impl FnOnce(&mut [u8]),
+) -> Option<usize> {
+    let (source, destination) = (header.source.ip(), header.destination.ip());
+    let header_len = TCP_HEADER_LEN + header.options.len();
+    let len = header_len + payload_len;
+    let layout = write_ip(buffer, source, destination, IpProtocol::Tcp, len)?;
+    let bytes = &mut buffer[layout.transport];
+    bytes[TCP_HEADER_LEN..header_len].copy_from_slice(header.options);
+    fill(&mut bytes[header_len..]);
+    let mut segment = TcpPacket::new_unchecked(bytes);
+    segment.set_src_port(header.source.port());
+    segment.set_dst_port(header.destination.port());
+    segment.set_seq_number(header.sequence);
+    segment.set_ack_number(header.acknowledgement.unwrap_or_default());
+    segment.set_window_len(header.window);
+    // At most 60.
+    segment.set_header_len(header_len as u8);
+    segment.clear_flags();
+    match header.control {
+        TcpControl::None => {}
+        TcpControl::Psh => segment.set_psh(true),
+        TcpControl::Syn => segment.set_syn(true),
+        TcpControl::Fin => segment.set_fin(true),
+        TcpControl::Rst => segment.set_rst(true),
+    }
+    segment.set_ack(header.acknowledgement.is_some());
+    segment.set_urgent_at(0);
+    segment.fill_checksum(&source.into(), &destination.into());
+    Some(layout.total_len)
+}
+
 /// Writes a TCP segment and returns the length of the packet.
+#[cfg(test)]
 pub(crate) fn write_tcp(
     buffer: &mut [u8],
     source: IpAddr,

@@ -1,12 +1,19 @@
 //! Segments without data, as nobody's socket has to send them: resets, challenges, and answers for
 //! connections that are over.
 
-use smoltcp::wire::{TcpControl, TcpRepr, TcpSeqNumber};
+use smoltcp::wire::{TcpControl, TcpSeqNumber};
 
 use crate::stack::key::Ends;
 use crate::stack::outlet::Exit;
-use crate::stack::packet;
-use crate::stack::tcp::guard::Standing;
+use crate::stack::packet::{SegmentHeader, write_segment};
+
+/// A header to answer with: sequence number, acknowledgement, window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Standing {
+    pub(crate) sequence: TcpSeqNumber,
+    pub(crate) acknowledgement: TcpSeqNumber,
+    pub(crate) window: u16,
+}
 
 /// Sends an acknowledgement (or, with `control`, a reset) of where a connection stands.
 pub(crate) fn send_standing(
@@ -28,22 +35,16 @@ pub(super) fn send_bare(
     control: TcpControl,
     exit: &mut Exit<'_>,
 ) {
-    let segment = TcpRepr {
-        src_port: ends.local.port(),
-        dst_port: ends.remote.port(),
+    let header = SegmentHeader {
+        source: ends.local,
+        destination: ends.remote,
+        sequence,
+        acknowledgement,
+        window,
         control,
-        seq_number: sequence,
-        ack_number: acknowledgement,
-        window_len: window,
-        window_scale: None,
-        max_seg_size: None,
-        sack_permitted: false,
-        sack_ranges: [None; 3],
-        timestamp: None,
-        payload: &[],
+        options: &[],
     };
-    let (source, destination) = (ends.local.ip(), ends.remote.ip());
-    if let Some(len) = packet::write_tcp(exit.scratch, source, destination, &segment) {
+    if let Some(len) = write_segment(exit.scratch, &header, 0, |_| {}) {
         exit.outlet.send(ends.peer, exit.scratch, len);
     }
 }

@@ -50,60 +50,9 @@ fn wide(socket: SocketAddr) -> [u8; 16] {
     }
 }
 
-/// The seed of an interface of smoltcp whose first connection is to begin at `number`.
-///
-/// smoltcp 0.14 has no other way to choose one. It draws two numbers of a generator (PCG RXS-M-XS,
-/// 64 bits of state): an IPv4 identification, again for as long as that is zero, and then where the
-/// connection begins. Each step of the generator can be undone, so this walks back from a state
-/// that yields `number`.
-pub(super) fn seed_for(number: TcpSeqNumber) -> u64 {
-    let yields = |low: u64| u64::from(number.0 as u32) << generator::SHIFT | low;
-    let before = |low| generator::state_before(yields(low));
-    // One in 65,536 draws a zero: not all of eight do.
-    let drawn = (0..8).map(before).find(|state| generator::identification(*state) != 0);
-    generator::state_before(drawn.unwrap_or_default())
-}
-
-/// smoltcp's `rand`.
-mod generator {
-    const MULTIPLIER: u64 = 0xbb2e_fcec_3c39_611d;
-    const INCREMENT: u64 = 0x7590_ef39;
-    /// Of a state whose three highest bits are zero, the 32 bits above these are the number.
-    pub(super) const SHIFT: u32 = 29;
-
-    /// The multiplier's inverse modulo 2^64, by Newton's method: each step doubles the bits that
-    /// are right, of which an odd number has three to begin with.
-    const INVERSE: u64 = {
-        let mut inverse = MULTIPLIER;
-        let mut right = 3;
-        while right < u64::BITS {
-            let error = 2u64.wrapping_sub(MULTIPLIER.wrapping_mul(inverse));
-            inverse = inverse.wrapping_mul(error);
-            right *= 2;
-        }
-        inverse
-    };
-
-    pub(super) const fn state_before(state: u64) -> u64 {
-        state.wrapping_sub(INCREMENT).wrapping_mul(INVERSE)
-    }
-
-    /// The IPv4 identification that comes of this state.
-    pub(super) const fn identification(state: u64) -> u16 {
-        let number = (state >> (SHIFT as u64 - (state >> 61))) as u32;
-        (number ^ (number >> 16)) as u16
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use smoltcp::iface::{Config, Interface, SocketSet};
-    use smoltcp::phy::{Device as _, Loopback, Medium, RxToken as _};
-    use smoltcp::socket::tcp::{Socket, SocketBuffer};
-    use smoltcp::time::Instant as EngineInstant;
-    use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, TcpPacket};
 
     use super::*;
     use crate::id::PeerId;
@@ -111,49 +60,6 @@ mod tests {
     fn ends(local: &str, remote: &str) -> Ends {
         let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
         Ends { local, remote, peer: PeerId::first(0) }
-    }
-
-    /// Where smoltcp itself begins with this seed.
-    fn begins_at(seed: u64) -> TcpSeqNumber {
-        let now = EngineInstant::ZERO;
-        let mut device = Loopback::new(Medium::Ip);
-        let mut config = Config::new(HardwareAddress::Ip);
-        config.random_seed = seed;
-        let mut interface = Interface::new(config, &mut device, now);
-        let own = IpAddress::v4(10, 0, 0, 1);
-        interface.update_ip_addrs(|addresses| addresses.push(IpCidr::new(own, 32)).unwrap());
-        let ring = || SocketBuffer::new(vec![0; 64]);
-        let mut socket = Socket::new(ring(), ring());
-        socket.connect(interface.context(), (own, 80), (own, 1024)).unwrap();
-        let mut sockets = SocketSet::new(Vec::new());
-        sockets.add(socket);
-        interface.poll_egress(now, &mut device, &mut sockets);
-        let (packet, _) = device.receive(now).unwrap();
-        packet.consume(|packet| TcpPacket::new_unchecked(&packet[20..]).seq_number())
-    }
-
-    #[test]
-    fn smoltcp_begins_where_it_is_to() {
-        let mut dice = 1u32;
-        for _ in 0..2_000 {
-            dice = dice.wrapping_mul(0x9e37_79b9) ^ dice >> 15;
-            let number = TcpSeqNumber(dice as i32);
-            assert_eq!(begins_at(seed_for(number)), number);
-        }
-        for number in [0, 1, -1, i32::MIN, i32::MAX].map(TcpSeqNumber) {
-            assert_eq!(begins_at(seed_for(number)), number);
-        }
-    }
-
-    #[test]
-    fn an_identification_that_is_drawn_again_does_not_shift_the_number() {
-        let draws_zero = |number: &u64| {
-            let state = generator::state_before(number << generator::SHIFT);
-            generator::identification(state) == 0
-        };
-        let number = (0..1 << 24).find(draws_zero).expect("one in 65,536 does");
-        let number = TcpSeqNumber(number as u32 as i32);
-        assert_eq!(begins_at(seed_for(number)), number);
     }
 
     #[test]

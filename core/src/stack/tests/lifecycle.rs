@@ -48,6 +48,7 @@ fn rfc5382_req_2_a_simultaneous_open_into_the_tunnel_connects() {
         let answer = server.received(&mut world).pop().unwrap();
         assert_eq!((answer.control, answer.sequence), (Syn, isn));
         assert_eq!(answer.acknowledgement, Some(server.next));
+        let mut actions = Vec::new();
         if repeats {
             let mut repeated = server.segment(Ack, &[]);
             let tcp = &mut repeated[20..];
@@ -56,11 +57,10 @@ fn rfc5382_req_2_a_simultaneous_open_into_the_tunnel_connects() {
             TcpPacket::new_unchecked(tcp)
                 .fill_checksum(&server.local.ip().into(), &server.remote.ip().into());
             world.receive(ALICE, &repeated);
-            world.actions();
+            actions.extend(world.actions());
             let answer = server.received(&mut world).pop().unwrap();
             assert_eq!((answer.control, answer.acknowledgement), (Ack, Some(server.next)));
         }
-        let mut actions = Vec::new();
         server.send(&mut world, Ack, b"hello");
         actions.extend(world.actions());
         assert_eq!(actions, [Action::Established(flow), Action::Readable(flow)], "{repeats}");

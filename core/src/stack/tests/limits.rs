@@ -110,6 +110,7 @@ fn the_longest_idle_connection_of_who_holds_most_makes_room_for_another_peer() {
     let (first, _) = &mut flows[0];
     first.send(&mut world, Ack, b"busy");
     world.actions();
+    world.sent();
     let carol = |port| Client::of(CAROL, &format!("{CAROL_IP}:{port}"), HOST);
     let mut ended = Vec::new();
     for port in 1..=2 {

@@ -123,6 +123,7 @@ fn flows_of_a_peer_that_is_changed_go_on_as_long_as_their_address_is_its_own() {
     assert!(world.actions().is_empty() && world.sent().is_empty());
     client.send(&mut world, Ack, b"still here");
     assert_eq!(world.actions(), [Action::Readable(flow)]);
+    world.sent();
     world.wire.taken = Some(ALICE_IP.parse().unwrap());
     world.stack.handle_peers_changed(&mut world.wire);
     assert_eq!(world.actions(), [Action::Aborted(flow, Abort::NoPeer)]);

@@ -24,6 +24,7 @@ fn connects(world: &mut World) -> FlowId {
     again.send(world, Ack, b"anew");
     assert_eq!(world.actions(), [Action::Readable(flow)]);
     assert_eq!(read_all(world, flow), b"anew");
+    world.sent();
     flow
 }
 

@@ -409,7 +409,7 @@ fn a_full_send_ring_says_when_it_has_room_again() {
     let mut world = World::new();
     let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
     let written = write_all(&mut world, flow, &[1; 100_000]);
-    assert_eq!(written, 65_535);
+    assert_eq!(written, 65_536);
     let mut got = 0;
     let mut rounds = 0;
     while !world.actions().contains(&Action::Writable(flow)) {

@@ -26,9 +26,10 @@ use std::time::Duration;
 use crate::id::PeerId;
 use crate::limits::PATH_LASTS;
 use crate::stack::tcp::path::peer::PeerPath;
-use crate::stack::tcp::sender::segment_size::FoundSize;
 use crate::state::PathState;
 use crate::time::Instant;
+
+pub(crate) use size::FoundSize;
 
 /// Something that was found out at some time, and is believed for some minutes.
 #[derive(Clone, Copy, Debug)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::id::PeerId;
 use crate::limits::{PATH_HOSTS_MAX, PATH_SIZE_PROVED};
 use crate::stack::tcp::path::host::HostPath;
+use crate::stack::tcp::path::size::FoundSize;
 use crate::stack::tcp::path::size::KnownSize;
 use crate::stack::tcp::path::{Aged, Hint, Learnt, fresh};
-use crate::stack::tcp::sender::segment_size::FoundSize;
 use crate::state::PathState;
 use crate::time::Instant;
 

@@ -1,8 +1,18 @@
 //! The size that fits on a path where larger packets vanish without a word (RFC 8899).
 
 use crate::limits::{PATH_SIZE_LASTS, PATH_SIZE_SEARCH, PATH_SIZE_SEARCH_FIRST};
-use crate::stack::tcp::sender::segment_size::FoundSize;
 use crate::time::Instant;
+
+/// A size that fits, as a connection has found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FoundSize {
+    /// Bytes of the largest IP packet that arrives.
+    pub(crate) fits: u16,
+    /// Bytes of the smallest one that vanishes; `None` if all that the tunnel takes arrive.
+    pub(crate) fails: Option<u16>,
+    /// Sizes in between were tried.
+    pub(crate) is_searched: bool,
+}
 
 /// What is known of the sizes of packets.
 #[derive(Clone, Copy, Debug)]

@@ -30,8 +30,6 @@ pub(in crate::stack::tcp) struct RateSample {
     pub(in crate::stack::tcp) delivered: u64,
     /// Bytes that were lost in it.
     pub(in crate::stack::tcp) lost: u64,
-    /// The longer of the time that they took to leave and to be acknowledged.
-    pub(in crate::stack::tcp) interval: Duration,
     /// Of the newest segment that was acknowledged: what was delivered when it left, what was in
     /// flight then, and whether the application limited it.
     pub(in crate::stack::tcp) prior_delivered: u64,
@@ -151,7 +149,6 @@ impl Delivery {
             rate: per_second(delivered, interval),
             delivered,
             lost: self.lost - stamp.lost,
-            interval,
             prior_delivered: stamp.delivered,
             prior_in_flight: stamp.in_flight,
             is_app_limited: stamp.is_app_limited,
@@ -208,7 +205,7 @@ mod tests {
             delivery.handle_delivered(LEN, &stamp, at(sent * 10), at(91));
         }
         let sample = delivery.take_sample(None).unwrap();
-        assert_eq!((sample.delivered, sample.interval), (10 * LEN, Duration::from_millis(91)));
+        assert_eq!((sample.delivered, sample.rate), (10 * LEN, 10 * LEN * 1000 / 91));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use std::time::Duration;
 use bbr::Bbr;
 use cubic::Cubic;
 
+use crate::config::CongestionControl;
 use crate::stack::tcp::sender::delivery::RateSample;
 use crate::time::Instant;
 
@@ -37,19 +38,13 @@ pub(in crate::stack::tcp) struct Progress {
     pub(in crate::stack::tcp) delivered_total: u64,
     /// Bytes that are lost as it seems now, and did not seem so before.
     pub(in crate::stack::tcp) lost: u64,
-    /// Bytes in flight before and after it (RFC 6675's pipe).
-    pub(in crate::stack::tcp) flight_before: u64,
-    /// See `flight_before`.
+    /// Bytes in flight after it (RFC 6675's pipe).
     pub(in crate::stack::tcp) flight: u64,
     /// The round-trip time of what it acknowledges, if that can be told.
     pub(in crate::stack::tcp) round_trip: Option<Duration>,
     /// The smoothed one (RFC 6298).
     pub(in crate::stack::tcp) smoothed: Option<Duration>,
-    /// The lowest of the connection.
-    pub(in crate::stack::tcp) lowest: Option<Duration>,
     pub(in crate::stack::tcp) rate: Option<RateSample>,
-    /// What is lost of an episode is not all repaired and acknowledged yet.
-    pub(in crate::stack::tcp) is_recovering: bool,
     /// The window, and nothing else, held back what else there was to send before this came.
     pub(in crate::stack::tcp) is_window_limited: bool,
 }
@@ -94,6 +89,36 @@ pub(in crate::stack::tcp) enum Congestion {
 }
 
 impl Congestion {
+    /// That of a connection that may send `initial_window` bytes at first, in segments of
+    /// `segment_len`: over one `round_trip`, if that is known and they are more than an unknown
+    /// path would get. `seed` tells flows apart.
+    pub(in crate::stack::tcp) fn new(
+        control: CongestionControl,
+        initial_window: u64,
+        segment_len: u64,
+        round_trip: Option<Duration>,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        match control {
+            CongestionControl::Cubic => {
+                Self::Cubic(Box::new(Cubic::new(initial_window, segment_len, round_trip, now)))
+            }
+            CongestionControl::Bbr => {
+                Self::Bbr(Box::new(Bbr::new(initial_window, segment_len, round_trip, seed, now)))
+            }
+        }
+    }
+
+    /// What the path takes is known: it was full.
+    pub(in crate::stack::tcp) fn has_been_full(&self) -> bool {
+        match self {
+            // A loss does not say so, and queues are seen by the round trips they make.
+            Self::Cubic(_) => false,
+            Self::Bbr(bbr) => bbr.has_been_full(),
+        }
+    }
+
     fn controller(&self) -> &dyn Controller {
         match self {
             Self::Cubic(cubic) => &**cubic,

@@ -249,13 +249,10 @@ impl NarrowPath {
             delivered: LEN,
             delivered_total: flow.delivery.delivered(),
             lost,
-            flight_before,
             flight: flow.flight,
             round_trip: Some(round_trip),
             smoothed: Some(smoothed),
-            lowest: Some(lowest),
             rate: flow.delivery.take_sample(Some(lowest)),
-            is_recovering: flow.recovers_at.is_some(),
             is_window_limited: std::mem::take(&mut flow.is_window_limited),
         };
         flow.controller.handle_progress(&progress, now);

@@ -103,6 +103,9 @@ impl LossRecovery {
         }
         if report.acked > 0 {
             self.waiting_since = now;
+        }
+        // Karn's algorithm: only what was sent once says how long a round trip takes now.
+        if report.round_trip.is_some() || arrivals.refute {
             self.rtt.end_backoff();
         }
         self.handle_probe(ack, duplicate.as_ref(), &mut report);

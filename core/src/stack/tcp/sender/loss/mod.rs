@@ -44,9 +44,7 @@ use rtt::RttEstimator;
 use scoreboard::{Scoreboard, SentSegment};
 use tail_probe::TailProbe;
 
-#[allow(unused_imports, reason = "the sender that joins the rooms is not there yet")]
-pub(in crate::stack::tcp) use acknowledgement::{AckReport, Acknowledgement, LossEvents, Unsent};
-#[allow(unused_imports, reason = "the sender that joins the rooms is not there yet")]
+pub(in crate::stack::tcp) use acknowledgement::{AckReport, Acknowledgement, Unsent};
 pub(in crate::stack::tcp) use timers::Expiry;
 
 /// What is known of a path before anything is measured.
@@ -81,8 +79,6 @@ pub(in crate::stack::tcp) struct Fate {
     pub(in crate::stack::tcp) sent_at: Instant,
     /// What was noted then.
     pub(in crate::stack::tcp) stamp: Stamp,
-    /// How often it was sent.
-    pub(in crate::stack::tcp) sendings: u8,
 }
 
 impl Fate {
@@ -92,7 +88,6 @@ impl Fate {
             segment_len: entry.segment_len.into(),
             sent_at: entry.sent_at,
             stamp: entry.stamp(),
-            sendings: entry.sendings,
         }
     }
 }
@@ -112,8 +107,6 @@ pub(in crate::stack::tcp) struct LossRecovery {
     probe_at: Option<Instant>,
     /// When the next segment is lost by time.
     reordered_until: Option<Instant>,
-    /// Bytes that were sent again.
-    retransmitted: u64,
     /// Those that the far end has not reported to have come twice.
     unanswered: u64,
 }
@@ -130,7 +123,6 @@ impl LossRecovery {
             waiting_since: Instant::ZERO,
             probe_at: None,
             reordered_until: None,
-            retransmitted: 0,
             unanswered: 0,
         }
     }
@@ -156,7 +148,6 @@ impl LossRecovery {
         if range.start < sent_to {
             let again = range.start..range.end.min(sent_to);
             let bytes = self.board.repeat(&again, &stamp, now);
-            self.retransmitted += bytes;
             self.unanswered += bytes;
             self.episodes.handle_repeated(bytes, sent_to, now);
         }
@@ -186,6 +177,7 @@ impl LossRecovery {
     }
 
     /// An episode of losses is on.
+    #[cfg(test)]
     pub(in crate::stack::tcp) const fn is_recovering(&self) -> bool {
         self.episodes.is_on()
     }
@@ -230,9 +222,9 @@ impl LossRecovery {
         self.rack.reordering(&self.rtt)
     }
 
-    /// Bytes that were sent again.
-    pub(in crate::stack::tcp) const fn retransmitted(&self) -> u64 {
-        self.retransmitted
+    /// The path is another one: round trips are as they were until one is measured.
+    pub(in crate::stack::tcp) fn handle_moved(&mut self) {
+        self.rtt = RttEstimator::new(self.smoothed(), self.variation());
     }
 
     /// Bytes that the list of what is out takes.

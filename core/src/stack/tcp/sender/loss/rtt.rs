@@ -7,6 +7,8 @@ const TIMEOUT_INITIAL: Duration = Duration::from_secs(1);
 /// The least that is waited beyond the usual round trip: ends delay acknowledgements, most of them
 /// by at most so long.
 pub(super) const MARGIN_MIN: Duration = Duration::from_millis(200);
+/// How long the end of a flight is not asked after, however short the path is.
+const PROBE_MIN: Duration = Duration::from_millis(10);
 /// The most that is waited, however often in vain (RFC 6298, section 2.5).
 const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
@@ -89,10 +91,11 @@ impl RttEstimator {
     }
 
     /// When the last segments are asked after, if `segments` are out (RFC 8985, section 7.2): a
-    /// lone one's acknowledgement may be delayed.
+    /// lone one's acknowledgement may be delayed, and any far end's process has to wake up first.
     pub(super) fn probe_timeout(&self, segments: usize) -> Duration {
         let Some(smoothed) = self.smoothed else { return TIMEOUT_INITIAL };
-        smoothed * 2 + if segments == 1 { MARGIN_MIN } else { Duration::ZERO }
+        let delay = if segments == 1 { MARGIN_MIN } else { Duration::ZERO };
+        (smoothed * 2 + delay).max(PROBE_MIN)
     }
 }
 

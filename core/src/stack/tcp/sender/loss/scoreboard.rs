@@ -378,6 +378,22 @@ impl Scoreboard {
         }
     }
 
+    /// What was lost and sent again in pieces, of which not all are out, is lost again as a whole.
+    /// Says how many bytes that is.
+    pub(super) fn lose_pieces(&mut self) -> u64 {
+        let (mut bytes, mut id) = (0, self.lost.first);
+        while id != NONE {
+            let index = self.index(id);
+            let len = self.len_of(id);
+            let entry = &mut self.entries[index];
+            bytes += len - u64::from(entry.left);
+            entry.left = narrow(len);
+            id = entry.next;
+        }
+        self.flight -= bytes;
+        bytes
+    }
+
     /// The first entry is lost, whatever was known of it, and the next to be sent. Says how many
     /// bytes were not known to be. If it had been SACKed, the far end has dropped what it had (RFC
     /// 2018, section 8), and no mark is believed any more: that takes time for each entry.

@@ -93,6 +93,7 @@ impl LossRecovery {
             }
             lost += self.lose(oldest, witness);
         }
+        lost += self.board.lose_pieces();
         if let Some(front) = self.board.front() {
             let entry = *self.board.entry(front);
             let bytes = self.board.lose_front();

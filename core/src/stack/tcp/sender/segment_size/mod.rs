@@ -22,6 +22,7 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
+use crate::stack::tcp::path::FoundSize;
 use crate::stack::tcp::sender::segment_size::steps::{larger, safer};
 use crate::time::Instant;
 
@@ -34,17 +35,6 @@ const SUSPICIOUS_LOSSES: u32 = 2;
 const TRIES: u8 = 2;
 /// Segments that follow one of a size that is tried: so its loss is noticed soon.
 const FOLLOWERS: u64 = 8;
-
-/// A size that fits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct FoundSize {
-    /// Bytes of the largest IP packet that arrives.
-    pub(crate) fits: u16,
-    /// Bytes of the smallest one that vanishes; `None` if all that the tunnel takes arrive.
-    pub(crate) fails: Option<u16>,
-    /// Sizes in between were tried.
-    pub(crate) is_searched: bool,
-}
 
 /// What is new about the size of segments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -177,10 +167,10 @@ impl SegmentSize {
     /// Bytes of payload of what a tail loss probe or the retransmission timer sends again: fewer
     /// than [`len`](Self::len) where nobody knows whether that fits, and fewer each time.
     pub(in crate::stack::tcp) fn repeat_len(&self) -> u64 {
-        let steps = match self.expiries {
-            0 if self.full_arrived.is_some() => 0,
-            0 => 1,
-            expiries => expiries,
+        let steps = match self.full_arrived {
+            // One expiry alone is a loss like any other.
+            Some(_) => self.expiries.saturating_sub(1),
+            None => self.expiries.max(1),
         };
         self.payload((0..steps).fold(self.current, |len, _| safer(len)))
     }

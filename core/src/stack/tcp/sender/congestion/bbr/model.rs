@@ -337,13 +337,10 @@ impl Model {
             delivered,
             delivered_total: flow.delivered,
             lost,
-            flight_before,
             flight: flow.flight,
             round_trip: Some(round_trip),
             smoothed: Some(flow.smoothed),
-            lowest: Some(lowest),
             rate,
-            is_recovering: flow.recovers_at.is_some(),
             is_window_limited: flow.is_window_limited,
         };
         flow.bbr.handle_progress(&progress, now);

@@ -182,21 +182,17 @@ fn arrival() -> Progress {
         delivered: 20_000,
         delivered_total: 0,
         lost: 0,
-        flight_before: 100_000,
         flight: 80_000,
         round_trip: Some(ms(100)),
         smoothed: Some(ms(100)),
-        lowest: Some(ms(100)),
         rate: Some(RateSample {
             rate: 1_000_000,
             delivered: 100_000,
             lost: 0,
-            interval: ms(100),
             prior_delivered: 0,
             prior_in_flight: 100_000,
             is_app_limited: false,
         }),
-        is_recovering: false,
         is_window_limited: false,
     }
 }
@@ -247,7 +243,7 @@ fn a_recovery_leaves_the_window_as_it_was() {
     let (mut bbr, progress, now) = cruising();
     let window = bbr.window();
     bbr.handle_congestion(100_000, 500_000, now);
-    let lost = Progress { lost: 2 * SEGMENT, is_recovering: true, ..progress };
+    let lost = Progress { lost: 2 * SEGMENT, ..progress };
     bbr.handle_progress(&lost, now + ms(1));
     bbr.handle_recovered(now + ms(100));
     assert!(bbr.window() >= window);

@@ -171,13 +171,10 @@ fn acknowledgement(delivered: u64, flight: u64, total: u64, millis: u64) -> Prog
         delivered,
         delivered_total: total,
         lost: 0,
-        flight_before: flight,
         flight: flight - delivered,
         round_trip,
         smoothed: round_trip,
-        lowest: round_trip,
         rate: None,
-        is_recovering: false,
         is_window_limited: true,
     }
 }
