@@ -30,6 +30,7 @@ mod mail;
 mod oracle;
 mod pattern;
 mod plan;
+mod repeats;
 mod scene;
 mod setup;
 mod socket;

@@ -11,6 +11,7 @@ use super::log::{Log, Trace};
 use super::mail::Mail;
 use super::oracle::{Oracle, Violation, ensure};
 use super::plan::{Fault, GATEWAY, Plan, protected};
+use super::repeats;
 use super::scene::{Occurrence, Scene};
 use super::setup;
 use super::tamper::Mutant;
@@ -97,12 +98,18 @@ impl World {
         let rest = self.scene.now + REST;
         while self.step(rest)? {}
         self.hosts.iter_mut().try_for_each(Host::check_tape)?;
-        self.check_rest()
+        self.check_rest()?;
+        repeats::check(&self.scene.plan, self.sent(), self.lost())
     }
 
     /// What TCP sent, at all hosts since they last restarted.
     pub(super) fn sent(&self) -> Sent {
         self.hosts.iter().map(|host| host.ledger.total()).sum()
+    }
+
+    /// Bytes that links lost.
+    fn lost(&self) -> u64 {
+        self.links.iter().flatten().map(|link| link.account().bytes_lost).sum()
     }
 
     /// How long streams may go on once everything is calm.
