@@ -253,3 +253,23 @@ fn acknowledgement_of(client: &Client, acknowledgement: TcpSeqNumber) -> TcpRepr
         payload: &[],
     }
 }
+
+/// RFC 9293, section 3.8.6.2.1: a far end whose window never holds a whole segment is served.
+#[test]
+fn a_window_that_stays_small_is_filled_in_the_end() {
+    let mut world = World::new();
+    let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+    let small = segment(&client, client.next, client.acknowledged, 50, b"");
+    world.receive(ALICE, &small);
+    write_all(&mut world, flow, &[1; 5_000]);
+    let mut got = 0;
+    for _ in 0..200 {
+        world.actions();
+        got += client.received(&mut world).iter().map(|sent| sent.payload.len()).sum::<usize>();
+        // The scale of the client's windows is 4: 800 bytes.
+        let small = segment(&client, client.next, client.acknowledged, 50, b"");
+        world.receive(ALICE, &small);
+        world.wait(Duration::from_millis(500));
+    }
+    assert_eq!(got, 5_000);
+}

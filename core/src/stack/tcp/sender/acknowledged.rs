@@ -48,11 +48,12 @@ impl Sender {
         let mut positions = [const { 0..0 }; BLOCKS_MAX];
         let count = heard.blocks.positions(heard.origin, before, &mut positions);
         let acknowledgement = Acknowledgement { to: heard.to, blocks: &positions[..count] };
-        let mut ledger = Ledger { delivery: &mut self.delivery, size: &mut self.size };
+        let mut ledger = Ledger::new(&mut self.delivery, &mut self.size);
         let report = self.loss.handle_acknowledgement(&acknowledgement, &mut ledger, now)?;
+        let for_size = report.lost > 0 && ledger.lost_to_size == report.lost;
         let rate = self.delivery.take_sample(self.loss.lowest());
         self.discard_acknowledged();
-        self.handle_events(&report, now);
+        self.handle_events(&report, for_size, now);
         self.handle_report(&report, rate, now);
         self.handle_size_news(now);
         self.pacer.set_rate(self.congestion.pacing_rate(), now);
@@ -69,8 +70,9 @@ impl Sender {
         }
     }
 
-    /// Tells congestion control what has become of episodes of loss.
-    fn handle_events(&mut self, report: &AckReport, now: Instant) {
+    /// Tells congestion control what has become of episodes of loss. `for_size`: that is why all
+    /// was lost that is new.
+    fn handle_events(&mut self, report: &AckReport, for_size: bool, now: Instant) {
         let (events, sent_to) = (report.events, self.loss.sent_to());
         let congestion = &mut self.congestion;
         if events.undone {
@@ -87,6 +89,9 @@ impl Sender {
         }
         if events.began {
             congestion.handle_congestion(report.flight_before, sent_to, now);
+            if for_size {
+                congestion.handle_undo(now);
+            }
         }
     }
 

@@ -74,7 +74,9 @@ impl Sender {
     /// Nothing can leave but for the window: whose fault is it?
     fn handle_nothing_new(&mut self, now: Instant) {
         if self.waiting() == 0 {
-            self.delivery.set_application_limited(self.loss.flight());
+            if self.loss.flight() < self.congestion.window() {
+                self.delivery.set_application_limited(self.loss.flight());
+            }
         } else if self.loss.flight() == 0 {
             // Nothing comes that could open the window by itself.
             self.persist.wait(self.loss.timeout(), now);
@@ -112,12 +114,13 @@ impl Sender {
 
     /// Time has passed: what is overdue is lost, or asked for.
     pub(in crate::stack::tcp) fn handle_timeout(&mut self, now: Instant) {
+        self.fill_small_window(now);
         if self.loss.deadline().is_none_or(|at| at > now) {
             return;
         }
         loop {
             let flight = self.loss.flight();
-            let mut ledger = Ledger { delivery: &mut self.delivery, size: &mut self.size };
+            let mut ledger = Ledger::new(&mut self.delivery, &mut self.size);
             match self.loss.handle_timeout(&mut ledger, now) {
                 Expiry::Nothing => break,
                 Expiry::Lost { began, .. } => {
@@ -136,6 +139,16 @@ impl Sender {
         }
         self.handle_size_news(now);
         self.pacer.set_rate(self.congestion.pacing_rate(), now);
+    }
+
+    /// A window that has been too small for a whole segment for long is as large as it gets (RFC
+    /// 9293, section 3.8.6.2.1).
+    fn fill_small_window(&mut self, now: Instant) {
+        let start = self.loss.sent_to();
+        let len = self.waiting().min(self.window.to.saturating_sub(start));
+        if len > 0 && self.loss.flight() == 0 && self.persist.take_due(now) {
+            self.probe = Some(start..start + len);
+        }
     }
 
     /// Whether the far end has to be asked for its window now.
