@@ -9,6 +9,7 @@ use crate::flow::{FlowMeta, NoFlow, OpenError, Refusal};
 use crate::id::FlowId;
 use crate::stack::input::{Input, Reply};
 use crate::state::FlowState;
+use crate::tape::Output;
 use crate::time::Instant;
 
 /// Flows.
@@ -151,7 +152,12 @@ impl Flow<'_> {
         if self.engine.stack.send_room(flow).is_some_and(|room| room.is_empty()) {
             self.hand_in(Input::Send { flow, bytes: &[] }, now);
         }
-        self.engine.stack.send_room(flow).unwrap_or_default()
+        let Engine { stack, tape, .. } = &mut *self.engine;
+        // The ring grows when somebody looks, whether something is put into it or not.
+        if let Some(tape) = tape {
+            tape.output(Output::room(stack, flow));
+        }
+        stack.send_room(flow).unwrap_or_default()
     }
 
     /// The first `len` bytes of the [room](Self::send_room) are to be sent, which have been filled.

@@ -7,7 +7,7 @@ use slipwire_core::tape::{Replay, Step, TapeEnd, TapeSink};
 use slipwire_core::{Abort, Action, Counter, Refusal, TrafficClass};
 
 use slipwire_worlds::build::{engine, socket};
-use slipwire_worlds::two_engines::{self, CLIENT_ADDRESS, World};
+use slipwire_worlds::two_engines::{self, CLIENT_ADDRESS, LATENCY, World, read};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tape(Arc<Mutex<Vec<u8>>>);
@@ -80,6 +80,36 @@ fn the_bound_of_sockets_is_on_a_tape_and_never_above_the_configured_one() {
     gateway.limit_sockets(100, now);
     assert_eq!(gateway.limits().sockets, 3);
     gateway.flush_tape();
+    replay_whole(&tape);
+}
+
+/// The embedder looks for room, and its host has nothing to put there, or not yet: a ring that has
+/// grown for the look stays as large as that.
+#[test]
+fn looks_for_room_are_on_a_tape() {
+    let mut world = World::new();
+    let tape = Tape::default();
+    world.gateway.engine.start_tape(Box::new(tape.clone()), world.now).unwrap();
+    let (near, far) = world.open_and_accept();
+    let mut received = 0;
+    for round in 0..300 {
+        // First so much that much may be in flight. Then some, so that the ring holds more when it
+        // is looked at than when something comes again, and is empty in between.
+        let mut flow = world.gateway.engine.flow(far).unwrap();
+        let room = flow.send_room(world.now).len();
+        let len = match round {
+            ..100 => room,
+            100..150 => 0,
+            _ => *[30_000, 30_000, 0, 0, 30_000].get(round % 15).unwrap_or(&0),
+        };
+        if len > 0 {
+            flow.commit(len.min(room), world.now);
+        }
+        world.run(LATENCY / 2);
+        received += read(&mut world.client, near, world.now).len();
+    }
+    assert!(received > 4 << 20, "{received}");
+    world.gateway.engine.flush_tape();
     replay_whole(&tape);
 }
 
