@@ -273,3 +273,27 @@ fn a_window_that_stays_small_is_filled_in_the_end() {
     }
     assert_eq!(got, 5_000);
 }
+
+/// RFC 2883: what came twice is said, so that a sender which took late segments for lost ones
+/// learns that they were not.
+#[test]
+fn what_came_twice_is_told() {
+    let mut world = World::new();
+    let (mut client, _) = Client::connect(&mut world, CLIENT, HOST);
+    let (start, mut told) = (client.next, Vec::new());
+    for at in [1_000, 2_000, 0, 0] {
+        client.next = start + at;
+        let late = client.segment(Ack, &[7; 1_000]);
+        world.receive(ALICE, &late);
+        world.actions();
+        let (_, answer) = world.only_sent();
+        let segment = TcpPacket::new_checked(&answer[20..]).unwrap();
+        let first = segment.selective_ack_ranges().unwrap()[0];
+        let position = |number: u32| TcpSeqNumber(number as i32) - start;
+        let block = first.map(|(from, to)| (position(from), position(to)));
+        told.push((segment.ack_number() - start, block));
+    }
+    let behind = [(0, Some((1_000, 2_000))), (0, Some((1_000, 3_000)))];
+    assert_eq!(told[..2], behind);
+    assert_eq!(told[2..], [(3_000, None), (3_000, Some((0, 1_000)))]);
+}
