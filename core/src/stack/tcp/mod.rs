@@ -10,6 +10,7 @@
 //! - [`sender`], [`receiver`]: its two streams; [`ring`] holds what is in them;
 //! - [`path`]: what flows of a peer learnt of its path, for the next ones;
 //! - [`segment`], [`options`]: what one segment says; [`position`]: what its numbers stand for;
+//! - [`ratio`]: what rates, times and counts make of each other;
 //! - [`sequence`]: where sequence numbers begin;
 //! - [`bare`]: answers for what is of no connection; [`time_wait`]: for those that have ended.
 
@@ -19,6 +20,7 @@ mod flow;
 mod options;
 pub(in crate::stack) mod path;
 mod position;
+mod ratio;
 mod receiver;
 mod ring;
 mod segment;

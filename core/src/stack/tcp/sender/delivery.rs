@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::stack::tcp::ratio::per_second;
 use crate::time::Instant;
 
 /// What is noted of delivery when a segment leaves, with each segment that is out.
@@ -154,12 +155,6 @@ impl Delivery {
             is_app_limited: stamp.is_app_limited,
         })
     }
-}
-
-/// The rate of so many bytes in a time that is not zero, in bytes a second.
-pub(super) fn per_second(bytes: u64, time: Duration) -> u64 {
-    let rate = u128::from(bytes) * 1_000_000_000 / time.as_nanos().max(1);
-    u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::stack::tcp::ratio::within;
 use crate::time::Instant;
 
 /// A quantum is what leaves in this time at the rate,
@@ -75,8 +76,8 @@ impl Pacer {
     }
 
     fn quantum(&self) -> i64 {
-        let within = |time| share(self.rate.unwrap_or(0), time);
-        within(QUANTUM).max(QUANTUM_LEN.min(within(QUANTUM_SLOW))).max(QUANTUM_LEN_MIN)
+        let part = |time| share(self.rate.unwrap_or(0), time);
+        part(QUANTUM).max(QUANTUM_LEN.min(part(QUANTUM_SLOW))).max(QUANTUM_LEN_MIN)
     }
 
     fn fill(&mut self, now: Instant) {
@@ -96,8 +97,7 @@ impl Pacer {
 /// What a rate makes in some time.
 fn share(rate: u64, time: Duration) -> i64 {
     const MOST: i64 = i64::MAX / 4;
-    let bytes = u128::from(rate) * time.as_nanos() / 1_000_000_000;
-    i64::try_from(bytes).unwrap_or(MOST).min(MOST)
+    i64::try_from(within(rate, time)).unwrap_or(MOST).min(MOST)
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@
 use std::time::Duration;
 
 use crate::limits::{FLIGHT_MIN, FLIGHT_QUEUE, FLIGHT_QUEUE_MAX, FLIGHT_SPARE, FLIGHT_STEP};
-use crate::stack::tcp::sender::delivery::{RateSample, per_second};
+use crate::stack::tcp::ratio::{per_second, within};
+use crate::stack::tcp::sender::delivery::RateSample;
 use crate::time::Instant;
 
 /// Rounds of which the best rate is believed.
@@ -36,6 +37,8 @@ pub(super) struct Ceiling {
     /// The best rate of each of the latest rounds, in bytes a second.
     rates: [u64; RATE_ROUNDS],
     newest: usize,
+    /// The best of them all.
+    rate: u64,
     /// The newest round has a sample that the application did not limit.
     has_sample: bool,
     /// The lowest round trip of this round.
@@ -142,9 +145,10 @@ impl Ceiling {
         }
         if let Some(sample) = rate {
             self.has_sample |= !sample.is_app_limited;
-            if !sample.is_app_limited || sample.rate > self.rate() {
+            if !sample.is_app_limited || sample.rate > self.rate {
                 let newest = &mut self.rates[self.newest];
                 *newest = sample.rate.max(*newest);
+                self.rate = self.rate.max(sample.rate);
             }
         }
         self.update(now);
@@ -157,6 +161,7 @@ impl Ceiling {
         if std::mem::take(&mut self.has_sample) {
             self.newest = (self.newest + 1) % RATE_ROUNDS;
             self.rates[self.newest] = 0;
+            self.rate = self.rates.iter().copied().max().unwrap_or(0);
         }
         if let Some(lift) = self.lift {
             if now >= lift.until {
@@ -228,7 +233,7 @@ impl Ceiling {
     }
 
     fn update(&mut self, now: Instant) {
-        let Some(lowest) = self.lowest.filter(|_| self.rate() > 0) else { return };
+        let Some(lowest) = self.lowest.filter(|_| self.rate > 0) else { return };
         let held = self.held_within(lowest.time);
         let limit = if self.drain.is_some() {
             held - held / 16
@@ -241,14 +246,9 @@ impl Ceiling {
         self.limit = Some(limit.max(queue).max(FLIGHT_MIN as u64));
     }
 
-    fn rate(&self) -> u64 {
-        self.rates.iter().copied().max().unwrap_or(0)
-    }
-
     fn held_within(&self, time: Duration) -> u64 {
-        let held = u128::from(self.rate()) * time.as_nanos() / 1_000_000_000;
         // A quarter, so that sums of it are in range.
-        u64::try_from(held).unwrap_or(u64::MAX).min(u64::MAX / 4)
+        within(self.rate, time).min(u64::MAX / 4)
     }
 }
 

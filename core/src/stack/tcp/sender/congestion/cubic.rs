@@ -17,6 +17,7 @@ use super::hystart::HyStart;
 use super::prr::Prr;
 use super::{Controller, Progress};
 use crate::limits::FLIGHT_MIN;
+use crate::stack::tcp::ratio::per_second;
 use crate::time::Instant;
 
 /// Segments at first (RFC 6928), and after a long rest.
@@ -328,8 +329,8 @@ impl Controller for Cubic {
 
 /// Bytes a second that send a window in one round trip, times a gain.
 fn paced(window: u64, gain: u32, divisor: u32, round_trip: Duration) -> u64 {
-    let window = u128::from(window) * u128::from(gain) * 1_000_000_000 / u128::from(divisor);
-    u64::try_from(window / round_trip.as_nanos().max(1)).unwrap_or(u64::MAX)
+    let round_trip = round_trip.saturating_mul(divisor);
+    per_second(window.saturating_mul(u64::from(gain)), round_trip)
 }
 
 #[cfg(test)]
