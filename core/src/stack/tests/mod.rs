@@ -1,6 +1,7 @@
 //! The stack against peers made by hand: each test sends the very packets that it is about.
 
 mod answers;
+mod belief;
 mod door;
 mod events;
 mod icmp;

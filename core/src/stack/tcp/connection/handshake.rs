@@ -14,6 +14,8 @@ use crate::time::Instant;
 
 /// What a far end that does not say takes in one segment (RFC 9293, section 3.7.1).
 pub(super) const SEGMENT_LEN_DEFAULT: u16 = 536;
+/// The smallest segments that a far end may ask for: each costs a packet.
+const SEGMENT_LEN_MIN: u16 = 48;
 /// How long the first SYN of an unknown path waits (RFC 6298, section 2.1).
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 /// How long it waits at least, whatever is known: who answers may have to connect elsewhere first.
@@ -180,7 +182,8 @@ impl Connection {
                 self.receiver.set_unscaled();
             }
         }
-        self.far_segment_len = offers.segment_len.unwrap_or(SEGMENT_LEN_DEFAULT).max(1);
+        let offered = offers.segment_len.filter(|len| *len > 0).unwrap_or(SEGMENT_LEN_DEFAULT);
+        self.far_segment_len = offered.max(SEGMENT_LEN_MIN);
         self.heard_at = now;
     }
 

@@ -101,16 +101,15 @@ impl Connection {
         }
         let acknowledgement = segment.acknowledgement.ok_or(Objection::Drop)?;
         let next = self.receiver.next();
-        let start = self.theirs.position(segment.sequence, next);
-        let len = segment.payload.len() as u64;
-        if start.is_some_and(|start| len > 0 && start >= self.receiver.offered_to()) {
-            // A window probe deserves to hear where the window is.
+        // What lies before the beginning of the stream is old.
+        let start = self.theirs.position(segment.sequence, next).ok_or(Objection::Challenge)?;
+        let (len, offered_to) = (segment.payload.len() as u64, self.receiver.offered_to());
+        if start > offered_to || len > 0 && start == offered_to {
+            // Who guesses is not believed; a window probe deserves to hear where the window is.
             return Err(Objection::Challenge);
         }
         self.handle_acknowledgement(segment, acknowledgement, start, now)?;
         self.heard_at = now;
-        // What lies before the beginning of the stream is old.
-        let Some(start) = start else { return Err(Objection::Challenge) };
         if self.receiver.is_ended() {
             if segment.len() > 0 || start < next {
                 // Our acknowledgement of the FIN was lost, or this asks whether we are there.
@@ -143,7 +142,7 @@ impl Connection {
         &mut self,
         segment: &FarSegment<'_>,
         number: TcpSeqNumber,
-        start: Option<u64>,
+        start: u64,
         now: Instant,
     ) -> Result<(), Objection> {
         if !self.handshake.is_complete() {

@@ -24,8 +24,8 @@ pub(in crate::stack::tcp) struct Heard {
     pub(in crate::stack::tcp) origin: Origin,
     /// Bytes that may be sent behind `to`.
     pub(in crate::stack::tcp) window: u64,
-    /// Where the segment stands in the far end's stream; `None` before its beginning.
-    pub(in crate::stack::tcp) at: Option<u64>,
+    /// Where the segment stands in the far end's stream.
+    pub(in crate::stack::tcp) at: u64,
 }
 
 impl Sender {
@@ -152,7 +152,7 @@ impl Sender {
     fn handle_window(&mut self, heard: &Heard) {
         let before = self.loss.acknowledged_to();
         let to = heard.to + heard.window;
-        let at = heard.at.unwrap_or(0);
+        let at = heard.at;
         let is_latest = heard.to > before || heard.to == before && at >= self.window.at;
         if !is_latest && to <= self.window.to {
             return;

@@ -17,6 +17,8 @@ impl Sender {
         options_len: usize,
         now: Instant,
     ) -> Option<Range<u64>> {
+        // What held it back then need not be what does now.
+        self.paced_until = None;
         if let Some(probe) = self.probe.clone() {
             return Some(self.cut(probe, self.size.repeat_len(), options_len));
         }
@@ -107,7 +109,6 @@ impl Sender {
         self.loss.handle_sent(range, stamp, now);
         self.congestion.handle_sent(len, flight + len, flight == 0, now);
         self.pacer.spend(len);
-        self.paced_until = None;
         (self.probe, self.has_expired) = (None, false);
         self.persist.end();
     }
