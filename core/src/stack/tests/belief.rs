@@ -25,6 +25,29 @@ fn an_acknowledgement_from_beyond_the_window_is_not_believed() {
     }
 }
 
+/// Who has no room for a FIN or a probe of the far end still hears what it acknowledges.
+#[test]
+fn acknowledgements_are_believed_where_the_window_is_shut() {
+    for beyond in [0, 1] {
+        let mut world = World::with(|parts| parts.tcp.receive_buffer = 8 << 10);
+        let (mut client, flow) = Client::connect(&mut world, CLIENT, HOST);
+        for _ in 0..8 {
+            client.send(&mut world, Ack, &[1; 1_024]);
+        }
+        write_all(&mut world, flow, b"answer");
+        world.actions();
+        client.received(&mut world);
+        client.next += beyond;
+        let edge = client.segment(Ack, &[]);
+        world.receive(ALICE, &edge);
+        world.actions();
+        world.wait(Duration::from_secs(5));
+        world.actions();
+        let again = client.received(&mut world);
+        assert!(again.iter().all(|sent| sent.payload.is_empty()), "{beyond}: {again:?}");
+    }
+}
+
 /// A far end that asks for nothing or next to nothing is not sent a packet for each byte.
 #[test]
 fn a_tiny_segment_size_is_no_burden() {

@@ -104,7 +104,8 @@ impl Connection {
         // What lies before the beginning of the stream is old.
         let start = self.theirs.position(segment.sequence, next).ok_or(Objection::Challenge)?;
         let (len, offered_to) = (segment.payload.len() as u64, self.receiver.offered_to());
-        if start > offered_to || len > 0 && start == offered_to {
+        // Who probed a shut window with a byte, or had no room for a FIN, stands one beyond it.
+        if start > offered_to + 1 || len > 0 && start >= offered_to {
             // Who guesses is not believed; a window probe deserves to hear where the window is.
             return Err(Objection::Challenge);
         }
