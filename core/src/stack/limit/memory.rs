@@ -1,7 +1,7 @@
 //! Bytes that peers make resident in connections: counted, bounded, and shed where they stand
 //! longest.
 //!
-//! What counts are the pages of rings that were touched (`tcp::rings`). A peer may
+//! What counts are the pages of rings that were touched (`tcp::ring`). A peer may
 //! have its share of what the others leave, so that something is left for one more, however many
 //! are greedy. At that bound
 //!

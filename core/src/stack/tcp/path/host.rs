@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::limits::{PATH_PROVED_LATELY, PATH_QUEUE_MIN};
 use crate::stack::tcp::path::{Aged, Learnt, fresh};
+use crate::stack::tcp::ratio::within;
 use crate::time::Instant;
 
 /// A first flight that lost more than one part in so many was too large for the path. Less than
@@ -153,14 +154,8 @@ impl HostPath {
         }
         let Some(lowest) = self.lowest(now) else { return initial };
         if let Some(capacity) = fresh(self.capacity, now) {
-            flight = flight.min(in_flight(capacity, lowest) / 2);
+            flight = flight.min(within(capacity, lowest) / 2);
         }
         flight.saturating_sub(others).max(initial)
     }
-}
-
-/// Bytes that are in flight at so many a second, in that time.
-fn in_flight(rate: u64, time: Duration) -> u64 {
-    let bytes = u128::from(rate) * time.as_nanos() / Duration::from_secs(1).as_nanos();
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }

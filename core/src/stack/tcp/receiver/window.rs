@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use crate::stack::tcp::ratio::{per_second, scaled, within};
 use crate::time::Instant;
 
 /// What may be on the way at first.
@@ -21,6 +22,8 @@ const ROUNDS: u32 = 3;
 
 /// Time that may be on the way beyond those: paths without a queue have jitter and clumps.
 const SPARE: Duration = Duration::from_millis(50);
+/// More than any window: twice as much can be counted.
+const TARGET_MAX: u64 = 1 << 62;
 
 /// The shortest interval in which a rate is measured.
 const ROUND_MIN: Duration = Duration::from_millis(4);
@@ -175,7 +178,7 @@ impl WindowSize {
             self.flat = self.flat.saturating_add(1);
         }
         let best = self.rates.iter().copied().max().unwrap_or(rate);
-        let target = INITIAL_LEN + within(best, ROUNDS * lowest + SPARE);
+        let target = INITIAL_LEN + within(best, ROUNDS * lowest + SPARE).min(TARGET_MAX);
         self.grow_to(if self.is_rising() { 2 * target } else { target });
         let mark = TakenMark { at: now, total: self.total };
         if let Some(trial) = &mut self.trial {
@@ -233,20 +236,7 @@ impl WindowSize {
     }
 }
 
-/// Bytes a second.
-fn per_second(bytes: u64, interval: Duration) -> u64 {
-    let nanos = interval.as_nanos().max(1);
-    u64::try_from(u128::from(bytes) * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
-}
-
-/// Bytes that come within an interval at this rate; at most 2^62.
-fn within(rate: u64, interval: Duration) -> u64 {
-    let bytes = u128::from(rate) * interval.as_nanos() / 1_000_000_000;
-    u64::try_from(bytes).unwrap_or(u64::MAX).min(1 << 62)
-}
-
 /// How long so many bytes take at this rate; at most a minute.
 fn time_for(bytes: u64, rate: u64) -> Duration {
-    let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
-    u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos).min(Duration::from_secs(60))
+    Duration::from_nanos(scaled(bytes, 1_000_000_000, rate)).min(Duration::from_secs(60))
 }

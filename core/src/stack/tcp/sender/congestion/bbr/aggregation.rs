@@ -4,7 +4,7 @@
 //! Wi-Fi, mobile networks and receivers that put segments together acknowledge in lumps. While
 //! none comes, the sender has to have so much more in flight in order not to stand still.
 
-use super::phases::scaled;
+use crate::stack::tcp::ratio::scaled;
 use crate::time::Instant;
 
 /// The largest lump of the last rounds, in bytes.

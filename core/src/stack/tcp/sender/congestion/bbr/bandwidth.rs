@@ -1,6 +1,6 @@
 //! The most that the path delivered lately: BBR.max_bw (draft-ietf-ccwg-bbr-06, section 5.5.2).
 
-use super::phases::scaled;
+use crate::stack::tcp::ratio::scaled;
 
 /// The highest rate of this cycle of probes and of the one before, in bytes a second.
 ///

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use super::Bbr;
-use super::phases::{BbrPhase, Gain, scaled};
+use super::phases::{BbrPhase, Gain};
+use crate::stack::tcp::ratio::{per_second, within};
 use crate::stack::tcp::sender::congestion::Progress;
 
 /// Segments that keep acknowledgements coming, however little the path holds (BBR.MinPipeCwnd).
@@ -30,7 +31,7 @@ impl Bbr {
     }
 
     fn product(&self, rate: u64) -> u64 {
-        self.round_trip.get().map_or(self.initial_window, |lowest| delivered_in(rate, lowest))
+        self.round_trip.get().map_or(self.initial_window, |lowest| within(rate, lowest))
     }
 
     /// What has to be in flight so that `amount` is under way: at least what keeps the quanta of
@@ -58,7 +59,7 @@ impl Bbr {
     /// The pacing rate that doubles what the first flight showed, when the first round trip is
     /// known.
     pub(super) fn set_first_pacing(&mut self, round_trip: Duration) {
-        let rate = rate_of(self.initial_window, round_trip);
+        let rate = per_second(self.initial_window, round_trip);
         self.pacing = Some(BbrPhase::Startup.pacing_gain().of(rate));
     }
 
@@ -101,28 +102,5 @@ impl Bbr {
 
     pub(super) fn restore_window(&mut self) {
         self.window = self.window.max(self.prior_window);
-    }
-}
-
-/// Bytes that a rate of bytes a second delivers in `time`.
-fn delivered_in(rate: u64, time: Duration) -> u64 {
-    scaled(rate, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), 1_000_000_000)
-}
-
-/// Bytes a second of `bytes` in `time`.
-pub(super) fn rate_of(bytes: u64, time: Duration) -> u64 {
-    scaled(bytes, 1_000_000_000, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_and_a_time_are_bytes() {
-        assert_eq!(delivered_in(6_250_000, Duration::from_millis(60)), 375_000);
-        assert_eq!(rate_of(375_000, Duration::from_millis(60)), 6_250_000);
-        assert_eq!(rate_of(1, Duration::ZERO), 1_000_000_000);
-        assert_eq!(delivered_in(u64::MAX, Duration::from_secs(2)), u64::MAX);
     }
 }

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::phases::scaled;
+use crate::stack::tcp::ratio::scaled;
 
 /// Parts of a whole: rates of loss are counted in 1/65,536.
 const WHOLE: u64 = 1 << 16;

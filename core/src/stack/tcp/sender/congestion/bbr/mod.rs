@@ -45,6 +45,7 @@ use self::round_trip::MinRoundTrip;
 use self::rounds::Rounds;
 use self::startup::StartupLosses;
 use super::{Controller, Progress};
+use crate::stack::tcp::ratio::per_second;
 use crate::stack::tcp::sender::delivery::RateSample;
 use crate::time::Instant;
 
@@ -107,7 +108,7 @@ impl Bbr {
             initial_window,
             window: initial_window,
             prior_window: 0,
-            pacing: round_trip.map(|time| controls::rate_of(initial_window, time)),
+            pacing: round_trip.map(|time| per_second(initial_window, time)),
             delivered: 0,
             limited_until: 0,
             is_full: false,

@@ -6,6 +6,8 @@
 //!                        any of them -> ProbeRtt -> Cruise, or Startup if the path was never full
 //! ```
 
+use crate::stack::tcp::ratio::scaled;
+
 /// A factor in units of 1/256, so that every machine computes the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Gain(u64);
@@ -26,12 +28,6 @@ impl Gain {
     pub(super) fn of(self, value: u64) -> u64 {
         scaled(value, self.0, Self::ONE.0)
     }
-}
-
-/// `value * factor / divisor` without overflow on the way; `u64::MAX` if it does not fit.
-pub(super) fn scaled(value: u64, factor: u64, divisor: u64) -> u64 {
-    let product = u128::from(value) * u128::from(factor) / u128::from(divisor.max(1));
-    u64::try_from(product).unwrap_or(u64::MAX)
 }
 
 /// What the controller does now.
