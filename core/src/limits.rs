@@ -14,8 +14,6 @@
 //! | `stack/tcp/connection/handshake.rs` | `TIMEOUT_MAX` | how long a repeated SYN waits |
 //! | `stack/tcp/options.rs` | `BLOCKS_MAX`, `WINDOW_SHIFT_MAX` | of one segment |
 //! | `stack/tcp/receiver/acknowledging.rs` | `ACK_DELAY_MAX` | how long an acknowledgement waits |
-//! | `stack/tcp/receiver/arrivals.rs` | `BLOCKS_MAX` | SACK blocks in a segment |
-//! | `stack/tcp/receiver/mod.rs` | `SHIFT_MAX` | the scale of windows |
 //! | `stack/tcp/receiver/window.rs` | `FLAT_MAX` | intervals until a rate counts as steady |
 //! | `stack/tcp/sender/congestion/bbr/controls.rs` | `QUANTUM_MAX` | bytes that leave at once |
 //! | `stack/tcp/sender/congestion/bbr/cycle.rs` | `ROUNDS_MAX`, `GROWTH_ROUNDS_MAX` | rounds |

@@ -178,7 +178,7 @@ impl Connection {
             Some(shift) => self.far_shift = shift,
             // RFC 7323, section 2.2: both or none.
             None => {
-                (self.shift, self.far_shift) = (0, 0);
+                self.far_shift = 0;
                 self.receiver.set_unscaled();
             }
         }
@@ -204,10 +204,11 @@ impl Connection {
     /// What our SYN offers. One that answers offers nothing that it was not offered.
     pub(super) fn offers(&self) -> Offers {
         let is_first = self.handshake.progression == Progression::SynSent;
-        let scales = is_first || self.shift > 0 || self.far_shift > 0;
+        let shift = self.receiver.shift();
+        let scales = is_first || shift > 0 || self.far_shift > 0;
         Offers {
             segment_len: Some(self.packet_max.saturating_sub(headers_len(self.ends))),
-            window_shift: scales.then_some(self.shift),
+            window_shift: scales.then_some(shift),
             sack: self.may_sack,
         }
     }

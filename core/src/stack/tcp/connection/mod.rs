@@ -28,9 +28,10 @@ use crate::stack::tcp::bare::{Standing, send_standing};
 use crate::stack::tcp::connection::handshake::{Handshake, Progression};
 use crate::stack::tcp::path::Hint;
 use crate::stack::tcp::position::Origin;
-use crate::stack::tcp::receiver::{AckDue, Receiver, window_shift};
+use crate::stack::tcp::receiver::{AckDue, Receiver};
 use crate::stack::tcp::segment::FarSegment;
-use crate::stack::tcp::sender::{INITIAL_SEGMENTS, Sender};
+use crate::stack::tcp::sender::Sender;
+use crate::stack::tcp::sender::congestion::INITIAL_SEGMENTS;
 use crate::time::{Instant, earlier};
 
 /// Where a connection's rings are.
@@ -64,8 +65,7 @@ pub(crate) struct Connection {
     theirs: Origin,
     sender: Sender,
     receiver: Receiver,
-    /// The scales of our windows and of the far end's.
-    shift: u8,
+    /// The scale of the far end's windows.
     far_shift: u8,
     /// Both ends understand SACK blocks.
     may_sack: bool,
@@ -132,7 +132,6 @@ impl Connection {
             ours: Origin(*number),
             theirs: Origin(TcpSeqNumber(0)),
             sender,
-            shift: window_shift(tcp.receive_buffer),
             receiver,
             far_shift: 0,
             may_sack: true,

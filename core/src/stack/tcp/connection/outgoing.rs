@@ -126,7 +126,8 @@ impl Connection {
 
     /// Sends one segment with that part of our stream, its FIN included.
     fn send(&mut self, range: Range<u64>, options: &Options, exit: &mut Exit<'_>, now: Instant) {
-        let window = self.receiver.window() >> self.shift;
+        let shift = self.receiver.shift();
+        let window = self.receiver.window() >> shift;
         // The receiver never offers more than its scale can say.
         self.window = window.min(u16::MAX.into()) as u16;
         let fin = self.sender.fin_position();
@@ -152,7 +153,7 @@ impl Connection {
         if let Some(len) = write_segment(exit.scratch, &header, payload_len, fill) {
             exit.outlet.send(self.ends.peer, exit.scratch, len);
         }
-        self.handle_acknowledged(u64::from(self.window) << self.shift, now);
+        self.handle_acknowledged(u64::from(self.window) << shift, now);
     }
 
     /// What has arrived was acknowledged, and so much more offered.

@@ -4,9 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::limits::{GAPS_MAX, PAGE_LEN};
-
-/// Blocks in one segment (RFC 2018, section 3: the options have room for four).
-const BLOCKS_MAX: usize = 4;
+use crate::stack::tcp::options::BLOCKS_MAX;
 
 /// Ranges that the smallest ring may keep: so few need no place on the account.
 const RANGES_MIN: usize = 64;

@@ -15,6 +15,7 @@ mod window;
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::stack::tcp::options::WINDOW_SHIFT_MAX;
 use crate::stack::tcp::ring::Ring;
 use crate::time::Instant;
 
@@ -24,12 +25,10 @@ pub(in crate::stack::tcp) use arrivals::SackBlocks;
 use arrivals::{Arrivals, Novelty};
 use window::WindowSize;
 
-/// The largest shift of a window (RFC 7323, section 2.3).
-const SHIFT_MAX: u8 = 14;
-
 /// The shift with which a window of `max` bytes can be offered.
-pub(in crate::stack::tcp) fn window_shift(max: usize) -> u8 {
-    (0..SHIFT_MAX).find(|shift| max >> shift <= usize::from(u16::MAX)).unwrap_or(SHIFT_MAX)
+fn window_shift(max: usize) -> u8 {
+    let fits = |shift: &u8| max >> shift <= usize::from(u16::MAX);
+    (0..WINDOW_SHIFT_MAX).find(fits).unwrap_or(WINDOW_SHIFT_MAX)
 }
 
 /// What became of a segment's bytes.
@@ -79,6 +78,11 @@ impl Receiver {
             segment_len: segment_len as u64,
             shift: window_shift(max),
         }
+    }
+
+    /// The scale of the windows that are offered.
+    pub(in crate::stack::tcp) const fn shift(&self) -> u8 {
+        self.shift
     }
 
     /// The far end does not scale windows.

@@ -38,7 +38,7 @@ use std::time::Duration;
 use crate::config;
 use crate::stack::tcp::path::{FoundSize, Hint, Learnt};
 use crate::stack::tcp::ring::Ring;
-use crate::stack::tcp::sender::congestion::{Congestion, Controller};
+use crate::stack::tcp::sender::congestion::{Congestion, Controller, INITIAL_SEGMENTS};
 use crate::stack::tcp::sender::delivery::Delivery;
 use crate::stack::tcp::sender::lessons::{Lessons, Retreat};
 use crate::stack::tcp::sender::loss::{LossHint, LossRecovery};
@@ -89,8 +89,6 @@ struct FarWindow {
     len_max: u64,
 }
 
-/// Segments that begin a connection (RFC 6928).
-pub(super) const INITIAL_SEGMENTS: u64 = 10;
 /// Bytes that may wait to be sent whatever the path takes: what a driver reads at once.
 const RING_LEN_MIN: usize = 64 << 10;
 

@@ -15,13 +15,11 @@ use super::ceiling::Ceiling;
 use super::curve::{CubicCurve, decreased};
 use super::hystart::HyStart;
 use super::prr::Prr;
-use super::{Controller, Progress};
+use super::{Controller, INITIAL_SEGMENTS, Progress};
 use crate::limits::FLIGHT_MIN;
 use crate::stack::tcp::ratio::per_second;
 use crate::time::Instant;
 
-/// Segments at first (RFC 6928), and after a long rest.
-const INITIAL_SEGMENTS: u64 = 10;
 /// Below this round trip nothing is paced: timers are not fine enough, and queues are short.
 const PACED_ROUND_TRIP_MIN: Duration = Duration::from_millis(3);
 /// After so long a rest the window says nothing about the path any more.

@@ -24,6 +24,9 @@ use crate::config::CongestionControl;
 use crate::stack::tcp::sender::delivery::RateSample;
 use crate::time::Instant;
 
+/// Segments that an unknown path is sent at first (RFC 6928), and after a long rest.
+pub(in crate::stack::tcp) const INITIAL_SEGMENTS: u64 = 10;
+
 /// What an acknowledgement said, as far as congestion control has to know.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::stack::tcp) struct Progress {
