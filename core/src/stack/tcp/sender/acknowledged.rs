@@ -56,7 +56,7 @@ impl Sender {
         self.handle_events(&report, for_size, now);
         self.handle_report(&report, rate, now);
         self.handle_size_news(now);
-        self.pacer.set_rate(self.congestion.pacing_rate(), now);
+        self.follow_congestion(now);
         Ok(report.round_trip)
     }
 
@@ -96,41 +96,31 @@ impl Sender {
     }
 
     fn handle_report(&mut self, report: &AckReport, rate: Option<RateSample>, now: Instant) {
-        let (smoothed, lowest) = (self.loss.smoothed(), self.loss.lowest());
-        let lesson = Lesson {
+        let progress = Progress {
+            acknowledged_to: self.loss.acknowledged_to(),
+            sent_to: self.loss.sent_to(),
             delivered: report.delivered,
             delivered_total: self.delivery.delivered(),
             lost: report.lost,
-            flight_before: report.flight_before,
             flight: self.loss.flight(),
             round_trip: report.round_trip,
-            smoothed,
-            lowest,
+            smoothed: self.loss.smoothed(),
+            rate,
+            is_window_limited: std::mem::take(&mut self.is_window_limited),
+        };
+        let is_other = self.lessons.handle(&Lesson {
+            progress: &progress,
+            flight_before: report.flight_before,
+            lowest: self.loss.lowest(),
             variation: self.loss.variation(),
             reordering: self.loss.reordering(),
-            rate,
-            acknowledged_to: self.loss.acknowledged_to(),
             is_full: self.congestion.has_been_full(),
-        };
-        if self.lessons.handle(&lesson) {
+        });
+        if is_other {
             let len = self.size.len();
             self.congestion = Self::new_congestion(self.control, len, None, now);
         }
-        self.congestion.handle_progress(
-            &Progress {
-                acknowledged_to: self.loss.acknowledged_to(),
-                sent_to: self.loss.sent_to(),
-                delivered: report.delivered,
-                delivered_total: self.delivery.delivered(),
-                lost: report.lost,
-                flight: self.loss.flight(),
-                round_trip: report.round_trip,
-                smoothed,
-                rate,
-                is_window_limited: std::mem::take(&mut self.is_window_limited),
-            },
-            now,
-        );
+        self.congestion.handle_progress(&progress, now);
     }
 
     /// Sizes that do not fit were found, or larger ones that do.

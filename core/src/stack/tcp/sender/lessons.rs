@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use crate::stack::tcp::path::{Hint, Learnt};
-use crate::stack::tcp::sender::delivery::RateSample;
+use crate::stack::tcp::sender::congestion::Progress;
 
 /// What one flow has learnt since it was last asked.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub(super) struct Lessons {
     learnt: Learnt,
     /// A round is over when so many bytes have been delivered in all.
@@ -41,72 +41,60 @@ struct Trial {
 
 /// What one acknowledgement says, as far as there is something to learn.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lesson {
-    pub(super) delivered: u64,
-    pub(super) delivered_total: u64,
-    pub(super) lost: u64,
+pub(super) struct Lesson<'a> {
+    pub(super) progress: &'a Progress,
+    /// Bytes that were in flight before it.
     pub(super) flight_before: u64,
-    pub(super) flight: u64,
-    pub(super) round_trip: Option<Duration>,
-    pub(super) smoothed: Option<Duration>,
     pub(super) lowest: Option<Duration>,
     pub(super) variation: Option<Duration>,
     pub(super) reordering: Option<Duration>,
-    pub(super) rate: Option<RateSample>,
-    pub(super) acknowledged_to: u64,
+    /// What the path takes is known.
     pub(super) is_full: bool,
 }
 
 impl Lessons {
-    /// `initial`: the bytes that an unknown path would get at first.
+    /// Of a flow on a path of which that is known; `initial`: the bytes that an unknown one would
+    /// get at first.
     pub(super) fn new(hint: &Hint, initial: u64) -> Self {
         let is_more = hint.first_flight > initial;
         let trial = is_more.then_some(Trial { hint: *hint, to: 1 + hint.first_flight });
-        Self {
-            learnt: Learnt::default(),
-            round_ends_at: 0,
-            flight: 0,
-            has_lost: false,
-            is_due: false,
-            trial,
-            retreat: None,
-        }
+        Self { trial, ..Self::default() }
     }
 
     /// Whether the path turns out to be another than it was told to be: the flow goes on as if it
     /// had been told nothing.
-    pub(super) fn handle(&mut self, lesson: &Lesson) -> bool {
-        let Lesson { delivered, lost, flight_before, round_trip, .. } = *lesson;
+    pub(super) fn handle(&mut self, lesson: &Lesson<'_>) -> bool {
+        let progress = lesson.progress;
         let learnt = &mut self.learnt;
-        learnt.smoothed = lesson.smoothed;
+        learnt.smoothed = progress.smoothed;
         learnt.lowest = lesson.lowest;
         learnt.variation = lesson.variation;
         learnt.reordering = lesson.reordering;
-        learnt.round_trip = round_trip.or(learnt.round_trip);
-        learnt.rate = learnt.rate.max(lesson.rate.map(|sample| sample.rate));
+        learnt.round_trip = progress.round_trip.or(learnt.round_trip);
+        learnt.rate = learnt.rate.max(progress.rate.map(|sample| sample.rate));
         learnt.is_full |= lesson.is_full;
-        learnt.delivered += delivered;
-        learnt.lost += lost;
-        self.flight = self.flight.max(flight_before);
-        self.has_lost |= lost > 0;
-        if lesson.delivered_total >= self.round_ends_at {
+        learnt.delivered += progress.delivered;
+        learnt.lost += progress.lost;
+        self.flight = self.flight.max(lesson.flight_before);
+        self.has_lost |= progress.lost > 0;
+        if progress.delivered_total >= self.round_ends_at {
             if !self.has_lost {
                 self.learnt.flight = self.learnt.flight.max(self.flight);
             }
-            self.round_ends_at = lesson.delivered_total + lesson.flight;
+            self.round_ends_at = progress.delivered_total + progress.flight;
             (self.flight, self.has_lost, self.is_due) = (0, false, true);
         }
-        self.judge(lesson)
+        self.judge(progress)
     }
 
     /// How the first flight fares.
-    fn judge(&mut self, lesson: &Lesson) -> bool {
+    fn judge(&mut self, progress: &Progress) -> bool {
         let Some(trial) = self.trial else { return false };
-        let is_other = lesson.round_trip.is_some_and(|time| !trial.hint.resembles(time));
-        if is_other || lesson.lost > 0 {
+        let is_other = progress.round_trip.is_some_and(|time| !trial.hint.resembles(time));
+        if is_other || progress.lost > 0 {
             self.trial = None;
-            self.retreat = Some(Retreat { flight: trial.hint.first_flight, lost: lesson.lost });
-        } else if lesson.acknowledged_to >= trial.to {
+            self.retreat = Some(Retreat { flight: trial.hint.first_flight, lost: progress.lost });
+        } else if progress.acknowledged_to >= trial.to {
             self.trial = None;
         }
         is_other

@@ -155,8 +155,13 @@ impl Sender {
         let hint = Some(self.hint).filter(|_| is_known);
         self.congestion = Self::new_congestion(self.control, self.size.len(), hint.as_ref(), now);
         if !is_known {
-            self.lessons = Lessons::new(&self.hint, u64::MAX);
+            self.lessons = Lessons::default();
         }
+        self.follow_congestion(now);
+    }
+
+    /// What leaves is paced as congestion control says.
+    fn follow_congestion(&mut self, now: Instant) {
         self.pacer.set_rate(self.congestion.pacing_rate(), now);
     }
 
@@ -282,8 +287,8 @@ impl Sender {
         self.loss.handle_moved();
         let len = self.size.len();
         self.congestion = Self::new_congestion(self.control, len, None, now);
-        self.lessons = Lessons::new(&self.hint, u64::MAX);
-        self.pacer.set_rate(self.congestion.pacing_rate(), now);
+        self.lessons = Lessons::default();
+        self.follow_congestion(now);
     }
 
     /// What was learnt of the path since this was last asked, about once a round trip.

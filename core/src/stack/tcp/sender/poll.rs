@@ -139,7 +139,7 @@ impl Sender {
             }
         }
         self.handle_size_news(now);
-        self.pacer.set_rate(self.congestion.pacing_rate(), now);
+        self.follow_congestion(now);
     }
 
     /// A window that has been too small for a whole segment for long is as large as it gets (RFC
