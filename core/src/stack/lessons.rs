@@ -35,10 +35,8 @@ impl Stack {
     /// Packets that were large enough for a peer's path so far vanish there: its flows need not
     /// each find that out. It looks at every flow, which is why it is for news only.
     fn lower_flows(&mut self, peer: PeerId, now: Instant) {
-        for id in self.flows.ids() {
-            let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.key.peer == peer) else {
-                continue;
-            };
+        for id in self.flows.ids_of(peer) {
+            let Some(flow) = self.flows.get_mut(id) else { continue };
             let inner = flow.key.inner.ip();
             let connection = flow.tcp_mut().and_then(|tcp| tcp.connection_mut());
             if let Some(connection) = connection {

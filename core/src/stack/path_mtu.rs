@@ -82,11 +82,8 @@ impl Stack {
     /// The way to a peer's endpoint carries less than it did: its connections get along with that.
     /// It looks at every flow, which is why it is for news only.
     pub(super) fn handle_path_mtu(&mut self, peer: PeerId, outlet: &mut dyn Outlet, now: Instant) {
-        for id in self.flows.ids() {
+        for id in self.flows.ids_of(peer) {
             let Some(key) = self.flows.get(id).map(|flow| flow.key) else { continue };
-            if key.peer != peer {
-                continue;
-            }
             let mtu = self.packet_max(peer, Version::of(key.inner.ip()), outlet);
             let tcp = self.flows.get_mut(id).and_then(|flow| flow.tcp_mut());
             let connection = tcp.and_then(|tcp| tcp.connection_mut());

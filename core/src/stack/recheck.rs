@@ -47,8 +47,8 @@ impl Stack {
     /// A peer is reached by another path than before.
     pub(super) fn handle_peer_moved(&mut self, peer: PeerId, now: Instant) {
         self.paths.forget(peer);
-        for id in self.flows.ids() {
-            let flow = self.flows.get_mut(id).filter(|flow| flow.key.peer == peer);
+        for id in self.flows.ids_of(peer) {
+            let flow = self.flows.get_mut(id);
             let connection = flow.and_then(|flow| flow.tcp_mut()?.connection_mut());
             if let Some(connection) = connection {
                 connection.sender_mut().handle_moved(now);
@@ -58,10 +58,8 @@ impl Stack {
 
     /// A peer is about to go. Connections that have ended are left to be forgotten in their time.
     pub(super) fn remove_peer(&mut self, peer: PeerId, outlet: &mut dyn Outlet) {
-        for id in self.flows.ids() {
-            if self.flows.get(id).is_some_and(|flow| flow.key.peer == peer) {
-                self.abort(id, Abort::NoPeer, outlet);
-            }
+        for id in self.flows.ids_of(peer) {
+            self.abort(id, Abort::NoPeer, outlet);
         }
         let owner = |address| outlet.route(address).map(|route| route.peer);
         self.conversations.retain_owners(|address| owner(address).filter(|owner| *owner != peer));

@@ -277,6 +277,12 @@ impl FlowTable {
         self.slots.iter().map(|(slot, _)| self.id_of(slot)).collect()
     }
 
+    /// Every flow of a peer. It looks at all there are.
+    pub(crate) fn ids_of(&self, peer: PeerId) -> Vec<FlowId> {
+        let of_peer = self.slots.iter().filter(|(_, flow)| flow.key.peer == peer);
+        of_peer.map(|(slot, _)| self.id_of(slot)).collect()
+    }
+
     /// What can be read of a flow.
     pub(crate) fn state(&self, id: FlowId) -> Option<FlowState<'_>> {
         self.get(id).map(|flow| flow.state(id))
