@@ -14,7 +14,7 @@
 //! | `stack/tcp/connection/handshake.rs` | `TIMEOUT_MAX` | how long a repeated SYN waits |
 //! | `stack/tcp/options.rs` | `BLOCKS_MAX`, `WINDOW_SHIFT_MAX` | of one segment |
 //! | `stack/tcp/receiver/acknowledging.rs` | `ACK_DELAY_MAX` | how long an acknowledgement waits |
-//! | `stack/tcp/receiver/window.rs` | `FLAT_MAX` | intervals until a rate counts as steady |
+//! | `stack/tcp/receiver/window.rs` | `FLAT_MAX`, `TARGET_MAX` | steady intervals, bytes |
 //! | `stack/tcp/sender/congestion/bbr/controls.rs` | `QUANTUM_MAX` | bytes that leave at once |
 //! | `stack/tcp/sender/congestion/bbr/cycle.rs` | `ROUNDS_MAX`, `GROWTH_ROUNDS_MAX` | rounds |
 //! | `stack/tcp/sender/congestion/bbr/loss.rs` | `OWN_MAX` | what a path may lose by itself |

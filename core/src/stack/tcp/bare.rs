@@ -1,8 +1,9 @@
-//! Segments without data, as nobody's socket has to send them: resets, challenges, and answers for
-//! connections that are over.
+//! Segments sent, and those without data, which need no connection: resets, challenges, and answers
+//! for connections that are over.
 
 use smoltcp::wire::{TcpControl, TcpSeqNumber};
 
+use crate::id::PeerId;
 use crate::stack::key::Ends;
 use crate::stack::outlet::Exit;
 use crate::stack::packet::{SegmentHeader, write_segment};
@@ -44,7 +45,18 @@ pub(super) fn send_bare(
         control,
         options: &[],
     };
-    if let Some(len) = write_segment(exit.scratch, &header, 0, |_| {}) {
-        exit.outlet.send(ends.peer, exit.scratch, len);
+    send_segment(ends.peer, &header, 0, |_| {}, exit);
+}
+
+/// Sends a segment, whose payload of `payload_len` bytes `fill` puts in its place.
+pub(super) fn send_segment(
+    peer: PeerId,
+    header: &SegmentHeader<'_>,
+    payload_len: usize,
+    fill: impl FnOnce(&mut [u8]),
+    exit: &mut Exit<'_>,
+) {
+    if let Some(len) = write_segment(exit.scratch, header, payload_len, fill) {
+        exit.outlet.send(peer, exit.scratch, len);
     }
 }

@@ -5,7 +5,8 @@ use std::ops::Range;
 use smoltcp::wire::TcpControl;
 
 use crate::stack::outlet::Exit;
-use crate::stack::packet::{SegmentHeader, write_segment};
+use crate::stack::packet::SegmentHeader;
+use crate::stack::tcp::bare::send_segment;
 use crate::stack::tcp::connection::handshake::Progression;
 use crate::stack::tcp::connection::{Connection, Phase};
 use crate::stack::tcp::options::{BLOCKS_MAX, Options};
@@ -50,9 +51,7 @@ impl Connection {
             control: TcpControl::Syn,
             options: options.as_slice(),
         };
-        if let Some(len) = write_segment(exit.scratch, &header, 0, |_| {}) {
-            exit.outlet.send(self.ends.peer, exit.scratch, len);
-        }
+        send_segment(self.ends.peer, &header, 0, |_| {}, exit);
         self.window = window;
         if answers {
             self.handle_acknowledged(u64::from(window), now);
@@ -150,9 +149,7 @@ impl Connection {
             options: options.as_slice(),
         };
         let fill = |payload: &mut [u8]| self.sender.copy_to(range.start, payload);
-        if let Some(len) = write_segment(exit.scratch, &header, payload_len, fill) {
-            exit.outlet.send(self.ends.peer, exit.scratch, len);
-        }
+        send_segment(self.ends.peer, &header, payload_len, fill, exit);
         self.handle_acknowledged(u64::from(self.window) << shift, now);
     }
 
